@@ -15,6 +15,10 @@ __all__ = ["Preference", "Response", "ScoredResponse", "Sentence", "join_sentenc
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, Any]:
+    return NOTHING
+
+
 def _plain(value: Any) -> Any:
     """Mapping proxies cannot be pickled; records travel as plain dictionaries."""
     return dict(value) if isinstance(value, MappingProxyType) else value
@@ -59,11 +63,13 @@ class Response(_Picklable):
     context: tuple[str, ...] = ()
     label: float | None = None
     group: str | None = None  # responses of one group never fall on both sides of a split
-    aspects: Mapping[str, float] = dataclasses.field(default=NOTHING, hash=False)  # further labels by name
+    aspects: Mapping[str, float] = dataclasses.field(default_factory=_nothing, hash=False)  # further labels by name
     columns: Mapping[str, tuple[float, ...]] = dataclasses.field(
-        default=NOTHING, hash=False
+        default_factory=_nothing, hash=False
     )  # own columns, one value a sentence
-    extra: Mapping[str, Any] = dataclasses.field(default=NOTHING, hash=False)  # unknown fields, carried through
+    extra: Mapping[str, Any] = dataclasses.field(
+        default_factory=_nothing, hash=False
+    )  # unknown fields, carried through
 
     def __post_init__(self) -> None:
         if not self.sentences:
@@ -86,8 +92,8 @@ class Response(_Picklable):
         for sentence in self.sentences:
             if sentence.start < end or self.text[sentence.start : sentence.end] != sentence.text:
                 raise BadData(
-                    f"the sentence {sentence.text[:60]!r} does not stand at {sentence.start}–{sentence.end} of the response's text, "
-                    "after the sentence before it",
+                    f"the sentence {sentence.text[:60]!r} does not stand at {sentence.start}–{sentence.end} "
+                    "of the response's text, after the sentence before it",
                     field="sentences",
                 )
             end = sentence.end
