@@ -14,7 +14,7 @@ import importlib.metadata
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from fractal.errors import BadSpec, UnknownName, suggestion
 
@@ -87,24 +87,27 @@ class Registry(Generic[Part]):
                 raise BadSpec(
                     f"The {self.kind} {name!r} takes no options, but {given!r} gives it {', '.join(options)}."
                 )
-            return component  # type: ignore[return-value]
+            return cast(Part, component)
         self._check_options(given, name, options)
         try:
-            return component(**options)  # type: ignore[no-any-return]
+            return cast(Part, component(**options))
         except (TypeError, ValueError) as error:
             raise BadSpec(f"The {self.kind} {given!r} cannot be built: {error}") from error
 
     def spec(self, component: Part) -> str:
         """Return the text that builds this component, options at their default left out."""
         if not dataclasses.is_dataclass(component):
-            return next(name for name, made in self._made.items() if made is component)
+            for name, made in self._made.items():
+                if made is component:
+                    return name
+            raise BadSpec(f"{component!r} is no registered {self.kind}, so no text describes it: register it first.")
         given = [
             f"{field.name}={_literal(value)}"
             for field in dataclasses.fields(component)
             if field.init and (value := getattr(component, field.name)) != _default(field)
         ]
-        name: str = component.name  # type: ignore[attr-defined]
-        return f"{name}({', '.join(given)})" if given else name
+        called = str(getattr(type(component), "name", type(component).__name__))
+        return f"{called}({', '.join(given)})" if given else called
 
     def summary(self, name: str) -> str:
         """Return the first line of a component's docstring: its line of help."""
