@@ -1,0 +1,197 @@
+"""Scored responses × metrics → a table with intervals, and two sets of scores compared on the same responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fractal.errors import BadData, BadSpec
+from fractal.evaluation.judged import Judged, Scored, matched
+from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
+from fractal.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
+
+__all__ = [
+    "Comparison",
+    "ComparisonRow",
+    "Evaluation",
+    "Judged",
+    "Row",
+    "compare",
+    "compare_judged",
+    "evaluate",
+    "evaluate_arrays",
+    "evaluate_judged",
+    "matched",
+]
+
+Metrics = Sequence[str | Metric] | str | None
+
+SHAKY = 0.05  # share of resamples without a value above which a row says so
+
+
+def _built(metrics: Metrics, judged: Judged) -> list[Metric]:
+    chosen = [metrics] if isinstance(metrics, str) else metrics
+    return [METRICS.build(metric) for metric in (judged.usual_metrics() if chosen is None else chosen)]
+
+
+def _check(bootstrap: int, confidence: float) -> None:
+    if bootstrap < 0:
+        raise BadSpec(f"bootstrap={bootstrap}: give a number of resamples, or 0 for no intervals")
+    if not 0.0 < confidence < 1.0:
+        raise BadSpec(f"confidence={confidence}: give a share between 0 and 1, such as 0.95")
+
+
+def _draws(judged: Judged, bootstrap: int, seed: int, readings: Sequence[Callable[[Floats], Floats]]) -> list[Floats]:
+    """Return the resampled values of every reading, all on the same draws of responses."""
+    drawn: list[list[Floats]] = [[] for _ in readings]
+    for weights in resampled_weights(len(judged.ids), bootstrap, seed):
+        for values, reading in zip(drawn, readings, strict=True):
+            values.append(reading(weights))
+    return [np.concatenate(values) if values else np.empty(0) for values in drawn]
+
+
+def _bounds(draws: Floats, confidence: float) -> tuple[float, float, str]:
+    defined = draws[~np.isnan(draws)]
+    if not defined.size:
+        return math.nan, math.nan, ""
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    missing = 1 - defined.size / draws.size
+    return float(low), float(high), f"undefined in {missing:.0%} of the resamples" if missing > SHAKY else ""
+
+
+def evaluate(
+    scored: Iterable[Scored],
+    metrics: Metrics = None,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    aspect: str | None = None,
+) -> Evaluation:
+    """Measure scores against the labels that the responses carry; without `metrics`, those that the labels allow."""
+    return evaluate_judged(Judged.of(scored, aspect), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence)
+
+
+def evaluate_arrays(
+    truth: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    metrics: Metrics = None,
+    *,
+    response_truth: ArrayLike | None = None,
+    response_scores: ArrayLike | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """Measure plain arrays: one entry a sentence; response arrays stand in the order of the sorted group names."""
+    flat = Sample.of(truth, scores, groups)
+    names = tuple(map(str, np.unique(np.asarray(groups))))
+    unknown = np.full(flat.responses, np.nan)
+    known = unknown if response_truth is None or response_scores is None else response_truth
+    whole = Sample.of(known, np.zeros(flat.responses) if response_scores is None else response_scores)
+    if whole.responses != flat.responses:
+        raise BadData(f"{whole.responses} response labels for {flat.responses} groups: give one a group")
+    return evaluate_judged(Judged(names, flat, whole), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence)
+
+
+def evaluate_judged(
+    judged: Judged, metrics: Metrics = None, *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> Evaluation:
+    """Measure scores that are already laid out."""
+    _check(bootstrap, confidence)
+    built = _built(metrics, judged)
+    readings = [metric.read(judged.sample(metric)) for metric in built]
+    draws = _draws(judged, bootstrap, seed, [reading.resampled for reading in readings])
+    rows = tuple(_row(*each, confidence) for each in zip(built, readings, draws, strict=True))
+    return Evaluation(rows, *_sizes(judged), bootstrap, seed, confidence)
+
+
+def _sizes(judged: Judged) -> tuple[int, int, int]:
+    truth = judged.sentences.truth
+    return len(judged.ids), truth.size, int((~np.isnan(truth)).sum())
+
+
+def _row(metric: Metric, reading: Reading, draws: Floats, confidence: float) -> Row:
+    low, high, shaky = _bounds(draws, confidence)
+    return Row(
+        metric=METRICS.spec(metric),
+        level=metric.level,
+        value=reading.value,
+        low=low,
+        high=high,
+        count=reading.count,
+        unit=reading.unit or metric.level,
+        note=reading.reason or shaky,
+    )
+
+
+def compare(
+    first: Iterable[Scored],
+    second: Iterable[Scored],
+    metrics: Metrics = None,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    names: tuple[str, str] = ("first", "second"),
+    aspect: str | None = None,
+) -> Comparison:
+    """Compare two sets of scores of the same responses, met by id, on the same resamples."""
+    pair = matched(Judged.of(first, aspect), Judged.of(second, aspect))
+    return compare_judged(*pair, metrics, bootstrap=bootstrap, seed=seed, confidence=confidence, names=names)
+
+
+def compare_judged(
+    first: Judged,
+    second: Judged,
+    metrics: Metrics = None,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    names: tuple[str, str] = ("first", "second"),
+) -> Comparison:
+    """Compare two sets of scores whose responses stand in the same order."""
+    _check(bootstrap, confidence)
+    built = _built(metrics, first)
+    pairs = [(metric.read(first.sample(metric)), metric.read(second.sample(metric))) for metric in built]
+
+    def gap(pair: tuple[Reading, Reading]) -> Callable[[Floats], Floats]:
+        return lambda weights: pair[0].resampled(weights) - pair[1].resampled(weights)
+
+    draws = _draws(first, bootstrap, seed, [gap(pair) for pair in pairs])
+    rows = tuple(_comparison_row(*each, confidence) for each in zip(built, pairs, draws, strict=True))
+    return Comparison(rows, *_sizes(first), bootstrap, seed, confidence, names)
+
+
+def _comparison_row(metric: Metric, pair: tuple[Reading, Reading], draws: Floats, confidence: float) -> ComparisonRow:
+    first, second = pair
+    low, high, shaky = _bounds(draws, confidence)
+    ahead = 0 if math.isnan(low) or low <= 0 <= high else (1 if (low > 0) == metric.higher_is_better else -1)
+    return ComparisonRow(
+        metric=METRICS.spec(metric),
+        level=metric.level,
+        first=first.value,
+        second=second.value,
+        difference=first.value - second.value,
+        low=low,
+        high=high,
+        p=_p_value(draws),
+        count=first.count,
+        unit=first.unit or metric.level,
+        better={0: "", 1: "first", -1: "second"}[ahead],
+        note=first.reason or second.reason or shaky,
+    )
+
+
+def _p_value(draws: Floats) -> float:
+    """Two-sided: how often the difference falls on the other side of 0; never below what the resamples can tell."""
+    defined = draws[~np.isnan(draws)]
+    if not defined.size:
+        return math.nan
+    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (defined.size + 1))
