@@ -1,0 +1,137 @@
+"""A trained scorer as a folder: config.json, head.safetensors and README.md, on disk or on the Hub; never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.errors import BadFolder, MissingExtra
+
+__all__ = ["Saved", "load_folder", "push_folder", "save_folder"]
+
+FORMAT = 1  # of the folder; raised when an older version of the library could no longer read it
+CONFIG, HEAD, CARD = "config.json", "head.safetensors", "README.md"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a folder holds: settings and everything learned that is no array, the arrays, and the model card."""
+
+    config: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+    card: str = ""
+
+
+def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
+    """Write the folder beside its place, then move it there: after a kill there is the old or the new one."""
+    from safetensors.numpy import save
+
+    target = Path(folder)
+    if target.exists() and not (target / CONFIG).exists() and any(target.iterdir()):
+        raise BadFolder(f"{target} holds other files and no scorer: give a new or empty folder, or an earlier scorer's")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    head = save({name: np.ascontiguousarray(array) for name, array in saved.arrays.items()})
+    config = {"format": FORMAT, "head_sha256": hashlib.sha256(head).hexdigest(), **saved.config}
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    beside.chmod(0o755)
+    (beside / HEAD).write_bytes(head)
+    (beside / CONFIG).write_text(
+        json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    (beside / CARD).write_text(saved.card, encoding="utf-8")
+    _swap(beside, target)
+    return target
+
+
+def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = None) -> Saved:
+    """Read a folder, or a repository of the Hub when no such folder is here; whatever is wrong with it is said."""
+    folder = Path(folder_or_repo)
+    if not folder.is_dir():
+        folder = _download(str(folder_or_repo), revision)
+    config = _read_config(folder / CONFIG)
+    head = _read(folder / HEAD)
+    if hashlib.sha256(head).hexdigest() != config["head_sha256"]:
+        raise BadFolder(
+            f"{folder / HEAD} is not the file that {CONFIG} was written with, but cut short or altered: copy it again"
+        )
+    return Saved(
+        config, _arrays(head, folder), _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
+    )
+
+
+def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
+    """Upload a saved folder to the Hub and return its address."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise MissingExtra("Uploading to the Hub", "train", "huggingface_hub") from error
+    api = HfApi()
+    api.create_repo(repo, private=private, exist_ok=True)
+    return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload a fractal scorer"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFolder(f"{path.parent} is no saved scorer: {path.name} cannot be read ({error.strerror})") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(_read(path))
+    except ValueError as error:
+        raise BadFolder(f"{path} is not whole JSON ({error}): copy the folder again") from error
+    if not isinstance(config, dict) or not {"format", "head_sha256"} <= config.keys():
+        raise BadFolder(f"{path} was not written by fractal: it names no format")
+    if not isinstance(config["format"], int) or config["format"] > FORMAT:
+        raise BadFolder(
+            f"{path} has format {config['format']}, this version reads up to {FORMAT}: upgrade fractal-scores"
+        )
+    return config
+
+
+def _arrays(head: bytes, folder: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(head))
+    except SafetensorError as error:
+        raise BadFolder(f"{folder / HEAD} cannot be read: {error}") from error
+
+
+def _download(repo: str, revision: str | None) -> Path:
+    if repo.startswith((".", "/", "~")) or repo.count("/") != 1:
+        raise BadFolder(f"There is no folder {repo!r} here, and it is no name on the Hub such as 'team/scorer'")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingExtra("Loading from the Hub", "train", "huggingface_hub") from error
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=[CONFIG, HEAD, CARD]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadFolder(f"There is no folder {repo!r} here, and the Hub did not give it either: {reason}") from error
+
+
+def _swap(beside: Path, target: Path) -> None:
+    """Put the new folder where the old one was."""
+    if not target.exists():
+        beside.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    target.rename(old / "scorer")
+    beside.rename(target)
+    shutil.rmtree(old)

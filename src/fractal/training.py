@@ -1,0 +1,287 @@
+"""One loop that trains a head: whole ensembles at once, stopped and chosen by held-out response labels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fractal.aggregations import Aggregation
+from fractal.bags import Bags
+from fractal.checkpoints import load_checkpoint, save_checkpoint
+from fractal.devices import choose_device, choose_precision
+from fractal.errors import TrainingDiverged
+from fractal.network import Head, HeadShape
+from fractal.terms import Scores, Term, weighted_mean
+
+__all__ = ["Epoch", "FittedHead", "Listener", "Objective", "TrainingPlan", "fit_head", "predict_logits"]
+
+SENTENCES_AT_ONCE = 65_536  # bounds the memory of scoring; larger blocks gain nothing
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training makes small: the sum of its terms, by weight, under one aggregation."""
+
+    terms: tuple[Term, ...]
+    aggregation: Aggregation
+    curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
+
+    def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
+        """Return each term's weight in an epoch: with a curriculum the first term takes over what the others lose."""
+        weights = [term.weight for term in self.terms]
+        if not self.curriculum:
+            return tuple(weights)
+        passed = (epoch // self.curriculum * self.curriculum) / max(epochs, 1)  # held between the steps
+        later = [weight * (1.0 - passed) for weight in weights[1:]]
+        return (weights[0] + sum(weights[1:]) - sum(later), *later)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a head is trained: every number that is not learned."""
+
+    epochs: int = 60
+    batch_size: int = 256  # responses
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    patience: int = 10
+    hidden: tuple[int, ...] = (64,)
+    dropout: float = 0.1
+    members: int = 5
+    folds: int = 5
+    from_prior: bool = True
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "members"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate}: give a number above 0")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is told of an epoch to whoever listens."""
+
+    epoch: int
+    epochs: int
+    parts: dict[str, float]  # each term by name, mean over batches and members
+    held_out: float  # mean over members of the cost of held-out response labels; nan where nothing is held out
+    best: float
+    sentences_per_second: float
+    seconds_left: float
+
+
+Listener = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A trained head: every member at its best epoch, and how it came there."""
+
+    head: Head
+    aggregation: Aggregation
+    history: tuple[Epoch, ...]
+    best_epochs: tuple[int, ...]  # a member; 0 is the state before training
+    held_out: Tensor  # (member,): the cost of held-out response labels at the best epoch
+
+
+@dataclass
+class _Run:
+    """All that changes while training; with the bags and the plan it determines every later step, bit by bit."""
+
+    head: Head
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    epoch: int = 0
+    best: Tensor = field(default_factory=lambda: torch.empty(0))
+    best_epochs: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    best_states: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+
+
+def fit_head(
+    bags: Bags,
+    objective: Objective,
+    plan: TrainingPlan,
+    listeners: Sequence[Listener] = (),
+    checkpoint: Path | None = None,
+) -> FittedHead:
+    """Train a head on the bags that each member may see, and keep each member's best epoch by those that it may not.
+
+    `Bags.weights` says what a member sees; a bag of weight 0 is held out. Where a member holds nothing out it keeps
+    its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits.
+    """
+    device = choose_device(plan.device)
+    bags = bags.to(device)
+    run = _start(bags, objective, plan, device)
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, run, _fingerprint(bags, objective, plan))
+    if run.epoch == 0:
+        _judge(run, bags, objective)
+    while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
+        told = _train_epoch(run, bags, objective, plan)
+        run.history.append(told)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, run, _fingerprint(bags, objective, plan))
+        for listen in listeners:
+            listen(told)
+    run.head.load_member_states(run.best_states)
+    run.head.eval()
+    return FittedHead(
+        run.head, objective.aggregation, tuple(run.history), tuple(run.best_epochs.tolist()), run.best.cpu()
+    )
+
+
+def predict_logits(head: Head, bags: Bags) -> Tensor:
+    """Return the log-odds of every sentence without training anything: (sentence, [level − 1,] member)."""
+    head.eval()
+    with torch.inference_mode():
+        return torch.cat([head(block) for block in _blocks(bags)])
+
+
+def _blocks(bags: Bags) -> list[Bags]:
+    """Cut into consecutive blocks of bounded size; a block holds whole bags."""
+    number = torch.div(bags.offsets[:-1], SENTENCES_AT_ONCE, rounding_mode="floor")
+    sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
+    if len(sizes) == 1:
+        return [bags]
+    return [bags.take(part) for part in torch.arange(len(number), device=bags.offsets.device).split(sizes)]
+
+
+def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.device) -> _Run:
+    generator = torch.Generator().manual_seed(plan.seed)
+    shape = HeadShape(
+        columns=bags.features.shape[1],
+        shared=tuple(shared.rows.shape[1] for shared in bags.shared),
+        members=plan.members,
+        hidden=plan.hidden,
+        thresholds=objective.aggregation.thresholds,
+        dropout=plan.dropout,
+        from_prior=plan.from_prior,
+    )
+    head = Head(shape, generator).to(device)
+    optimiser = torch.optim.AdamW(
+        _decayed_apart(head, plan.weight_decay), lr=plan.learning_rate, fused=device.type in ("cpu", "cuda")
+    )
+    run = _Run(head, optimiser, generator)
+    run.best = torch.full((plan.members,), math.inf, device=device)
+    run.best_epochs = torch.zeros(plan.members, dtype=torch.long)
+    return run
+
+
+def _decayed_apart(head: Head, decay: float) -> list[dict[str, object]]:
+    """Products decay; biases and the start from the prior do not."""
+    products = [
+        p for name, p in head.named_parameters() if name.startswith(("enter", "weights")) and "bias" not in name
+    ]
+    others = [
+        p for name, p in head.named_parameters() if not (name.startswith(("enter", "weights")) and "bias" not in name)
+    ]
+    return [{"params": products, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan) -> Epoch:
+    started = time.perf_counter()
+    run.head.train()
+    weights = objective.weights(run.epoch, plan.epochs)
+    autocast = torch.autocast(
+        bags.features.device.type, torch.bfloat16, enabled=choose_precision(plan.precision, run.head.shape.hidden, bags)
+    )
+    sums: Tensor | None = None
+    batches = 0
+    for batch in bags.batches(plan.batch_size, run.generator):
+        with autocast:
+            logits = run.head(batch, run.generator)
+        scores = Scores(logits, batch.offsets, objective.aggregation)
+        parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
+        loss = (parts * parts.new_tensor(weights).unsqueeze(1)).sum()
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        run.optimiser.step()
+        found = parts.detach().mean(1)
+        sums, batches = found if sums is None else sums + found, batches + 1
+    run.epoch += 1
+    means = (sums / batches).tolist() if sums is not None else []
+    _refuse_divergence(means, run, plan)
+    held_out = _judge(run, bags, objective)
+    spent = time.perf_counter() - started
+    return Epoch(
+        epoch=run.epoch,
+        epochs=plan.epochs,
+        parts=_by_name(objective.terms, means),
+        held_out=held_out,
+        best=float(run.best.mean()),
+        sentences_per_second=len(bags.features) / spent,
+        seconds_left=spent * (plan.epochs - run.epoch),
+    )
+
+
+def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]:
+    named: dict[str, float] = {}
+    for term, value in zip(terms, values, strict=True):
+        key = term.name if term.name not in named else f"{term.name} {sum(k.startswith(term.name) for k in named) + 1}"
+        named[key] = value
+    return named
+
+
+def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
+    """Cost of the labels that each member may not see; a member that is better than ever is kept."""
+    cost = held_out_cost(run.head, bags, objective.aggregation)
+    unjudged = cost.isnan()
+    better = unjudged | (cost < run.best)
+    run.best = torch.where(better, cost, run.best)
+    run.best_epochs[better.cpu()] = run.epoch
+    now = run.head.member_states()
+    if not run.best_states:
+        run.best_states = {name: value.clone() for name, value in now.items()}
+    for name, value in now.items():
+        run.best_states[name][better] = value[better]
+    return float(cost.nanmean())
+
+
+def held_out_cost(head: Head, bags: Bags, aggregation: Aggregation) -> Tensor:
+    """Minus the log-likelihood of held-out response labels or preferences: (member,), nan where none is held out."""
+    logits = predict_logits(head, bags)
+    scores = Scores(logits, bags.offsets, aggregation)
+    hidden = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
+    if bags.pairs is not None and len(bags.pairs):
+        better, worse, tie = bags.pairs.unbind(1)
+        lead = scores.response_logits[better] - scores.response_logits[worse]
+        share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)
+        cost, kept = torch.nn.functional.softplus(lead) - share * lead, hidden[better]
+    else:
+        known = ~bags.labels.isnan()
+        labels = torch.where(known, bags.labels, 0.0)
+        cost = -aggregation.log_likelihood(logits, bags.offsets, labels)
+        kept = hidden & known.unsqueeze(-1)
+    return torch.where(kept.any(0), weighted_mean(cost, kept), torch.nan)
+
+
+def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) -> None:
+    if all(math.isfinite(value) for value in means):
+        return
+    raise TrainingDiverged(
+        f"training left the finite numbers in epoch {run.epoch} (learning rate {plan.learning_rate:g}): "
+        f"try learning_rate={plan.learning_rate / 10:g}, and look for extreme values among your own columns"
+    )
+
+
+def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
+    """What a checkpoint belongs to: another plan, objective or other data must not take it up."""
+    size = (
+        tuple(bags.features.shape),
+        len(bags.labels),
+        float(bags.features.double().sum()),
+        float(bags.labels.nansum()),
+    )
+    return f"{replace(plan, device='auto')}|{objective}|{size}"
