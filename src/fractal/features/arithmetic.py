@@ -1,0 +1,126 @@
+"""Whether the sums that a reasoning step writes down are right."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from fractal.embedding import EncodedBlock
+from fractal.features.base import FEATURES, Columns, scalars
+
+LONGEST = 120  # characters of a side; longer ones are not sums
+_SPELLINGS = (
+    (re.compile(r"\\(?:times|cdot)\b|[×·⋅]"), "*"),
+    (re.compile(r"\\div\b|÷"), "/"),
+    (re.compile(r"[−–]"), "-"),
+    (re.compile(r"\\[dt]?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}"), r"((\1)/(\2))"),
+    (re.compile(r"\\(?:left|right|,|;|!|quad)|\\?\$|\\[()\[\]]"), " "),
+    (re.compile(r"\^\{([^{}]{1,20})\}"), r"^(\1)"),
+    (re.compile(r"(?<=\d),(?=\d{3}\b)"), ""),
+    (re.compile(r"\*\*"), "^"),
+)
+_SIDE = r"[-+*/^().\d\s]*\d[-+*/^().\d\s]*"
+_CHAIN = re.compile(rf"(?<![\w.}}\]√\\%]){_SIDE}(?:=+{_SIDE})+(?![\w\\{{\[√%])")
+_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d*)?|\.\d+)|(.))")
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "~": 3, "^": 4}  # ~ is the sign
+
+
+def value(expression: str) -> float | None:
+    """Work out a sum of numbers, + − * / ^ and brackets; None where it is not one."""
+    numbers: list[float] = []
+    waiting: list[str] = []
+    operand = True  # an operand must follow
+    for digits, sign in _TOKEN.findall(expression.strip()):
+        if operand != bool(digits or sign == "(" or (operand and sign == "-")):
+            return None
+        if digits:
+            numbers.append(float(digits))
+        elif sign == "(" or operand:
+            waiting.append("(" if sign == "(" else "~")
+        elif sign == ")":
+            if not _close(numbers, waiting):
+                return None
+        else:
+            _apply_while(numbers, waiting, _PRECEDENCE[sign], right=sign == "^")
+            waiting.append(sign)
+        operand = not (digits or sign == ")")
+    if operand or "(" in waiting:
+        return None
+    _apply_while(numbers, waiting, 0)
+    return numbers[0] if math.isfinite(numbers[0]) else None
+
+
+def _close(numbers: list[float], waiting: list[str]) -> bool:
+    _apply_while(numbers, waiting, 0)
+    return bool(waiting) and waiting.pop() == "("
+
+
+def _apply_while(numbers: list[float], waiting: list[str], precedence: int, right: bool = False) -> None:
+    """Work out the operators that bind at least as tightly (more tightly, for one that groups from the right)."""
+    while waiting and waiting[-1] != "(" and _PRECEDENCE[waiting[-1]] >= precedence + right:
+        sign = waiting.pop()
+        last = numbers.pop()
+        numbers.append(-last if sign == "~" else _applied(sign, numbers.pop(), last))
+
+
+def _applied(sign: str, left: float, right: float) -> float:
+    if sign == "^":
+        small = abs(right) <= 64 and abs(left) <= 1e4 and (left > 0 or (right == int(right) and right >= 0))
+        return left**right if small else math.nan
+    if sign == "/":
+        return left / right if right else math.nan
+    return left + right if sign == "+" else left - right if sign == "-" else left * right
+
+
+def sums(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Find `left = right` with numbers only, at least one side of which is to be worked out, and say if it is right."""
+    if "=" not in text:
+        return
+    for pattern, plain in _SPELLINGS:
+        text = pattern.sub(plain, text)
+    for chain in _CHAIN.finditer(text):
+        sides = [side.strip() for side in re.split("=+", _trimmed(chain, text))]
+        for left, right in pairwise(sides):
+            if max(len(left), len(right)) <= LONGEST and (_is_sum(left) or _is_sum(right)):
+                one, other = value(left), value(right)
+                if one is not None and other is not None:
+                    yield left, right, abs(one - other) <= max(_tolerance(left), _tolerance(right))
+
+
+def _trimmed(chain: re.Match[str], text: str) -> str:
+    """Leave out a full stop at the end, and a first side that continues something that is no number."""
+    found = chain.group().strip().rstrip(".")
+    before = text[: chain.start()].rstrip()
+    word = re.search(r"\w*$", before)
+    continues = bool(word and 0 < len(word.group()) < 2) or before.endswith((")", "]", "}", "|", "√"))
+    return found.partition("=")[2] if continues or found[0] in "+*/^)" else found
+
+
+def _is_sum(side: str) -> bool:
+    return any(sign in side[1:] for sign in "+-*/^")
+
+
+def _tolerance(side: str) -> float:
+    """Return half a unit of the last decimal where a side is one rounded number."""
+    if _is_sum(side):
+        return 1e-9
+    _, _, decimals = side.strip("-() ").partition(".")
+    return 1.01 * 10.0 ** -len(decimals) if decimals else 1e-6
+
+
+@FEATURES.register("arithmetic")
+def arithmetic(block: EncodedBlock) -> Columns:
+    """How many sums such as 3 * 4 = 12 the sentence writes down, and how many of them are wrong."""
+    checked = np.zeros((len(block.sentences), 2), np.float32)  # sums, wrong sums
+    texts = (sentence.text for response in block.responses for sentence in response.sentences)
+    for row, text in enumerate(texts):
+        for _, _, right in sums(text):
+            checked[row] += (1, not right)
+    count, wrong = checked.T
+    return scalars(
+        "arithmetic", {"count": np.log1p(count), "wrong": np.log1p(wrong), "share_wrong": wrong / np.maximum(count, 1)}
+    )

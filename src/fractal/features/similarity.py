@@ -1,0 +1,142 @@
+"""How near a sentence's vector lies to its context, its query and the other sentences of its response."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.embedding import LATE_COLUMNS, EncodedBlock
+from fractal.features.base import FEATURES, Columns, Floats, Indices, bag_mean, bag_rank, per_block, scalars
+
+TILE = 2048  # sentences of one response compared at once
+COSINES = ("best_chunk", "second_chunk", "mean_context", "query", "chunk_query")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Similarities:
+    """The cosines between each sentence and what surrounds it; 0 where there is nothing."""
+
+    best: Indices  # (sentence,) the row of the nearest context chunk, −1 where there is none
+    cosines: dict[str, Floats]  # (sentence,) each, by the names of COSINES
+    earlier: Floats  # (sentence,) largest cosine with an earlier sentence of the response
+    closeness: Floats  # (sentence,) cosine with the nearest chunk, or with the query where there is no context
+
+
+def _row_cosines(left: Floats, right: Floats) -> Floats:
+    cosines: Floats = np.einsum("sd,sd->s", left, right)
+    return cosines
+
+
+def _compare_with_chunks(sentences: Floats, chunks: Floats) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
+    """Return each sentence's nearest chunk, the cosine with it, with the second nearest and with the mean chunk."""
+    rows = np.arange(len(sentences))
+    nearest = np.empty(len(sentences), np.intp)
+    first, second = np.empty(len(sentences), np.float32), np.empty(len(sentences), np.float32)
+    for start in range(0, len(sentences), TILE):
+        tile = slice(start, start + TILE)
+        cosines = sentences[tile] @ chunks.T  # (sentence, chunk)
+        local = rows[: len(cosines)]
+        nearest[tile] = cosines.argmax(axis=1)
+        first[tile] = cosines[local, nearest[tile]]
+        if len(chunks) > 1:
+            cosines[local, nearest[tile]] = -np.inf
+            second[tile] = cosines.max(axis=1)
+        else:
+            second[tile] = first[tile]
+    mean = chunks.mean(axis=0)
+    return nearest, first, second, sentences @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
+
+
+def _nearest_earlier(sentences: Floats) -> Floats:
+    """Return the largest cosine with an earlier sentence, 0 for the first."""
+    nearest = np.zeros(len(sentences), np.float32)
+    for start in range(0, len(sentences), TILE):
+        stop = min(start + TILE, len(sentences))
+        cosines = sentences[start:stop] @ sentences[:stop].T  # (sentence, sentence up to the tile's end)
+        later = np.arange(stop) >= np.arange(start, stop)[:, None]
+        nearest[start:stop] = np.where(later, -np.inf, cosines).max(axis=1)
+    nearest[0] = 0
+    return nearest
+
+
+@per_block
+def similarities(block: EncodedBlock) -> Similarities:
+    """Compare every sentence with its context, its query and the sentences before it, response by response."""
+    count = len(block.sentences)
+    best = np.full(count, -1, np.int64)
+    first, second, mean, earlier = (np.zeros(count, np.float32) for _ in range(4))
+    for bag in range(len(block)):
+        rows = slice(block.offsets[bag], block.offsets[bag + 1])
+        start, stop = block.chunk_offsets[bag : bag + 2]
+        sentences = block.sentences[rows]
+        earlier[rows] = _nearest_earlier(sentences)
+        if stop > start:
+            near, first[rows], second[rows], mean[rows] = _compare_with_chunks(sentences, block.chunks[start:stop])
+            best[rows] = start + near
+    asked = block.queries[block.sentence_bag]  # (sentence, dim)
+    query = _row_cosines(block.sentences, asked)
+    supported = best >= 0
+    chunk_query = np.zeros(count, np.float32)
+    chunk_query[supported] = _row_cosines(block.chunks[best[supported]], asked[supported])
+    cosines = dict(zip(COSINES, (first, second, mean, query, chunk_query), strict=True))
+    return Similarities(best, cosines, earlier, np.where(supported, first, query))
+
+
+def prior_similarity(block: EncodedBlock) -> Floats:
+    """Return (1 + cosine) / 2 with the nearest context chunk, or the query where there is no context; else nan."""
+    known = (block.has_context | block.has_query)[block.sentence_bag]
+    target = ((1 + similarities(block).closeness) / 2).clip(0, 1)
+    return np.where(known, target, np.nan).astype(np.float32)
+
+
+@FEATURES.register("cosine")
+def cosine(block: EncodedBlock) -> Columns:
+    """The cosine with the nearest and second nearest context chunk, the mean context and the query."""
+    return scalars("cosine", dict(similarities(block).cosines))
+
+
+@FEATURES.register("late_interaction")
+def late_interaction(block: EncodedBlock) -> Columns:
+    """How well the sentence's tokens are matched in context and query, token by token, and the way back."""
+    return Columns(block.late, tuple(f"late_interaction.{name}" for name in LATE_COLUMNS))
+
+
+def _neighbour(values: NDArray[np.float32], offsets: Indices, step: int) -> Floats:
+    """Return each sentence's value at the sentence one step before (−1) or after (1); 0 at the response's edge."""
+    moved = np.zeros_like(values)
+    if step < 0:
+        moved[1:] = values[:-1]
+        moved[offsets[:-1]] = 0
+    else:
+        moved[:-1] = values[1:]
+        moved[offsets[1:] - 1] = 0
+    return moved
+
+
+@FEATURES.register("neighbours")
+def neighbours(block: EncodedBlock) -> Columns:
+    """How the sentence and its nearness to the context stand among the other sentences of its response."""
+    offsets, bag = block.offsets, block.sentence_bag
+    following = np.zeros(len(bag), np.float32)
+    following[:-1] = _row_cosines(block.sentences[:-1], block.sentences[1:])
+    following[offsets[1:] - 1] = 0
+    others = np.maximum(np.diff(offsets) - 1, 1)[bag]
+    total = np.add.reduceat(block.sentences, offsets[:-1], axis=0)[bag]
+    itself = _row_cosines(block.sentences, block.sentences)
+    late = np.where(block.has_context[bag], block.late[:, 0], block.late[:, len(LATE_COLUMNS) // 2])
+    columns = {
+        "previous": _neighbour(following, offsets, -1),
+        "next": following,
+        "mean": (_row_cosines(block.sentences, total) - itself) / others,
+    }
+    for name, near in (("cosine", similarities(block).closeness), ("late", late)):
+        columns |= {
+            f"{name}_previous": _neighbour(near, offsets, -1),
+            f"{name}_next": _neighbour(near, offsets, 1),
+            f"{name}_rank": bag_rank(near, offsets),
+            f"{name}_above_mean": near - bag_mean(near, offsets)[bag],
+            f"{name}_below_best": np.maximum.reduceat(near, offsets[:-1])[bag] - near,
+        }
+    return scalars("neighbours", dict(columns))

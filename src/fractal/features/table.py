@@ -1,0 +1,187 @@
+"""Features joined into one table, and the scale of its columns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fractal.embedding import EncodedBlock
+from fractal.errors import BadData, BadSpec
+from fractal.features.base import FEATURES, Columns, Feature, Indices
+
+TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
+
+_SCALARS = (
+    *("cosine", "late_interaction", "overlap", "coverage", "novel_numbers", "novel_names"),
+    *("redundancy", "neighbours", "position", "length", "markers", "arithmetic"),
+)
+RECIPES: dict[str, tuple[str, ...]] = {
+    "paper": ("sentence", "context", "query"),
+    "relational": _SCALARS,
+    "default": (*_SCALARS, "sentence", "product", "difference"),
+    "vectors": ("sentence",),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SharedColumns:
+    """Vectors that several sentences share: kept apart, so that the head projects each of them once."""
+
+    name: str
+    values: NDArray[Any]  # (row, dim)
+    row_offsets: Indices  # (bag + 1,)
+    index: Indices  # (sentence,)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """What the head sees of each sentence: named columns, and beside them the vectors that sentences share."""
+
+    dense: NDArray[Any]  # (sentence, column)
+    names: tuple[str, ...]
+    scalars: NDArray[np.bool_]  # (column,) which columns mean something by themselves and are standardised
+    offsets: Indices  # (bag + 1,)
+    shared: tuple[SharedColumns, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardiser:
+    """The mean and the scale of each scalar column over the training sentences; plain numbers, to be saved."""
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    limit: float = 8.0  # scales beyond which a value is cut, so that one odd sentence cannot carry a score away
+
+    @classmethod
+    def fit(cls, table: FeatureTable) -> Self:
+        """Learn from a training table; a column that never changes keeps the scale 1."""
+        columns = np.flatnonzero(table.scalars)
+        count = max(len(table.dense), 1)
+        parts = [table.dense[rows][:, columns].astype(np.float64) for rows in _slices(len(table.dense))]
+        mean = sum((part.sum(axis=0) for part in parts), np.zeros(len(columns))) / count
+        square = sum((((part - mean) ** 2).sum(axis=0) for part in parts), np.zeros(len(columns))) / count
+        scale = np.where(square > 1e-12, np.sqrt(square), 1.0)
+        return cls(tuple(table.names[column] for column in columns), tuple(mean.tolist()), tuple(scale.tolist()))
+
+    def __call__(self, table: FeatureTable, in_place: bool = False) -> FeatureTable:
+        """Return the table with scalar columns of mean 0 and scale 1; `in_place` writes into the table given."""
+        columns = np.flatnonzero(table.scalars)
+        if tuple(table.names[column] for column in columns) != self.names:
+            given = set(self.names) ^ {table.names[column] for column in columns}
+            raise BadData(f"the columns differ from those of training ({', '.join(sorted(given)[:5])}): give the same")
+        dense = table.dense if in_place else table.dense.copy()
+        mean, scale = np.asarray(self.mean), np.asarray(self.scale)
+        for rows in _slices(len(dense)):
+            values = (dense[rows][:, columns] - mean) / scale
+            dense[rows, columns] = values.clip(-self.limit, self.limit)
+        return dataclasses.replace(table, dense=dense)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain lists, for a configuration file."""
+        return {
+            "names": list(self.names),
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Return what `as_dict` saved."""
+        return cls(tuple(saved["names"]), tuple(saved["mean"]), tuple(saved["scale"]), float(saved["limit"]))
+
+
+def _slices(count: int) -> Iterator[slice]:
+    return (slice(start, start + TILE) for start in range(0, count, TILE))
+
+
+def feature_specs(recipe: str | Sequence[str | Feature]) -> tuple[str, ...]:
+    """Return the features of a recipe, each once: a recipe's name, or features and recipes joined by `+`."""
+    words = _split(recipe) if isinstance(recipe, str) else recipe
+    specs: list[str] = []
+    for word in words:
+        if isinstance(word, str) and word.strip() in RECIPES:
+            specs.extend(RECIPES[word.strip()])
+        else:
+            specs.append(FEATURES.spec(FEATURES.build(word.strip() if isinstance(word, str) else word)))
+    if not specs:
+        raise BadSpec(f"{recipe!r} names no feature: write a recipe ({', '.join(RECIPES)}) or features joined by +")
+    return tuple(dict.fromkeys(specs))
+
+
+def _split(text: str) -> list[str]:
+    """Cut at the `+` and `,` that stand outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        depth += (letter in "([") - (letter in ")]") if not quote else 0
+        if letter in "+," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()]
+
+
+def compute(
+    block: EncodedBlock, recipe: str | Sequence[str | Feature] = "default", dtype: DTypeLike = np.float32
+) -> FeatureTable:
+    """Return the columns of a recipe; `dtype="float16"` halves the memory of large tables."""
+    features = [FEATURES.build(spec) for spec in feature_specs(recipe)]
+    bounds = _tiles(block.offsets)
+    dense = np.empty((0, 0), dtype)
+    shared: dict[str, list[Columns]] = {}
+    own: list[Columns] = []
+    for first, last in bounds:
+        tile = block if len(bounds) == 1 else block.take(np.arange(first, last))
+        columns = [feature(tile) for feature in features]
+        own = [part for part in columns if part.index is None]
+        if first == 0:
+            dense = np.empty((len(block.sentences), sum(len(part.names) for part in own)), dtype)
+        _write(dense[block.offsets[first] : block.offsets[last]], own)
+        for part in columns:
+            if part.index is not None:
+                shared.setdefault(part.names[0].partition("[")[0], []).append(part)
+    names = tuple(name for part in own for name in part.names)
+    scalar = np.asarray([part.scalar for part in own for _ in part.names], bool)
+    joined = tuple(_joined(name, parts, dtype) for name, parts in shared.items())
+    return FeatureTable(dense, names, scalar, block.offsets, joined)
+
+
+def _tiles(offsets: Indices) -> list[tuple[int, int]]:
+    """Cut the bags into runs of about `TILE` sentences; no bags are one empty run."""
+    bounds = [0]
+    while bounds[-1] < len(offsets) - 1:
+        last = int(np.searchsorted(offsets, offsets[bounds[-1]] + TILE, side="right")) - 1
+        bounds.append(max(last, bounds[-1] + 1))
+    return list(pairwise(bounds)) or [(0, 0)]
+
+
+def _write(out: NDArray[Any], parts: Sequence[Columns]) -> None:
+    start = 0
+    for part in parts:
+        values = part.values
+        if out.dtype == np.float16:
+            values = values.clip(-65504, 65504)  # the largest finite float16
+        out[:, start : start + len(part.names)] = values
+        start += len(part.names)
+
+
+def _joined(name: str, parts: Sequence[Columns], dtype: DTypeLike) -> SharedColumns:
+    rows, index, offsets = 0, [], [np.zeros(1, np.int64)]
+    for part in parts:
+        if part.index is None or part.row_offsets is None:
+            raise BadSpec(f"the feature {name!r} shares rows without saying which bag each row belongs to")
+        index.append(part.index + rows)
+        offsets.append(part.row_offsets[1:] + rows)
+        rows += len(part.values)
+    values = np.concatenate([part.values for part in parts]).astype(dtype)
+    return SharedColumns(name, values, np.concatenate(offsets), np.concatenate(index))
