@@ -1,0 +1,107 @@
+"""Reductions over ragged bags: the first axis is cut at offsets, axes after it are carried along.
+
+No bag may be empty. Where several sentences share the extreme, `segment_min` and `segment_max` spread the gradient
+evenly over them: the sub-gradient that does not depend on the order of the sentences.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "bag_index",
+    "lift",
+    "ragged_rows",
+    "segment_first",
+    "segment_logsumexp",
+    "segment_max",
+    "segment_mean",
+    "segment_min",
+    "segment_prod",
+    "segment_rank",
+    "segment_softmax",
+    "segment_sum",
+]
+
+
+def bag_index(offsets: Tensor, size: int | None = None) -> Tensor:
+    """Say for every sentence which bag it is in; the size, where known, spares a GPU from waiting for it."""
+    bags = torch.arange(len(offsets) - 1, device=offsets.device)
+    return torch.repeat_interleave(bags, offsets.diff(), output_size=size)
+
+
+def lift(values: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """Give every sentence the value of its bag: (bag, …) → (sentence, …)."""
+    return values.index_select(0, bag_index(offsets, size))
+
+
+def _reduce(values: Tensor, how: str, offsets: Tensor) -> Tensor:
+    # unsafe leaves out checks of the lengths, which would make a GPU wait
+    reduced: Tensor = torch.segment_reduce(values, how, lengths=offsets.diff(), axis=0, unsafe=True)
+    return reduced
+
+
+def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
+    """Add up the sentences of each bag."""
+    return _reduce(values, "sum", offsets)
+
+
+def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
+    """Average the sentences of each bag."""
+    return _reduce(values, "mean", offsets)
+
+
+def segment_min(values: Tensor, offsets: Tensor) -> Tensor:
+    """Take the smallest of each bag; equal smallest sentences share the gradient."""
+    return _reduce(values, "min", offsets)
+
+
+def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
+    """Take the largest of each bag; equal largest sentences share the gradient."""
+    return _reduce(values, "max", offsets)
+
+
+def segment_prod(values: Tensor, offsets: Tensor) -> Tensor:
+    """Multiply the sentences of each bag; the gradient is right at zeros as well."""
+    return _reduce(values, "prod", offsets)
+
+
+def segment_softmax(values: Tensor, offsets: Tensor) -> Tensor:
+    """Weights proportional to the exponential, which add up to 1 in each bag: (sentence, …)."""
+    bag = bag_index(offsets, len(values))
+    raised = (values - segment_max(values.detach(), offsets).index_select(0, bag)).exp()
+    return raised / segment_sum(raised, offsets).index_select(0, bag)
+
+
+def segment_logsumexp(values: Tensor, offsets: Tensor) -> Tensor:
+    """Logarithm of the summed exponentials of each bag, without overflow; minus infinity is a weight of nothing."""
+    top = segment_max(values.detach(), offsets)
+    top = torch.where(top.isfinite(), top, 0.0)
+    return segment_sum((values - lift(top, offsets, len(values))).exp(), offsets).log() + top
+
+
+def segment_first(chosen: Tensor, offsets: Tensor) -> Tensor:
+    """Of the chosen sentences keep the first of each bag: a mask (sentence, …)."""
+    so_far = chosen.long().cumsum(0)
+    before = (so_far - chosen.long()).index_select(0, offsets[:-1])  # (bag, …): how many stand in earlier bags
+    return chosen & (so_far - lift(before, offsets, len(chosen)) == 1)
+
+
+def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
+    """Say how many sentences of its bag stand above each one; of equals the earlier stands above the later."""
+    flat = values.reshape(len(values), -1).T.contiguous()  # (column, sentence): sorting rows is fast
+    order = flat.argsort(dim=1, descending=True, stable=True)
+    bag = bag_index(offsets, len(values))
+    order = order.gather(1, bag[order].argsort(dim=1, stable=True))  # by bag, and inside it by value
+    place = torch.arange(len(values), device=values.device) - offsets[:-1].index_select(0, bag)
+    rank = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
+    return rank.T.reshape(values.shape)
+
+
+def ragged_rows(offsets: Tensor, bags: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return which rows make up these bags, in this order, and the offsets at which they then stand."""
+    starts, lengths = offsets.index_select(0, bags), offsets.diff().index_select(0, bags)
+    cut = torch.cat([offsets.new_zeros(1), lengths.cumsum(0)])
+    shift = torch.repeat_interleave(starts - cut[:-1], lengths, output_size=size)
+    return shift + torch.arange(len(shift), device=offsets.device), cut
