@@ -39,30 +39,38 @@ _CODE = re.compile(r"`[^`\n]+`")
 _LINE_MARK = re.compile(  # a list item, a heading, a quotation, a row of a table
     r"[ \t]*(?:[-*+•‣◦▪–—]\s|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.)]\s|#{1,6}\s|>|\||\*\*|[①-⑳]|\[[ xX]\])"
 )
-_LONE_MARK = re.compile(r"\s*(?:[-*+•‣◦▪]\s+)?\W{0,3}(?:\d{1,3}|[A-Za-z]|[ivx]{1,5})[.)]\W{0,3}\s*")
+_LONE_MARK = re.compile(r"\W{0,12}(?:\d{1,3}|[A-Za-z]|[ivx]{1,5})[.)]\W{0,3}")
 _FULL_LINE = 60  # a shorter line was ended on purpose, not wrapped
 
 _CLOSERS = re.compile(r"[\"'”’»)\]*_」』）】]+(?=\s|$)|[」』）】”]+")
 _CITATION = re.compile(r"(?:[^\S\n]?(?:\[\^?\d{1,3}(?:[,–-] ?\d{1,3})*\]|[⁰¹²³⁴-⁹]+))+")
-_NOTHING_SAID = re.compile(r"[^\w\n]*(?:\n|$)")
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'“/])(?:[A-Z]|(?i:figs?|eqs?|eqn|secs?|sect|ch|chap|vols?|nos?|nr|pp?|ed|eds|al|ca|cf|viz|approx|vs|"
-    r"resp|art|def|thm|prop|lem|cor|ref|refs|tab|dr|mr|mrs|ms|prof|st|mt|gen|col|lt|sgt|capt|rev|hon|sen|rep|gov|"
-    r"e\.g|i\.e|inc\.,))\.$"
+_EMOJI = re.compile(r"[^\S\n]*[☀-➿\U0001f000-\U0001faff\ufe0f\u200d]+(?=\s|$)")
+_INITIAL = re.compile(r"(?:^|[\s(\[\"'“/.])[A-ZΑ-ΩА-Я]\.$")
+_UNIT_OR_GRADE = re.compile(r"(?:\d|\b[Aa]n?|\b[a-z]{3,}) [A-Z]\.$")
+_ABBREVIATION = re.compile(  # what always has something behind it
+    r"\b(?i:approx|ca|cf|viz|vs|resp|ed|eds|e\.g|i\.e|dr|dra|mr|mrs|ms|mme|mlle|prof|st|mt|ft|gen|col|lt|sgt|capt|rev|"
+    r"hon|sen|rep|gov|fr|sr|sra|srta|sig|dott|др|им|ул)\.$"
 )
-_NUMBERED = re.compile(r"(?i:\b(?:figs?|eqs?|secs?|vols?|nos?|nr|pp?|ch|art|tab))\.$")
-_MAY_END = re.compile(r"(?:\b(?:[A-Z]\.){2,}|\b(?i:[ap]\.m|etc|inc|ltd|co|corp|jr|sr|al|Ph\.D|B\.C|A\.D)\.)[\"')\]]*$")
+_NUMBERED = re.compile(
+    r"\b(?i:figs?|eqs?|eqn|secs?|sect|ch|chap|vols?|nos?|nr|pp?|art|arts|tab|ref|refs|thm|prop|lem|def|cor|jan|feb|mar|"
+    r"apr|jun|jul|aug|sept?|oct|nov|dec)\.$"
+)
+_MAY_END = re.compile(r"(?:\b(?:[A-Z]\.){2,}|\b(?i:[ap]\.m|etc|inc|ltd|co|corp|jr|al|Ph\.D|B\.C|A\.D)\.)[\"')\]]*$")
 _STARTER = re.compile(
     r"\s+[\"“(]?(?:The|This|That|These|Those|It|He|She|They|We|You|I|There|Here|In|On|At|By|For|From|If|When|While|But|"
-    r"And|So|Yet|However|Then|Its|His|Her|Their|Our|My|Your|What|Why|How|Who|Where|After|Before|Since|As|To|No|Yes)\b"
+    r"And|So|Yet|However|Then|Its|His|Hers?|Their|Our|My|Your|What|Why|How|Who|Where|After|Before|Since|As|To|No|Yes|"
+    r"A|An|Some|Many|Most|All|Both|Each|Such|Not|Now|Nobody|Everyone|Others?)\b"
 )
+_GLUED = re.compile(r"(?:^|[\s(\"“])[a-z][a-z'’-]+[.!?]$")  # a word and its stop, before a missing space
+_GLUED_NEXT = re.compile(r"[A-Z][a-z]*[ ,'’]")
+_CARRIES_ON = re.compile(r"\s*[,;:)\]%]|\s*[<>=+×÷≤≥&^]+\s")  # what no sentence begins with
 _MORE_CUTS = re.compile(
     r"(?:\.{3}|…)[\"'”’)]*(?=\s+[A-Z][a-z])"  # thoughts trail off … Then another begins
-    r"|(?<=[a-z]{3})[.!?](?=[A-Z][a-z]+[ ,'’])"  # the space is missing.Then it goes on
-    r"|[。！？｡]+[」』）】”]*|[।॥؟۔።]+"
-    r"|\b(?:(?:[A-Z]\.){2,}|[ap]\.m\.|etc\.|Inc\.|Ltd\.|Co\.|Corp\.|Jr\.|Sr\.)(?=\s)"
+    r"|(?<=[a-z]{2})[.!?](?=[A-Z][a-z]*[ ,'’])"
+    r"|[。！？｡]+|[।॥؟۔።։။]+|(?<=[α-ωά-ώ]);(?=\s+[Α-Ω])"
+    r"|[.!?][\"'”’]?\)(?=\s+[A-Z])"
+    r"|\b(?:(?:[A-Z]\.)+|[ap]\.m\.|etc\.|al\.|Inc\.|Ltd\.|Co\.|Corp\.|Jr\.|[Nn]o\.)(?=\s)"
 )
-_WORDS_BEFORE_STOP = re.compile(r"(?:^|[\s(\"“‘'*_])[\w’'-]+[.!?]?$")
 
 
 @SPLITTERS.register("sentences")
@@ -181,9 +189,7 @@ def _wrapped(line: str, following: str) -> bool:
     word = following.lstrip()[:2]
     if _LINE_MARK.match(following) or not word or re.match(r"[ \t]*(?:#{1,6}\s|\|)", line) or line.endswith(":"):
         return False
-    if word[0].islower() or line.endswith((",", ";", "(")):
-        return True
-    return len(line) >= _FULL_LINE
+    return word[0].islower() or len(line) >= _FULL_LINE
 
 
 def _library(language: str) -> Callable[[str], list[str]]:
@@ -237,27 +243,41 @@ def _spans_to_hold(text: str) -> list[tuple[int, int]]:
 
 
 def _after_closers(text: str, cut: int) -> int:
-    """Move a cut behind the quotation marks, brackets and citations that belong to the sentence before it."""
+    """Move a cut behind the quotation marks, brackets, citations and emoji that belong to the sentence before it."""
     while cut and text[cut - 1].isspace():
         cut -= 1
-    for pattern in (_CLOSERS, _CITATION, _CLOSERS):
+    for pattern in (_CLOSERS, _CITATION, _EMOJI):
         if match := pattern.match(text, cut):
             cut = match.end()
     return cut
 
 
 def _is_boundary(text: str, start: int, cut: int) -> bool:
+    """Whether a sentence that starts at `start` ends at `cut`."""
     left, right = text[max(start, cut - 40) : cut], text[cut : cut + 40]
     word = right.lstrip()
-    if not word or _NOTHING_SAID.match(right) or _LONE_MARK.fullmatch(text[start:cut][:60]):
+    if not word or _CARRIES_ON.match(right) or _LONE_MARK.fullmatch(text, start, cut):
         return False
     if word[0].islower() and not word[1:2].isupper():
         return False
-    if left.endswith(".") and _NUMBERED.search(left) and (word[0].isdigit() or word[0] == "("):
+    if left.endswith(("．", ".", ",")) and word[0].isdigit() and len(word) == len(right):
         return False
-    if left.endswith(".") and _MAY_END.search(left):
-        return _STARTER.match(right) is not None
-    return not (left.endswith(".") and _ABBREVIATION.search(left))
+    if left[-1] in ".!?" and word[0].isalpha() and len(word) == len(right) and word[0].isascii():
+        return bool(_GLUED.search(left) and _GLUED_NEXT.match(right))
+    if left.endswith((".)", "!)", "?)")) and not text[start:cut].lstrip().startswith("("):
+        return False
+    return not left.endswith(".") or _stop_ends_sentence(left, right, word)
+
+
+def _stop_ends_sentence(left: str, right: str, word: str) -> bool:
+    """Whether a full stop is more than the end of an abbreviation."""
+    if _NUMBERED.search(left):
+        return not (word[0].isdigit() or word[0] in "([")
+    if _INITIAL.search(left):
+        return bool(_UNIT_OR_GRADE.search(left) or _MAY_END.search(left)) and bool(_STARTER.match(right))
+    if _MAY_END.search(left):
+        return bool(_STARTER.match(right))
+    return not _ABBREVIATION.search(left)
 
 
 _STEP = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+)?[*_]{0,3}(?i:step)[ \t]+\d{1,3}\b", re.MULTILINE)
