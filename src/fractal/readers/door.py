@@ -1,0 +1,188 @@
+"""Where every record enters: it is checked, counted, and let in or refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from fractal.errors import BadData, BadSpec
+from fractal.labels import LabelColumn, LabelForm, Scale
+from fractal.readers.fields import Fields
+from fractal.readers.report import ReadReport
+from fractal.readers.sources import Broken, Row, name_of
+from fractal.records import Preference, Response, Sentence
+
+__all__ = ["Door", "Record", "Splitter"]
+
+Record = Response | Preference
+Splitter = Callable[[str], tuple[Sentence, ...]]
+Shape = Callable[[Mapping[str, Any], "Door", int], Iterable[Record]]
+
+logger = logging.getLogger("fractal.readers")
+PLAIN = (int, float, bool, type(None))
+
+
+class Door:
+    """One reading of one source: how its columns and labels are understood, and what has come through so far."""
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        splitter: str | Splitter = "sentences",
+        label_scale: str | tuple[float, float] | Scale | None = None,
+        levels: int | None = None,
+        sentence_label_scale: str | tuple[float, float] | Scale | None = None,
+        on_error: str = "raise",
+        rejects: str | Path | None = None,
+        report: ReadReport | None = None,
+    ) -> None:
+        if on_error not in ("raise", "reject"):
+            raise BadSpec(f"on_error={on_error!r} is unknown: choose 'raise' or 'reject'.")
+        if rejects is not None and isinstance(source, str | Path) and Path(rejects) == Path(source):
+            raise BadSpec(f"The rejects would overwrite the source {source}: give them another file.")
+        self.name = name_of(source)
+        self._silent = report is not None
+        self.report = ReadReport() if report is None else report
+        self.report.source = self.name
+        self.fields = Fields(columns, self.report)
+        self.inner_fields = Fields(None, self.report)  # of the two responses of a preference
+        self._form = LabelForm.of(label_scale, levels)
+        self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
+        self._label_columns: dict[str, LabelColumn] = {}
+        self._splitter = splitter
+        self._rejecting, self._rejects_path = on_error == "reject", rejects
+        self._rejects: IO[bytes] | None = None
+        self._seen: set[int] = set()  # hashes of 8 bytes, not the ids themselves: they are all that grows with the file
+
+    @property
+    def plain(self) -> bool:
+        """Whether native records can be taken as they are: no column mapped, labels in [0, 1]."""
+        return self.fields.plain and self._form == self._sentence_form == LabelForm()
+
+    def split(self, text: str) -> tuple[Sentence, ...]:
+        """Cut a response into its sentences."""
+        if isinstance(self._splitter, str):
+            from fractal.splitting import SPLITTERS
+
+            self._splitter = SPLITTERS.build(self._splitter)
+        return self._splitter(text)
+
+    def labels(self, name: str) -> LabelColumn:
+        """Return the column of labels with this name; it remembers what kind of labels it has seen."""
+        if name not in self._label_columns:
+            form = self._sentence_form if name == "sentence_labels" else self._form
+            self._label_columns[name] = LabelColumn(name, form)
+        return self._label_columns[name]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Door]:
+        """Keep the rejects file open while the source is read, and tell at the end what was found."""
+        with contextlib.ExitStack() as stack:
+            if self._rejecting and self._rejects_path is not None:
+                self._rejects = stack.enter_context(Path(self._rejects_path).open("wb"))
+            yield self
+        self.report.label_kinds = {name: column.kind for name, column in self._label_columns.items() if column.kind}
+        if not self._silent:
+            level = logging.WARNING if self.report.rejected else logging.INFO
+            logger.log(level, "%s", self.report)
+
+    def admit(self, row: Row | Broken, shape: Shape) -> list[Record]:
+        """Make records of a row; a row that cannot be read is refused, and none of its records come through."""
+        if isinstance(row, Broken):
+            self.refuse(row.line, row.error, row.raw)
+            return []
+        try:
+            refuse_nul(row.fields)
+            made = list(shape(row.fields, self, row.line))
+            self._refuse_known(made)
+        except BadData as error:
+            for column in self._label_columns.values():
+                column.forget()
+            self.refuse(row.line, error, row.fields)
+            return []
+        for column in self._label_columns.values():
+            column.keep()
+        self.count(made)
+        return made
+
+    def count(self, made: list[Record]) -> None:
+        """Enter records that have come through in the report."""
+        for record in made:
+            if isinstance(record, Response):
+                self.report.responses += 1
+                self.report.sentences += len(record.sentences)
+                self.report.labelled += record.label is not None
+            else:
+                self.report.preferences += 1
+
+    def is_new(self, id: str) -> bool:
+        """Whether no record with this id has come through; from now on one has."""
+        key = hash(id)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _refuse_known(self, made: list[Record]) -> None:
+        for record in made:
+            if record.id and not self.is_new(record.id):
+                raise BadData(
+                    f"found {record.id[:80]!r} a second time: give every record an id of its own, or none at all",
+                    field="id",
+                )
+
+    def refuse(self, line: int, error: BadData, raw: Any) -> None:
+        """Stop with the error, or write the record to the rejects file and go on."""
+        placed = error.at(self.name, line)
+        if not self._rejecting:
+            raise placed from error.__cause__
+        reason = error.field or "the record"
+        self.report.rejected += 1
+        self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
+        self.report.examples.setdefault(reason, f"line {line}: {error.problem}")
+        if self._rejects is not None:
+            kept = {"source": self.name, "line": line, "field": error.field, "problem": error.problem, "record": raw}
+            self._rejects.write(_encoded(kept) + b"\n")
+
+
+def _encoded(kept: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(kept, enc_hook=str)
+    except (UnicodeEncodeError, OverflowError, TypeError, RecursionError, ValueError):
+        shown = repr(kept["record"])[:2000].encode("utf-8", "backslashreplace").decode()
+        return msgspec.json.encode({**kept, "record": shown})
+
+
+def refuse_nul(row: Mapping[str, Any]) -> None:
+    """NUL bytes are never text: they end strings in other programs, so what follows them would be lost there."""
+    for name, field in row.items():
+        if isinstance(field, PLAIN):
+            continue
+        waiting = [name, field]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                _check_text(value, name)
+            elif isinstance(value, Mapping):
+                waiting.extend(value)
+                waiting.extend(value.values())
+            elif isinstance(value, list | tuple):
+                waiting.extend(value)
+
+
+def _check_text(text: str, field: str) -> None:
+    if "\0" in text:
+        raise BadData("found a NUL byte: remove it, as in `tr -d '\\000'`", field=str(field))
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = text[error.start]
+            raise BadData(f"found {found!r}, which is no text: write the file in UTF-8", field=str(field)) from None

@@ -1,0 +1,120 @@
+"""JSON lines, plain or gzipped: one record a line, native records by a fast way that refuses exactly the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from fractal.errors import BadData
+from fractal.readers.base import READERS, Reader
+from fractal.readers.door import Door, Record
+from fractal.readers.shapes import SHAPES
+from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes, text_of
+from fractal.records import Response, join_sentences
+
+__all__ = ["JsonLines", "decode_line"]
+
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+PATIENCE = 64  # lines in a row that are not native, after which the fast way is no longer tried
+
+
+class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A record of the native schema, cut into sentences and labelled in [0, 1]; all else goes the thorough way."""
+
+    id: str
+    sentences: list[str]
+    query: str | None = None
+    context: list[str] | None = None
+    label: Share | None = None
+    sentence_labels: list[Share | None] | None = None
+    group: str | UnsetType | None = UNSET
+    aggregation: Any = UNSET
+    meta: Any = UNSET
+
+    def admitted(self, door: Door) -> Response | None:
+        """Return the response, or nothing where only the thorough way can tell what is wrong."""
+        labels = self.sentence_labels
+        if (labels is not None and len(labels) != len(self.sentences)) or not self.id:
+            return None
+        if not any(map(str.strip, self.sentences)):
+            return None
+        text, parts = join_sentences(self.sentences, labels)
+        extra = {}
+        if self.aggregation is not UNSET:
+            extra["aggregation"] = self.aggregation
+        group = self.group
+        if self.meta is not UNSET:
+            extra["meta"] = self.meta
+        if group is UNSET:
+            group = self.meta.get("group") if isinstance(self.meta, dict) else None
+            if not (group is None or isinstance(group, str)):
+                return None
+        if not door.is_new(self.id):
+            return None
+        return Response(
+            self.id, parts, text, self.query or "", tuple(self.context or ()), self.label, group, extra=extra
+        )
+
+
+decode_native = msgspec.json.Decoder(Native).decode
+decode_any = msgspec.json.Decoder().decode
+
+
+@READERS.register("jsonl")
+@dataclasses.dataclass(frozen=True)
+class JsonLines(Reader):
+    """JSON lines (.jsonl, .jsonl.gz, standard input): one object a line, in the native schema or any other shape."""
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the object of every line."""
+        with open_bytes(source) as stream:
+            for line, content in numbered_lines(stream, name_of(source)):
+                if isinstance(content, Broken):
+                    yield content
+                elif not content.isspace():
+                    yield decode_line(line, content)
+
+    def records(self, source: Any, door: Door) -> Iterator[Record]:
+        """Yield the records that the door lets in."""
+        shape = SHAPES[self.shape]
+        with open_bytes(source) as stream:
+            for line, content in numbered_lines(stream, door.name):
+                if isinstance(content, Broken):
+                    yield from door.admit(content, shape)
+                elif content.isspace():
+                    door.report.blank += 1
+                else:
+                    yield from door.admit(decode_line(line, content), shape)
+
+
+def decode_line(line: int, content: bytes) -> Row | Broken:
+    """Return the object that a line holds, or what is wrong with the line."""
+    try:
+        fields = decode_any(content)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, OverflowError) as error:
+        return Broken(line, BadData(_why_not(content, error), field="the line"), text_of(content))
+    if isinstance(fields, dict):
+        return Row(line, fields)
+    hint = "; a file that is one JSON array becomes lines by `jq -c '.[]'`" if content.lstrip()[:1] == b"[" else ""
+    problem = f"found {type(fields).__name__} where an object should be: write one record a line{hint}"
+    return Broken(line, BadData(problem, field="the line"), text_of(content))
+
+
+def _why_not(content: bytes, error: Exception) -> str:
+    if b"\0" in content:
+        return "found a NUL byte: remove it, as in `tr -d '\\000'`"
+    try:
+        content.decode()
+    except UnicodeDecodeError as bad:
+        found = content[bad.start : bad.start + 1].hex()
+        return f"found the byte 0x{found} at place {bad.start}, which is not UTF-8: convert the file to UTF-8"
+    for word in (b"NaN", b"Infinity"):
+        if word in content:
+            return f"found {word.decode()}, which JSON does not have: write null where a value is unknown"
+    if content.lstrip() in (b"[\n", b"[\r\n", b"["):
+        return "the file is one JSON array: write one record a line, as `jq -c '.[]'` does"
+    return f"no JSON ({error}): write one object a line"

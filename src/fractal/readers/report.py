@@ -1,0 +1,60 @@
+"""What reading found: how much was read and refused and why, and what was guessed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["ReadReport"]
+
+
+@dataclasses.dataclass
+class ReadReport:
+    """Filled while a source is read, complete when its iterator ends: nothing is dropped or guessed in silence."""
+
+    source: str = ""
+    reader: str = ""  # the text form of the reader that was given or guessed
+    responses: int = 0
+    preferences: int = 0
+    sentences: int = 0  # in the responses; those of preferences are not counted
+    labelled: int = 0  # responses with a label
+    rejected: int = 0
+    blank: int = 0  # empty lines, which are no records
+    reasons: dict[str, int] = dataclasses.field(default_factory=dict)  # field → records refused for it
+    examples: dict[str, str] = dataclasses.field(default_factory=dict)  # field → the first such message
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)  # role → the column that was taken for it
+    guessed: dict[str, str] = dataclasses.field(default_factory=dict)  # the part of `columns` that was guessed
+    carried: set[str] = dataclasses.field(default_factory=set)  # unknown fields, carried through to the output
+    label_kinds: dict[str, str] = dataclasses.field(default_factory=dict)  # label column → boolean, number, word, …
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def read(self) -> int:
+        """How many records came through."""
+        return self.responses + self.preferences
+
+    @property
+    def label_kind(self) -> str:
+        """How the response labels are written; empty where there are none."""
+        return self.label_kinds.get("label", "")
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def __str__(self) -> str:
+        """Say in a few lines what was read."""
+        parts = [f"{self.responses:,} responses"] if self.responses or not self.preferences else []
+        if self.preferences:
+            parts.append(f"{self.preferences:,} preferences")
+        lines = [f"{self.source}: {', '.join(parts)} read as {self.reader}, {self.rejected:,} rejected"]
+        if self.blank:
+            lines.append(f"  blank lines: {self.blank:,}")
+        for field, count in sorted(self.reasons.items(), key=lambda item: -item[1]):
+            lines.append(f"  rejected for {field}: {count:,}, first: {self.examples[field]}")
+        if self.guessed:
+            pairs = ", ".join(f"{role} = {column}" for role, column in sorted(self.guessed.items()))
+            lines.append(f"  guessed columns: {pairs}")
+        if self.label_kinds:
+            lines.append("  labels: " + ", ".join(f"{name} as {kind}" for name, kind in self.label_kinds.items()))
+        return "\n".join(lines + [f"  {note}" for note in self.notes])

@@ -1,0 +1,124 @@
+"""Where bytes come from: files, gzip, standard input and open streams, cut into numbered lines of bounded length."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+from fractal.errors import BadData
+
+__all__ = ["MAX_LINE", "Broken", "Row", "endings", "name_of", "numbered_lines", "open_bytes", "text_of"]
+
+MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
+SHOWN = 2_000  # characters of a broken line that the rejects file keeps
+BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One record as its format gives it: where it stands, and its fields by the names that the source uses."""
+
+    line: int
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Broken:
+    """A record that its format cannot even read: where it stands, why, and how it begins."""
+
+    line: int
+    error: BadData
+    raw: str = ""
+
+
+def name_of(source: Any) -> str:
+    """Return what messages call a source."""
+    if isinstance(source, str | Path):
+        return "standard input" if str(source) == "-" else str(source)
+    return str(getattr(source, "name", "") or f"a {type(source).__name__}")
+
+
+def endings(source: Any) -> tuple[str, ...]:
+    """Return a path's endings in lower case, the compression left out: `a.jsonl.gz` → (".jsonl",)."""
+    if not isinstance(source, str | Path):
+        return ()
+    return tuple(ending.lower() for ending in Path(source).suffixes if ending.lower() != ".gz")
+
+
+@contextlib.contextmanager
+def open_bytes(source: Any) -> Iterator[IO[bytes]]:
+    """Open a path, `-` or a stream for reading; what is compressed by gzip is opened up, whatever it is called."""
+    with contextlib.ExitStack() as stack:
+        stream = _raw(source, stack)
+        if stream.peek(2)[:2] == b"\x1f\x8b":
+            stream = io.BufferedReader(cast(Any, stack.enter_context(gzip.GzipFile(fileobj=stream))), 1 << 18)
+        mark = stream.peek(3)[:3]
+        if mark[:2] in BOMS:
+            raise BadData(
+                f"the text is {BOMS[mark[:2]]}, but UTF-8 is expected: convert it, as in `iconv -f UTF-16 -t UTF-8`",
+                source=name_of(source),
+                line=1,
+            )
+        if mark == b"\xef\xbb\xbf":
+            stream.read(3)
+        yield stream
+
+
+def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
+    if isinstance(source, str | Path):
+        if str(source) == "-":
+            stream: Any = sys.stdin.buffer
+        else:
+            try:
+                stream = stack.enter_context(Path(source).open("rb"))  # noqa: SIM115 (the stack closes it)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise BadData(f"the file cannot be opened: {reason}", source=str(source)) from error
+    else:
+        stream = getattr(source, "buffer", source)  # a text stream stands on one of bytes
+    if isinstance(stream, io.StringIO):
+        stream = io.BytesIO(stream.getvalue().encode("utf-8", "surrogatepass"))
+    return stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+
+
+def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | Broken]]:
+    """Yield every line with its number; one that is too long, or cut off by broken compression, comes as `Broken`."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = stream.readline(MAX_LINE + 1)
+            length = len(line) if len(line) <= MAX_LINE else len(line) + _skip_rest(stream, line)
+        except (EOFError, OSError, zlib.error) as error:
+            problem = f"the compressed file is cut short or damaged ({error}): nothing after this line can be read"
+            yield number, Broken(number, BadData(problem, source=name, line=number))
+            return
+        if not line:
+            return
+        if length > MAX_LINE:
+            problem = f"the line is {length:,} bytes long, at most {MAX_LINE:,} are read: write one record a line"
+            yield number, Broken(number, BadData(problem, source=name, line=number), text_of(line))
+        else:
+            yield number, line
+
+
+def _skip_rest(stream: IO[bytes], line: bytes) -> int:
+    """Go to the end of a line that is too long and return how many bytes were skipped."""
+    skipped = 0
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(1 << 20)
+        skipped += len(line)
+    return skipped
+
+
+def text_of(line: bytes) -> str:
+    """Return the beginning of a broken line for the rejects file, undecodable bytes written out."""
+    shown = line[:SHOWN].decode("utf-8", "backslashreplace").rstrip("\n")
+    return shown if len(line) <= SHOWN else f"{shown}… ({len(line):,} bytes)"
