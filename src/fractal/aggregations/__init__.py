@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from fractal.aggregations.base import AGGREGATIONS, Aggregation
+from fractal.aggregations.counts import Count
 from fractal.aggregations.hard import Maximum, Mean, Minimum
-from fractal.aggregations.soft import NoisyOr, Product
+from fractal.aggregations.levels import Levels, MaxLevels, MinLevels
+from fractal.aggregations.preferences import preferred_labels
+from fractal.aggregations.soft import GeometricMean, LogSumExp, NoisyOr, PowerMean, Product, SoftMaxPool, SoftMin
 
 __all__ = [
     "AGGREGATIONS",
     "Aggregation",
+    "Count",
+    "GeometricMean",
+    "Levels",
+    "LogSumExp",
+    "MaxLevels",
     "Maximum",
     "Mean",
+    "MinLevels",
     "Minimum",
     "NoisyOr",
+    "PowerMean",
     "Product",
+    "SoftMaxPool",
+    "SoftMin",
+    "preferred_labels",
 ]
