@@ -15,16 +15,24 @@ from fractal.features.base import FEATURES, Columns, scalars
 LONGEST = 120  # characters of a side; longer ones are not sums
 _SPELLINGS = (
     (re.compile(r"\\(?:times|cdot)\b|[×·⋅]"), "*"),
+    (re.compile(r"(?<=[\d)]) ?[xX] ?(?=[\d(])"), "*"),
     (re.compile(r"\\div\b|÷"), "/"),
     (re.compile(r"[−–]"), "-"),
     (re.compile(r"\\[dt]?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}"), r"((\1)/(\2))"),
     (re.compile(r"\\(?:left|right|,|;|!|quad)|\\?\$|\\[()\[\]]"), " "),
     (re.compile(r"\^\{([^{}]{1,20})\}"), r"^(\1)"),
     (re.compile(r"(?<=\d),(?=\d{3}\b)"), ""),
-    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"(?<=[\d)])\*\*(?=[\d(-])"), "^"),
+    (re.compile(r"\*\*"), " "),
+    (re.compile(r"(?:^|\n)[ \t]*[-*•][ \t]+|\.?\n|\.[ \t]+"), ";"),  # list items, lines and sentences stand apart
 )
-_SIDE = r"[-+*/^().\d\s]*\d[-+*/^().\d\s]*"
-_CHAIN = re.compile(rf"(?<![\w.}}\]√\\%]){_SIDE}(?:=+{_SIDE})+(?![\w\\{{\[√%])")
+_RUN = re.compile(r"[-+*/^().\d \t=]{3,}")
+_ATTACHED = re.compile(r"[\w.)}\]|√\\%!]$")  # what a first side may continue: f(2) = 4, 2x + 3 = 7, √4 = 2
+_VARIABLE = re.compile(
+    r"(?<!\w)\w$|[)}\]|]$|\bof$|\\[A-Za-z]+$"
+)  # x 3 + 4 = 7: one letter is no word; 1% of 50 = 0.01 * 50
+_CONTINUED = re.compile(r"[\w{\[√%!]")  # what makes a last side more than a number: = 7x, = 3\pi
+_MORE = re.compile(r"\\|(?:with a |, )?remainder", re.IGNORECASE)  # … = 2 \pi, 9 / 7 = 1 with a remainder of 2
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d*)?|\.\d+)|(.))")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "~": 3, "^": 4}  # ~ is the sign
 
@@ -44,6 +52,8 @@ def value(expression: str) -> float | None:
         elif sign == ")":
             if not _close(numbers, waiting):
                 return None
+        elif sign not in _PRECEDENCE:
+            return None
         else:
             _apply_while(numbers, waiting, _PRECEDENCE[sign], right=sign == "^")
             waiting.append(sign)
@@ -82,22 +92,27 @@ def sums(text: str) -> Iterator[tuple[str, str, bool]]:
         return
     for pattern, plain in _SPELLINGS:
         text = pattern.sub(plain, text)
-    for chain in _CHAIN.finditer(text):
-        sides = [side.strip() for side in re.split("=+", _trimmed(chain, text))]
-        for left, right in pairwise(sides):
+    for run in _RUN.finditer(text):
+        if "=" not in run.group():
+            continue
+        for left, right in pairwise(_sides(run, text)):
             if max(len(left), len(right)) <= LONGEST and (_is_sum(left) or _is_sum(right)):
                 one, other = value(left), value(right)
                 if one is not None and other is not None:
                     yield left, right, abs(one - other) <= max(_tolerance(left), _tolerance(right))
 
 
-def _trimmed(chain: re.Match[str], text: str) -> str:
-    """Leave out a full stop at the end, and a first side that continues something that is no number."""
-    found = chain.group().strip().rstrip(".")
-    before = text[: chain.start()].rstrip()
-    word = re.search(r"\w*$", before)
-    continues = bool(word and 0 < len(word.group()) < 2) or before.endswith((")", "]", "}", "|", "√"))
-    return found.partition("=")[2] if continues or found[0] in "+*/^)" else found
+def _sides(run: re.Match[str], text: str) -> list[str]:
+    """Return what stands between the equals signs, without an end that belongs to something that is no number."""
+    found = run.group()
+    sides = [side.strip() for side in re.split("=+", found)]
+    before, after = text[max(0, run.start() - 12) : run.start()], text[run.end() : run.end() + 20]
+    attached = _ATTACHED.search(before) is not None and (found[0] not in " \t" or sides[0][:1] == "-")
+    if attached or _VARIABLE.search(before) or sides[0][:1] in tuple("+*/^)"):
+        sides = sides[1:]
+    if (found[-1] not in " \t" and _CONTINUED.match(after)) or _MORE.match(after):
+        sides = sides[:-1]
+    return sides
 
 
 def _is_sum(side: str) -> bool:
@@ -105,7 +120,7 @@ def _is_sum(side: str) -> bool:
 
 
 def _tolerance(side: str) -> float:
-    """Return half a unit of the last decimal where a side is one rounded number."""
+    """Return a unit of the last decimal where a side is one number, cut or rounded."""
     if _is_sum(side):
         return 1e-9
     _, _, decimals = side.strip("-() ").partition(".")
