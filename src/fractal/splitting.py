@@ -7,6 +7,7 @@ splitter decides, its sentences stand in order, do not overlap, are never empty,
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +31,7 @@ SPLITTERS: Registry[Splitter] = Registry("splitter")
 
 WINDOW = 4_000  # characters read at once: the library's time grows with the square of some lines
 LONGEST_MATH = 20_000  # a formula left open for longer is none
+LONGEST_HEADING = 200
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)", re.MULTILINE)
@@ -40,6 +42,8 @@ _LINE_MARK = re.compile(  # a list item, a heading, a quotation, a row of a tabl
     r"[ \t]*(?:[-*+•‣◦▪–—]\s|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.)]\s|#{1,6}\s|>|\||\*\*|[①-⑳]|\[[ xX]\])"
 )
 _LONE_MARK = re.compile(r"\W{0,12}(?:\d{1,3}|[A-Za-z]|[ivx]{1,5})[.)]\W{0,3}")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: the library takes none
+_RARE_BLANK = re.compile(r"[^\S \t\n]")  # the library panics at a capital letter before a blank of several bytes
 _FULL_LINE = 60  # a shorter line was ended on purpose, not wrapped
 
 _CLOSERS = re.compile(r"[\"'”’»)\]*_」』）】]+(?=\s|$)|[」』）】”]+")
@@ -79,6 +83,10 @@ class Sentences:
     """Sentences of prose, markdown or code; `language` picks the abbreviations (the script needs no choice)."""
 
     language: str = "en"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.language, str) or not self.language:
+            raise BadSpec(f"a language of {self.language!r}: give its code, such as language='de'")
 
     def __call__(self, text: str) -> tuple[Sentence, ...]:
         """Return the sentences of the text."""
@@ -149,13 +157,16 @@ def _fences(text: str) -> Iterator[tuple[int, int]]:
 
 def _formulas(text: str) -> Iterator[tuple[int, int]]:
     """Formulas that no cut may go through."""
-    position = 0
+    position, read_to = 0, dict[str, int]()  # where no closer was found, none is looked for twice
     while opening := _MATH.search(text, position):
         closer = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}.get(opening[0], rf"\end{{{opening[1]}}}")
-        end = text.find(closer, opening.end(), opening.end() + LONGEST_MATH)
+        limit = opening.end() + LONGEST_MATH
+        end = text.find(closer, max(opening.end(), read_to.get(closer, 0)), limit)
         position = end + len(closer) if end >= 0 else opening.end()
         if end >= 0:
             yield opening.start(), position
+        else:
+            read_to[closer] = limit - len(closer) + 1
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
@@ -163,7 +174,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
     position = 0
     for start, end in (*_fences(text), (len(text), len(text))):
         for blank in _BLANK_LINES.finditer(text, position, start):
-            yield position, blank.end(), False
+            yield position, blank.start(), False
             position = blank.end()
         if position < start:
             yield position, start, False
@@ -202,7 +213,7 @@ def _library_cuts(text: str, segment: Callable[[str], list[str]]) -> Iterator[in
     """The library's cuts; a long line is read through a window, and only cuts well inside it are believed."""
     start = 0
     while start < len(text):
-        window = text[start : start + WINDOW]
+        window = _RARE_BLANK.sub(" ", _SURROGATE.sub("\ufffd", text[start : start + WINDOW]))
         ends, position = [], 0
         for piece in segment(window):
             found = window.find(piece, position)
@@ -222,12 +233,12 @@ def _library_cuts(text: str, segment: Callable[[str], list[str]]) -> Iterator[in
 
 def _sentence_cuts(text: str, segment: Callable[[str], list[str]]) -> Iterator[int]:
     """Where sentences of one paragraph end: the library's opinion and some more places, both looked at again."""
-    held = _spans_to_hold(text)
+    held = _inside(_spans_to_hold(text))
     candidates = {*_library_cuts(text, segment), *(match.end() for match in _MORE_CUTS.finditer(text))}
     previous = 0
     for candidate in sorted(candidates):
         cut = _after_closers(text, candidate)
-        if cut <= previous or cut >= len(text) or any(first < cut < last for first, last in held):
+        if cut <= previous or cut >= len(text) or held(cut):
             continue
         if _is_boundary(text, previous, cut):
             yield cut
@@ -235,11 +246,7 @@ def _sentence_cuts(text: str, segment: Callable[[str], list[str]]) -> Iterator[i
 
 
 def _spans_to_hold(text: str) -> list[tuple[int, int]]:
-    return (
-        [*_formulas(text), *(match.span() for match in _CODE.finditer(text))]
-        if "`" in text or "\\" in text or ("$$" in text)
-        else []
-    )
+    return [*_formulas(text), *(match.span() for match in _CODE.finditer(text))]
 
 
 def _after_closers(text: str, cut: int) -> int:
@@ -300,7 +307,7 @@ class Steps:
         held = [*_fences(text), *_formulas(text)]
         inside = _inside(held)
         marks = [match.start() for match in _STEP.finditer(text) if not inside(match.start())]
-        if marks:
+        if len(marks) > 1:
             marks += [match.start() for match in _ANSWER.finditer(text) if not inside(match.start())]
             return _pieces(text, marks)
         cuts = {match.end() for match in _BLANK_LINES.finditer(text)}
@@ -312,8 +319,6 @@ class Steps:
 
 def _inside(spans: list[tuple[int, int]]) -> Callable[[int], bool]:
     """Return whether a place lies within one of the spans, edges left out."""
-    import bisect
-
     spans = sorted(spans)
     reach, furthest = [], 0
     for _, end in spans:
@@ -322,7 +327,7 @@ def _inside(spans: list[tuple[int, int]]) -> Callable[[int], bool]:
     starts = [start for start, _ in spans]
 
     def inside(place: int) -> bool:
-        before = bisect.bisect_left(starts, place)
+        before = bisect_left(starts, place)
         return before > 0 and place < reach[before - 1]
 
     return inside
@@ -332,9 +337,9 @@ def _steps_that_stand(text: str, cuts: list[int], blocks: set[int]) -> Iterator[
     """Leave out cuts behind a lone heading, before a formula that is spoken to, and inside a sentence."""
     previous = 0
     for cut in cuts:
-        left, right = text[previous:cut].rstrip(), text[cut : cut + 40].lstrip()
+        left, right = text[max(previous, cut - LONGEST_HEADING) : cut].rstrip(), text[cut : cut + 40].lstrip()
         at = cut + len(text[cut : cut + 40]) - len(right)
-        goes_on = right[:1].islower() or (at in blocks and left.endswith((":", ","))) or left.endswith(",")
-        if left and not goes_on and not _HEADING_ONLY.fullmatch(left[-200:] if len(left) > 200 else left):
+        goes_on = right[:1].islower() or (at in blocks and left.endswith(":")) or left.endswith(",")
+        if left and not goes_on and not _HEADING_ONLY.fullmatch(left):
             yield cut
             previous = cut
