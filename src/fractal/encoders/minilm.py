@@ -1,0 +1,164 @@
+"""The default encoder: all-MiniLM-L6-v2 in 384 dimensions, as fast as the machine's arithmetic allows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
+from fractal.encoders.batching import padded, ragged_places, token_batches
+from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
+from fractal.encoders.weights import SHA256, find_minilm
+from fractal.errors import BadSpec, MissingExtra
+
+__all__ = ["MiniLM"]
+
+DIM = 384
+LONGEST = 256  # tokens of a text that are read, its two marks included: the length the model was trained for
+MARKS = 2  # [CLS] before the text and [SEP] after it
+TEXTS_AT_ONCE = 16_384  # texts tokenised and sorted by length together
+CPU_BUDGET = 2_048  # tokens a batch: on a CPU larger batches leave its caches, on a GPU small ones leave it idle
+GPU_BUDGET = 65_536
+
+
+@ENCODERS.register("minilm")
+@dataclasses.dataclass(frozen=True)
+class MiniLM(Encoder):
+    """all-MiniLM-L6-v2, 384 dimensions: the default; quick, English, reads 256 tokens of a text.
+
+    A text is the mean of all its token vectors, at length one; what stands behind its 256th token is not read.
+    bf16 is used where the device has it in hardware; sums are taken in fp32.
+    """
+
+    dtype: str = "auto"
+    device: str = "auto"
+    tokens_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise BadSpec(f"minilm(dtype={self.dtype!r}): give one of {', '.join(DTYPES)}.")
+        budget = self.tokens_per_batch
+        if budget is not None and (not isinstance(budget, int) or budget < 1):
+            raise BadSpec(f"minilm(tokens_per_batch={budget!r}): give a whole number above 0, or None.")
+
+    @property
+    def dim(self) -> int:
+        return DIM
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        dtype = choose_dtype(self.dtype, choose_device(self.device, "minilm"))
+        return f"minilm-{SHA256[:16]}-mean{LONGEST}-{dtype}"
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        out = np.empty((len(texts), DIM), np.float32)
+        done = 0
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            for batch, hidden, real in self._passes(self._tokenised(texts[first : first + TEXTS_AT_ONCE])):
+                out[first + batch] = _pooled(hidden, real)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, len(texts))
+        return out
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> TokenVectors:
+        parts = []
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[first : first + TEXTS_AT_ONCE]
+            parts.append(self._tokens_of(part))
+            if progress is not None:
+                progress(first + len(part), len(texts))
+        return joined_tokens(parts, DIM)
+
+    def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
+        ids = self._tokenised(texts)
+        offsets = np.concatenate([[0], np.cumsum([len(of_text) - MARKS for of_text in ids])]).astype(np.int64)
+        vectors = np.empty((offsets[-1], DIM), np.float32)
+        pooled = np.empty((len(texts), DIM), np.float32)
+        for batch, hidden, real in self._passes(ids):
+            pooled[batch] = _pooled(hidden, real)
+            content = real.copy()  # (text, token): the marks are no content
+            content[:, 0] = False
+            content[np.arange(len(real)), real.sum(axis=1) - 1] = False
+            vectors[ragged_places(offsets, batch)] = _content(hidden, content)
+        return TokenVectors(vectors, offsets, pooled)
+
+    def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
+        tokenizer, _ = self._loaded
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates are no text
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(clean)]
+
+    def _passes(self, ids: Sequence[Sequence[int]]) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.bool_]]]:
+        """Run the network; yield which texts, their states (text, token, dim), and which tokens are no padding."""
+        torch = require_torch("minilm")
+        _, network = self._loaded
+        on_cpu = network.device.type == "cpu"
+        budget = self.tokens_per_batch or (CPU_BUDGET if on_cpu else GPU_BUDGET)
+        for batch in token_batches([len(of_text) for of_text in ids], budget):
+            tokens, real = padded(ids, batch, filler=0)
+            mask = None if real.all() else torch.from_numpy(real.astype(np.int64)).to(network.device)
+            with torch.inference_mode():
+                states = network(input_ids=torch.from_numpy(tokens).to(network.device), attention_mask=mask)
+            yield batch, states.last_hidden_state, real
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        device = choose_device(self.device, "minilm")
+        return _load(find_minilm(), str(device), choose_dtype(self.dtype, device))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
+    """Return the tokenizer and the network, shared by all encoders with these options."""
+    torch = require_torch("minilm")
+    try:
+        from tokenizers import Tokenizer
+        from transformers import AutoModel
+    except ImportError as error:
+        raise MissingExtra("minilm", "train", "transformers") from error
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(LONGEST)
+    with _quiet_loading():
+        network = AutoModel.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype))
+    return tokenizer, network.eval().to(device)
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Keep the library's own bar, a fraction of a second long, off the screen."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _pooled(hidden: Any, real: NDArray[np.bool_]) -> Vectors:
+    """Return the mean over each text's tokens at length one, summed in fp32: (text, dim)."""
+    torch = require_torch("minilm")
+    with torch.inference_mode():
+        mask = torch.from_numpy(real.astype(np.float32)).to(hidden.device)
+        mean = torch.bmm(mask[:, None], hidden.float())[:, 0]  # the length of the sum does not matter
+        rows: Vectors = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+    return rows
+
+
+def _content(hidden: Any, content: NDArray[np.bool_]) -> Vectors:
+    """Return the chosen tokens' vectors at length one, text after text: (token, dim)."""
+    torch = require_torch("minilm")
+    with torch.inference_mode():
+        chosen = hidden[torch.from_numpy(content).to(hidden.device)].float()
+        rows: Vectors = torch.nn.functional.normalize(chosen, dim=1).cpu().numpy()
+    return rows
