@@ -159,6 +159,9 @@ def _parsed(text: str, kind: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
         raise BadSpec(f"{text!r} is no {kind}: write `name` or `name(option=value)`.")
     if tree.args or any(word.arg is None for word in tree.keywords):
         raise BadSpec(f"{text!r}: name every option, as in `{tree.func.id}(option=value)`.")
+    words = [str(word.arg) for word in tree.keywords]
+    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise BadSpec(f"{text!r} gives {twice!r} twice: give it once.")
     return tree.func.id, tuple((str(word.arg), _value(word, text)) for word in tree.keywords)
 
 
@@ -179,8 +182,12 @@ def _value(word: ast.keyword, text: str) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """Components are hashable, so a list becomes a tuple."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+    """Components are hashable, so a list becomes a tuple; sets, dictionaries and bytes have no place."""
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{type(value).__name__} is no option's type")
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -188,6 +195,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_literal(item) for item in value)}]"
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return "1e999" if value > 0 else "-1e999"
     return repr(value)
