@@ -35,8 +35,10 @@ class Levels(Aggregation):
     levels: int = 4
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.levels, int) and self.levels >= 2):
-            raise ValueError(f"levels={self.levels!r}: give a whole number from 2")
+        if not (isinstance(self.levels, int) and self.levels >= 3):
+            raise ValueError(
+                f"levels={self.levels!r}: give a whole number from 3; two levels are 0 and 1, as in max and noisy_or"
+            )
 
     @property
     def thresholds(self) -> int:
