@@ -90,7 +90,8 @@ class Response(_Picklable):
     def _check_offsets(self) -> None:
         end = 0
         for sentence in self.sentences:
-            if sentence.start < end or self.text[sentence.start : sentence.end] != sentence.text:
+            cut = self.text[sentence.start : sentence.end]
+            if sentence.start < end or sentence.end > len(self.text) or cut != sentence.text:
                 raise BadData(
                     f"the sentence {sentence.text[:60]!r} does not stand at {sentence.start}–{sentence.end} "
                     "of the response's text, after the sentence before it",
