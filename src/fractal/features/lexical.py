@@ -9,17 +9,25 @@ import numpy as np
 from fractal.embedding import EncodedBlock
 from fractal.features.base import FEATURES, Columns, Floats, per_block, scalars
 from fractal.features.similarity import similarities
-from fractal.features.words import Words, known_numbers, words_of
+from fractal.features.words import Words, known_numbers, names_in, words_of
 from fractal.records import Response
 
 NOTHING = words_of("")
+
+_MARKERS = {
+    "hedges": """may might could perhaps maybe possibly probably likely unlikely apparently seem seems seemed appear
+        appears suggest suggests around about roughly approximately nearly almost some several many often usually""",
+    "negations": "not no never none nothing nobody neither nor without cannot t",  # t: of don't
+    "turns": "but however although though wait actually instead yet despite unfortunately therefore thus hence so",
+}
+MARKERS = {name: frozenset(words.split()) for name, words in _MARKERS.items()}
 
 # counted once a sentence; wholes that shares are taken of, then what is found
 COUNTS = (
     *("words", "distinct", "stems", "pairs", "numbers", "names"),
     *("query_words", "query_stems", "context_words"),
     *("in_context", "in_query", "stems_in_context", "stems_in_query", "pairs_in_context"),
-    *("new_numbers", "unseen_numbers", "new_names", "said_before"),
+    *("new_numbers", "unseen_numbers", "new_names", "said_before", *MARKERS),
 )
 
 
@@ -39,17 +47,20 @@ def word_counts(block: EncodedBlock) -> dict[str, Floats]:
 
 def _counted(response: Response, context: Words, query: Words) -> Iterator[tuple[int, ...]]:
     given = known_numbers(context, query)
+    markers = tuple(MARKERS.values())
     said: set[str] = set()
     seen: set[str] = set(given)
     for sentence in response.sentences:
         own = words_of(sentence.text)
+        names = names_in(own)
         yield (
-            *(len(own.words), len(own.distinct), len(own.stems), len(own.pairs), len(own.numbers), len(own.names)),
+            *(len(own.words), len(own.distinct), len(own.stems), len(own.pairs), len(own.numbers), len(names)),
             *(len(query.distinct), len(query.stems), len(context.distinct)),
             *(len(own.distinct & context.distinct), len(own.distinct & query.distinct)),
             *(len(own.stems & context.stems), len(own.stems & query.stems), len(own.pairs & context.pairs)),
             *(len(own.numbers - given), len(own.numbers - seen)),
-            *(len(own.names - context.distinct - query.distinct), len(own.distinct & said)),
+            *(len(names - context.distinct - query.distinct), len(own.distinct & said)),
+            *[len(own.distinct & marker) for marker in markers],
         )
         said |= own.distinct
         seen |= own.numbers
@@ -126,3 +137,10 @@ def redundancy(block: EncodedBlock) -> Columns:
         "redundancy",
         {"cosine": similarities(block).earlier, "words": _share(counts, "said_before", "distinct")},
     )
+
+
+@FEATURES.register("markers")
+def markers(block: EncodedBlock) -> Columns:
+    """English words that hedge, negate or turn the argument, as counts on a log scale."""
+    counts = word_counts(block)
+    return scalars("markers", {name: np.log1p(counts[name]) for name in MARKERS})

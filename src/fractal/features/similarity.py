@@ -21,12 +21,8 @@ class Similarities:
     best: Indices  # (sentence,) the row of the nearest context chunk, −1 where there is none
     cosines: dict[str, Floats]  # (sentence,) each, by the names of COSINES
     earlier: Floats  # (sentence,) largest cosine with an earlier sentence of the response
+    others: Floats  # (sentence,) mean cosine with the other sentences of the response
     closeness: Floats  # (sentence,) cosine with the nearest chunk, or with the query where there is no context
-
-
-def _row_cosines(left: Floats, right: Floats) -> Floats:
-    cosines: Floats = np.einsum("sd,sd->s", left, right)
-    return cosines
 
 
 def _compare_with_chunks(sentences: Floats, chunks: Floats) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
@@ -63,25 +59,24 @@ def _nearest_earlier(sentences: Floats) -> Floats:
 
 @per_block
 def similarities(block: EncodedBlock) -> Similarities:
-    """Compare every sentence with its context, its query and the sentences before it, response by response."""
+    """Compare every sentence with its context, its query and its response's other sentences, response by response."""
     count = len(block.sentences)
     best = np.full(count, -1, np.int64)
-    first, second, mean, earlier = (np.zeros(count, np.float32) for _ in range(4))
+    first, second, mean, query, chunk_query, earlier, others = np.zeros((7, count), np.float32)
     for bag in range(len(block)):
         rows = slice(block.offsets[bag], block.offsets[bag + 1])
         start, stop = block.chunk_offsets[bag : bag + 2]
-        sentences = block.sentences[rows]
+        sentences, asked = block.sentences[rows], block.queries[bag]
         earlier[rows] = _nearest_earlier(sentences)
+        others[rows] = (sentences @ sentences.sum(axis=0) - 1) / max(len(sentences) - 1, 1)
+        query[rows] = sentences @ asked
         if stop > start:
-            near, first[rows], second[rows], mean[rows] = _compare_with_chunks(sentences, block.chunks[start:stop])
+            chunks = block.chunks[start:stop]
+            near, first[rows], second[rows], mean[rows] = _compare_with_chunks(sentences, chunks)
             best[rows] = start + near
-    asked = block.queries[block.sentence_bag]  # (sentence, dim)
-    query = _row_cosines(block.sentences, asked)
-    supported = best >= 0
-    chunk_query = np.zeros(count, np.float32)
-    chunk_query[supported] = _row_cosines(block.chunks[best[supported]], asked[supported])
+            chunk_query[rows] = (chunks @ asked)[near]
     cosines = dict(zip(COSINES, (first, second, mean, query, chunk_query), strict=True))
-    return Similarities(best, cosines, earlier, np.where(supported, first, query))
+    return Similarities(best, cosines, earlier, others, np.where(best >= 0, first, query))
 
 
 def prior_similarity(block: EncodedBlock) -> Floats:
@@ -120,16 +115,13 @@ def neighbours(block: EncodedBlock) -> Columns:
     """How the sentence and its nearness to the context stand among the other sentences of its response."""
     offsets, bag = block.offsets, block.sentence_bag
     following = np.zeros(len(bag), np.float32)
-    following[:-1] = _row_cosines(block.sentences[:-1], block.sentences[1:])
+    following[:-1] = np.einsum("sd,sd->s", block.sentences[:-1], block.sentences[1:])
     following[offsets[1:] - 1] = 0
-    others = np.maximum(np.diff(offsets) - 1, 1)[bag]
-    total = np.add.reduceat(block.sentences, offsets[:-1], axis=0)[bag]
-    itself = _row_cosines(block.sentences, block.sentences)
     late = np.where(block.has_context[bag], block.late[:, 0], block.late[:, len(LATE_COLUMNS) // 2])
     columns = {
         "previous": _neighbour(following, offsets, -1),
         "next": following,
-        "mean": (_row_cosines(block.sentences, total) - itself) / others,
+        "mean": similarities(block).others,
     }
     for name, near in (("cosine", similarities(block).closeness), ("late", late)):
         columns |= {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 
@@ -14,17 +13,6 @@ from fractal.features.lexical import word_counts
 _DIGITS = b"0123456789"
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PUNCTUATION = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-
-_HEDGES = (
-    "may|might|could|perhaps|maybe|possibly|probably|likely|unlikely|apparently|seems?|seemed|appears?|suggests?|"
-    "around|about|roughly|approximately|nearly|almost|some|several|many|often|usually|generally"
-)
-_NEGATIONS = r"not|no|never|none|nothing|nobody|neither|nor|without|cannot|\w+n['’]t"
-_TURNS = "but|however|although|though|wait|actually|instead|yet|despite|unfortunately|therefore|thus|hence|so"
-_MARKERS = {
-    name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for name, words in {"hedges": _HEDGES, "negations": _NEGATIONS, "turns": _TURNS}.items()
-}
 
 
 @FEATURES.register("position")
@@ -74,19 +62,6 @@ def length(block: EncodedBlock) -> Columns:
             "punctuation": punctuation / whole,
             "capitals": capitals / whole,
             "question": questions > 0,
-        },
-    )
-
-
-@FEATURES.register("markers")
-def markers(block: EncodedBlock) -> Columns:
-    """English words that hedge, negate or turn the argument, as counts on a log scale."""
-    texts = [sentence.text for response in block.responses for sentence in response.sentences]
-    return scalars(
-        "markers",
-        {
-            name: np.log1p(np.fromiter((len(pattern.findall(text)) for text in texts), np.float32, len(texts)))
-            for name, pattern in _MARKERS.items()
         },
     )
 

@@ -12,31 +12,22 @@ STEM = 5  # letters kept of a longer word, so that inflected forms meet
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_NAME = re.compile(r"(?!\A)\b[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]\w+")  # capitalised, not at the start of the sentence
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 _SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 SPELLED = {word: str(value) for value, word in enumerate(_SPELLED)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Words:
-    """What lexical features compare."""
+    """What lexical features compare; sets are not frozen, since making them is most of the work."""
 
-    words: tuple[str, ...]  # in order, without case; pairs of characters in scripts that write no blanks
-    distinct: frozenset[str]
-    stems: frozenset[str]  # the beginnings of the longer words
-    pairs: frozenset[tuple[str, str]]  # adjacent words
-    numbers: frozenset[str]
-    names: frozenset[str]  # capitalised words, without case
-
-
-def cut_words(text: str) -> tuple[str, ...]:
-    """Return the words of a text without case; Chinese, Japanese, Korean and Thai as pairs of characters."""
-    words = _WORD.findall(text.casefold())
-    if text.isascii() or not _UNSPACED.search(text):
-        return tuple(words)
-    return tuple(part for word in words for part in _character_pairs(word))
+    written: list[str]  # in order, as written
+    words: list[str]  # in order, without case; pairs of characters in scripts that write no blanks
+    distinct: set[str]
+    stems: set[str]  # the beginnings of the longer words
+    pairs: set[int]  # adjacent words, as the hash of both: tuples would cost a quarter more time
+    numbers: set[str]
 
 
 def _character_pairs(word: str) -> Sequence[str]:
@@ -53,26 +44,30 @@ def number(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
-def numbers_in(text: str) -> frozenset[str]:
-    """Return the numbers written in digits."""
-    return frozenset(map(number, _NUMBER.findall(text)))
-
-
 def words_of(text: str) -> Words:
     """Cut a text."""
-    words = cut_words(text)
-    distinct = frozenset(words)
+    found = _WORD.findall(text)
+    words = " ".join(found).casefold().split()
+    unspaced = not text.isascii() and _UNSPACED.search(text) is not None
+    if unspaced:
+        words = [part for word in words for part in _character_pairs(word)]
+    distinct = set(words)
     return Words(
+        written=found,
         words=words,
         distinct=distinct,
-        stems=frozenset([word[:STEM] for word in distinct if len(word) > 3 or not word.isascii()]),
-        pairs=frozenset(pairwise(words)),
-        numbers=numbers_in(text),
-        names=frozenset([name.casefold() for name in _NAME.findall(text)]),
+        stems={word[:STEM] for word in distinct if unspaced or len(word) > 3},
+        pairs=set(map(hash, pairwise(words))),
+        numbers={number(digits) for digits in _NUMBER.findall(text)},
     )
 
 
-def known_numbers(*sources: Words) -> frozenset[str]:
+def names_in(sentence: Words) -> set[str]:
+    """Return the capitalised words but the first, without case."""
+    return {word.casefold() for word in sentence.written[1:] if word[0].isupper() and len(word) > 1}
+
+
+def known_numbers(*sources: Words) -> set[str]:
     """Return the numbers that sources give, in digits or spelled out."""
     spelled = {SPELLED[word] for source in sources for word in source.distinct & SPELLED.keys()}
-    return frozenset(spelled).union(*(source.numbers for source in sources))
+    return spelled.union(*(source.numbers for source in sources))
