@@ -82,7 +82,8 @@ class RocAuc(BinaryMetric):
 
         def under(weights: Floats) -> Floats:
             won, held = contests.counted(weights)
-            return won[0] / held[0]
+            area: Floats = won[0] / held[0]
+            return area
 
         return Reading(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
