@@ -130,13 +130,13 @@ def accuracy(cutter: Cutter, cases: list[dict]) -> tuple[float, float, int]:
 
 
 def seconds(cutter: Cutter, text: str) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     cutter(text, "en")
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def speeds(cutters: dict[str, Cutter], documents: list[str]) -> dict[str, float]:
-    """Median MB a minute, the splitters taking turns."""
+    """Median MB a minute of processor time, the splitters taking turns."""
     taken = collections.defaultdict(list)
     size = sum(len(document.encode()) for document in documents)
     for _ in range(ROUNDS):
@@ -189,7 +189,7 @@ def measured(documents: list[str]) -> list[str]:
         "By category: exact cases / boundary F1.",
         "",
         *table(parts),
-        "Hostile lines (pysbd, quadratic, left out):",
+        "Hostile lines (pysbd, whose time grows with the square of the text, left out):",
         "",
         *table(harm),
     ]
@@ -224,7 +224,7 @@ def main() -> None:
         "# Sentence splitters",
         "",
         f"{len(read_cases())} cases of `benchmarks/splitting_cases.jsonl`; {machine()}",
-        "Command: `python benchmarks/splitting.py --write benchmarks/results/splitting.md`.",
+        "Speed: processor time. Command: `python benchmarks/splitting.py --write benchmarks/results/splitting.md`.",
         "",
         *measured(prose(given.prose)),
     ]
