@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import numpy as np
@@ -16,7 +17,7 @@ from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.features import FEATURES, RECIPES, Standardiser, compute, feature_specs, prior_similarity, table
 from fractal.features.arithmetic import sums, value
 from fractal.features.base import bag_rank
-from fractal.features.words import number
+from fractal.features.words import number, words_of
 from fractal.records import Response
 from slow_twins_features import WordEncoder
 
@@ -145,6 +146,12 @@ def test_own_columns_say_what_is_missing():
     ]
     values = FEATURES.build("precomputed(column='nli')")(embed(batch, WordEncoder())).values
     np.testing.assert_array_equal(values, [[0.5, 0], [0, 1], [0, 1], [0, 1]])
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=300), max_size=30))
+def test_words_are_runs_of_letters_and_digits(text):
+    assert words_of(text).written == re.findall(r"\w+", text)
+    assert words_of(text).words == re.findall(r"\w+", text.casefold())
 
 
 @pytest.mark.parametrize(

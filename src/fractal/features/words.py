@@ -10,6 +10,7 @@ from itertools import pairwise
 STEM = 5  # letters kept of a longer word, so that inflected forms meet
 
 _WORD = re.compile(r"\w+")
+_BREAKS = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in map(chr, range(128)))
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -44,16 +45,21 @@ def number(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
+def _cut(text: str) -> list[str]:
+    """Return the runs of letters, digits and underscores; ASCII the faster way."""
+    return text.translate(_BREAKS).split() if text.isascii() else _WORD.findall(text)
+
+
 def words_of(text: str) -> Words:
     """Cut a text."""
-    found = _WORD.findall(text)
-    words = " ".join(found).casefold().split()
+    written = _cut(text)
+    words = _cut(text.casefold())
     unspaced = not text.isascii() and _UNSPACED.search(text) is not None
     if unspaced:
         words = [part for word in words for part in _character_pairs(word)]
     distinct = set(words)
     return Words(
-        written=found,
+        written=written,
         words=words,
         distinct=distinct,
         stems={word[:STEM] for word in distinct if unspaced or len(word) > 3},
