@@ -144,9 +144,11 @@ class Levels(Aggregation):
         p = self._classes(scores)
         labels = align(labels, p[:, 0])
         low, high, share = self._between(labels)
-        least, most = (_given(p, offsets, self.top(level).expand_as(low)) for level in (low, high))
+        found = _given(p, offsets, self.top(low))
         share = lift(share, offsets, len(p)).unsqueeze(1)
-        return self.reversed(torch.where(share.isnan(), p, torch.lerp(least, most, torch.nan_to_num(share))))
+        if bool((low != high).any()):
+            found = torch.lerp(found, _given(p, offsets, self.top(high)), torch.nan_to_num(share))
+        return self.reversed(torch.where(share.isnan(), p, found))
 
     def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return the expected level of each sentence given the response's, / (K − 1): (sentence, …)."""
