@@ -1,6 +1,16 @@
 """Encoders: texts in, unit vectors out; and the cache that keeps what has been encoded."""
 
-from fractal.encoders import hashing, minilm  # noqa: F401  (they register themselves)
+from fractal.encoders import hashing, minilm, precomputed, sentence_transformers, static  # noqa: F401  (they register themselves)
 from fractal.encoders.base import ENCODERS, Encoder, TokenVectors, Vectors
+from fractal.encoders.cache import CacheInfo, EmbeddingCache, cached_encode, default_folder
 
-__all__ = ["ENCODERS", "Encoder", "TokenVectors", "Vectors"]
+__all__ = [
+    "ENCODERS",
+    "CacheInfo",
+    "EmbeddingCache",
+    "Encoder",
+    "TokenVectors",
+    "Vectors",
+    "cached_encode",
+    "default_folder",
+]
