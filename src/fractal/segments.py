@@ -101,7 +101,8 @@ def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
 
 def ragged_rows(offsets: Tensor, bags: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:
     """Return which rows make up these bags, in this order, and the offsets at which they then stand."""
-    starts, lengths = offsets.index_select(0, bags), offsets.diff().index_select(0, bags)
+    starts = offsets.index_select(0, bags)
+    lengths = offsets.index_select(0, bags + 1) - starts  # only of these bags: a batch must not cost a look at all
     cut = torch.cat([offsets.new_zeros(1), lengths.cumsum(0)])
     shift = torch.repeat_interleave(starts - cut[:-1], lengths, output_size=size)
     return shift + torch.arange(len(shift), device=offsets.device), cut
