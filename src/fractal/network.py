@@ -81,15 +81,21 @@ class Head(nn.Module):
         )  # (sentence, member · width)
         for weight, shared in zip(self.enter_shared, bags.shared, strict=True):
             hidden = hidden + (shared.rows.to(weight.dtype) @ weight).index_select(0, shared.index)
+        last = len(self.weights)
+        if last:  # activated before the member becomes the first axis: it is fast on contiguous memory only
+            hidden = self._activate(hidden, generator)
         hidden = hidden.view(len(hidden), shape.members, -1).transpose(0, 1)  # (member, sentence, width)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            hidden = torch.baddbmm(bias, self._drop(F.gelu(hidden, approximate="tanh"), generator), weight)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = self._activate(hidden, generator)
         residual = hidden.permute(1, 2, 0).float()  # (sentence, level − 1, member)
         start = bags.prior.view(-1, 1, 1) * self.scale + self.shift if shape.from_prior else self.shift
         logits = residual + start
         return logits.squeeze(1) if shape.thresholds == 1 else logits
 
-    def _drop(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _activate(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+        hidden = F.gelu(hidden, approximate="tanh")
         keep = 1.0 - self.shape.dropout
         if not self.training or keep == 1.0:
             return hidden

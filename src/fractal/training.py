@@ -16,10 +16,20 @@ from fractal.bags import Bags
 from fractal.checkpoints import load_checkpoint, save_checkpoint
 from fractal.devices import choose_device, choose_precision
 from fractal.errors import TrainingDiverged
+from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.network import Head, HeadShape
-from fractal.terms import Scores, Term, weighted_mean
+from fractal.terms import Scores, Term
 
-__all__ = ["Epoch", "FittedHead", "Listener", "Objective", "TrainingPlan", "fit_head", "predict_logits"]
+__all__ = [
+    "Epoch",
+    "FittedHead",
+    "Listener",
+    "Objective",
+    "TrainingPlan",
+    "fit_head",
+    "held_out_logits",
+    "predict_logits",
+]
 
 SENTENCES_AT_ONCE = 65_536  # bounds the memory of scoring; larger blocks gain nothing
 
@@ -31,6 +41,7 @@ class Objective:
     terms: tuple[Term, ...]
     aggregation: Aggregation
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
+    judged_by: str = "response"  # held-out response labels stop the training; else the sentence targets of that name
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
         """Return each term's weight in an epoch: with a curriculum the first term takes over what the others lose."""
@@ -149,6 +160,18 @@ def predict_logits(head: Head, bags: Bags) -> Tensor:
         return torch.cat([head(block) for block in _blocks(bags)])
 
 
+def held_out_logits(head: Head, bags: Bags) -> Tensor:
+    """Return each sentence's log-odds by the members that did not learn from its bag: (sentence, [level − 1,] 1).
+
+    A bag that every member learned from, or none did, is scored by all of them.
+    """
+    logits = predict_logits(head, bags)
+    unseen = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
+    by = torch.where(unseen.any(1, keepdim=True), unseen, True).to(logits.dtype)
+    share = (by / by.sum(1, keepdim=True))[bags.sentence_bag]  # (sentence, member)
+    return (logits * share.view(len(logits), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+
+
 def _blocks(bags: Bags) -> list[Bags]:
     """Cut into consecutive blocks of bounded size; a block holds whole bags."""
     number = torch.div(bags.offsets[:-1], SENTENCES_AT_ONCE, rounding_mode="floor")
@@ -236,7 +259,7 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
 
 def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
     """Cost of the labels that each member may not see; a member that is better than ever is kept."""
-    cost = held_out_cost(run.head, bags, objective.aggregation)
+    cost = held_out_cost(run.head, bags, objective)
     unjudged = cost.isnan()
     better = unjudged | (cost < run.best)
     run.best = torch.where(better, cost, run.best)
@@ -249,22 +272,31 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
     return float(cost.nanmean())
 
 
-def held_out_cost(head: Head, bags: Bags, aggregation: Aggregation) -> Tensor:
-    """Minus the log-likelihood of held-out response labels or preferences: (member,), nan where none is held out."""
+def held_out_cost(head: Head, bags: Bags, objective: Objective) -> Tensor:
+    """What the labels that a member may not see cost it: (member,), nan where it holds none out."""
     logits = predict_logits(head, bags)
-    scores = Scores(logits, bags.offsets, aggregation)
+    scores = Scores(logits, bags.offsets, objective.aggregation)
     hidden = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
-    if bags.pairs is not None and len(bags.pairs):
-        better, worse, tie = bags.pairs.unbind(1)
-        lead = scores.response_logits[better] - scores.response_logits[worse]
-        share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)
-        cost, kept = torch.nn.functional.softplus(lead) - share * lead, hidden[better]
-    else:
-        known = ~bags.labels.isnan()
-        labels = torch.where(known, bags.labels, 0.0)
-        cost = -aggregation.log_likelihood(logits, bags.offsets, labels)
-        kept = hidden & known.unsqueeze(-1)
-    return torch.where(kept.any(0), weighted_mean(cost, kept), torch.nan)
+    term = _judge_of(bags, objective)
+    hiding = replace(bags, weights=hidden.to(logits.dtype))
+    return torch.where(_known(bags, term, hidden), term(scores, hiding), torch.nan)
+
+
+def _judge_of(bags: Bags, objective: Objective) -> Term:
+    if objective.judged_by != "response":
+        return SentenceLoss(target=objective.judged_by)
+    has_pairs = bags.pairs is not None and len(bags.pairs) > 0
+    return PreferenceLoss(kind="logit") if has_pairs else ResponseLoss()
+
+
+def _known(bags: Bags, term: Term, hidden: Tensor) -> Tensor:
+    """Which members hold out something that the term can read: (member,)."""
+    if isinstance(term, PreferenceLoss) and bags.pairs is not None:
+        return hidden[bags.pairs[:, 0]].any(0)
+    if isinstance(term, SentenceLoss):
+        told = ~bags.targets[term.target].isnan()  # (sentence,)
+        return hidden[bags.sentence_bag[told]].any(0)
+    return (hidden & ~bags.labels.isnan().unsqueeze(-1)).any(0)
 
 
 def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) -> None:

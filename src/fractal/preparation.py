@@ -1,0 +1,147 @@
+"""From records to what training reads: responses and pairs gathered, their columns standardised, their bags laid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fractal.bags import Bags, Shared
+from fractal.embedding import EncodedBlock
+from fractal.errors import BadData
+from fractal.features import FeatureTable, Standardiser, compute, prior_similarity
+from fractal.folds import member_weights
+from fractal.records import Preference, Response
+
+__all__ = ["Corpus", "Prior", "gather", "lay_bags", "prior_logits", "sentence_targets", "tabulate"]
+
+EDGE = 1e-3  # a similarity is a weak belief: its logit is cut where it would be a certainty
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Every response once, and which of them are preferred over which."""
+
+    responses: tuple[Response, ...]
+    pairs: NDArray[np.int64]  # (pair, 3): better, worse, tie
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """The label of each response, nan where it is unknown."""
+        return np.array([np.nan if r.label is None else r.label for r in self.responses], dtype=np.float64)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What must not be torn apart when data are split; a preference ties the groups of its two responses."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        count = len(self.responses)
+        number: dict[str, int] = {}
+        own = [count + number.setdefault(response.split_group, len(number)) for response in self.responses]
+        ends = (np.append(np.arange(count), self.pairs[:, 0]), np.append(own, self.pairs[:, 1]))
+        size = count + len(number)
+        joined = connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(size, size)), directed=False)[1]
+        return tuple(map(str, joined[:count].tolist()))
+
+
+def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> Corpus:
+    """Collect responses and preferences; `y`, where given, replaces the labels of responses."""
+    found: dict[tuple[str, str, str], int] = {}
+    responses: list[Response] = []
+    pairs: list[tuple[int, int, int]] = []
+
+    def place(response: Response) -> int:
+        number = found.setdefault((response.id, response.query, response.text), len(responses))
+        if number == len(responses):
+            responses.append(response)
+        return number
+
+    if y is not None and len(y) != len(X):
+        raise BadData(f"{len(y)} labels for {len(X)} responses: give one a response", field="y")
+    for number, record in enumerate(X):
+        if isinstance(record, Preference):
+            pairs.append((place(record.better), place(record.worse), int(record.tie)))
+        else:
+            label = record.label if y is None or y[number] is None else float(y[number])  # type: ignore[arg-type]
+            responses.append(replace(record, label=label) if label != record.label else record)
+    if not responses:
+        raise BadData("there is nothing to learn from: give at least one response or preference")
+    return Corpus(tuple(responses), np.array(pairs, dtype=np.int64).reshape(-1, 3))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where the head starts: scale · (similarity's log-odds − centre), or even odds where the scale is 0."""
+
+    scale: float = 0.0
+    centre: float = 0.0
+
+    def __call__(self, similarity: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the log-odds at which each sentence starts; 0 where there is nothing to compare it with."""
+        return np.nan_to_num(self.scale * (prior_logits(similarity) - self.centre), nan=0.0).astype(np.float32)
+
+
+def prior_logits(similarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Log-odds of a similarity in [0, 1], nan where it is unknown."""
+    calm = np.clip(similarity.astype(np.float64), EDGE, 1 - EDGE)
+    return np.asarray(np.log(calm) - np.log1p(-calm))
+
+
+def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+    """Return what may pull single sentences: gold labels, the cosine target and the user's own columns."""
+    gold = [np.nan if s.label is None else s.label for r in block.responses for s in r.sentences]
+    targets = {"gold": np.array(gold, dtype=np.float32), "cosine": prior_similarity(block).astype(np.float32)}
+    for name in columns:
+        rows = [r.columns.get(name, (np.nan,) * len(r.sentences)) for r in block.responses]
+        targets[name] = np.concatenate([np.asarray(row, dtype=np.float32) for row in rows])
+        if np.isnan(targets[name]).all():
+            known = sorted({column for r in block.responses for column in r.columns}) or ["none"]
+            raise BadData(
+                f"no response has the column {name!r}; the columns here are: {', '.join(known)}", field="columns"
+            )
+    return targets
+
+
+def lay_bags(
+    block: EncodedBlock,
+    table: FeatureTable,
+    prior: Prior,
+    *,
+    corpus: Corpus | None = None,
+    members: int = 1,
+    folds: int = 0,
+    seed: int = 0,
+    columns: Sequence[str] = (),
+) -> Bags:
+    """Lay the tensors of a block: with a corpus also its labels, its pairs and who holds out what."""
+    targets = sentence_targets(block, columns) if corpus is not None else {}
+    weights = None
+    if corpus is not None:
+        weights = torch.from_numpy(member_weights(corpus.groups, corpus.labels, members, folds, seed))
+    return Bags.make(
+        torch.from_numpy(table.dense),
+        torch.from_numpy(table.offsets),
+        torch.from_numpy(corpus.labels.astype(np.float32)) if corpus is not None else None,
+        shared=tuple(
+            Shared(torch.from_numpy(s.values), torch.from_numpy(s.row_offsets), torch.from_numpy(s.index))
+            for s in table.shared
+        ),
+        targets={name: torch.from_numpy(values) for name, values in targets.items()},
+        prior=torch.from_numpy(prior(prior_similarity(block))),
+        pairs=torch.from_numpy(corpus.pairs) if corpus is not None and len(corpus.pairs) else None,
+        weights=weights,
+    )
+
+
+def tabulate(
+    block: EncodedBlock, recipe: Sequence[str], standardiser: Standardiser | None = None
+) -> tuple[FeatureTable, Standardiser]:
+    """Compute a recipe's columns in the scale of training; without a standardiser the scale is learned from these."""
+    table = compute(block, recipe)
+    standardiser = standardiser or Standardiser.fit(table)
+    return standardiser(table, in_place=True), standardiser
