@@ -7,6 +7,8 @@ import pytest
 
 from fractal import embedding
 from fractal.embedding import LATE_COLUMNS, EncodedBlock, chunk_context, embed, late_interaction
+from fractal.encoders import ENCODERS
+from fractal.encoders.cache import EmbeddingCache
 from fractal.records import Response
 from slow_twins_features import DictCache, WordEncoder
 from slow_twins_features import late_interaction as slow_late_interaction
@@ -108,6 +110,15 @@ def test_token_vectors_never_reach_the_cache():
     embed(RESPONSES, WordEncoder(), cache)
     widths = {(namespace, len(row)) for (namespace, _), row in cache.rows.items()}
     assert widths == {("words", 16), ("words/late", 5)}
+
+
+def test_a_real_encoder_and_the_cache_on_disk(tmp_path):
+    encoder = ENCODERS.build("hashing(dim=32)")
+    plain = embed(RESPONSES, encoder)
+    first = embed(RESPONSES, encoder, EmbeddingCache(tmp_path))
+    again = embed(RESPONSES[::-1], encoder, EmbeddingCache(tmp_path))
+    same(first, plain)
+    same(again.take([3, 2, 1, 0]), plain)
 
 
 def test_without_late_interaction_no_tokens_are_asked_for():

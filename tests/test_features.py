@@ -235,10 +235,10 @@ def test_sums_take_time_in_proportion_to_the_text(text):
 
 def test_vectors_are_spread_to_the_size_of_one():
     block = encoded("Paris is big", context=("Paris", "rain"), query="rain")
-    assert np.square(FEATURES.build("sentence")(block).values).mean() == pytest.approx(1, abs=1e-5)
+    assert np.square(FEATURES.build("sentence(scale=1.0)")(block).values).mean() == pytest.approx(1, abs=1e-5)
     half = FEATURES.build("product(other='query', scale=0.5)")(block).values
     np.testing.assert_allclose(half, block.sentences * block.queries * 8, atol=1e-6)
-    difference = FEATURES.build("difference")(block).values
+    difference = FEATURES.build("difference(scale=1.0)")(block).values
     np.testing.assert_allclose(difference, abs(block.sentences - block.chunks[:1]) * 4, atol=1e-6)
 
 
@@ -260,7 +260,7 @@ def test_the_paper_recipe_shares_context_and_query():
     context, query = made.shared
     assert (context.name, query.name) == ("context", "query")
     assert context.row_offsets.tolist() == [0, 2, 3], "unused chunks are left out, a bag without context has a zero row"
-    np.testing.assert_allclose(context.values[context.index[:3]], block.chunks[[2, 0, 2]] * 4, atol=1e-6)
+    np.testing.assert_allclose(context.values[context.index[:3]], block.chunks[[2, 0, 2]] * 0.4, atol=1e-6)
     assert not context.values[2].any()
     assert query.index.tolist() == [0, 0, 0, 1]
     assert not made.scalars.any()

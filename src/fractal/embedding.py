@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.encoders.cache import key
 from fractal.records import Response
 
 if TYPE_CHECKING:
@@ -205,9 +206,14 @@ class _Rows:
         self.rows = np.zeros((len(keys), width), np.float32)
         self.known = np.zeros(len(keys), bool)
         self.cache, self.namespace = cache, namespace
-        for first in range(0, len(keys) if cache is not None else 0, LOOKUP):
+        if cache is None:
+            return
+        for first in range(0, len(keys), LOOKUP):
             part = slice(first, first + LOOKUP)
-            self.rows[part], self.known[part] = _looked_up(cache, namespace, self.keys[part], width)
+            found, known = cache.get_many(namespace, self.keys[part])
+            self.known[part] = known
+            if known.any():
+                self.rows[part][known] = found
 
     def missing(self, items: Iterator[Any]) -> list[Any]:
         """Return which of these are not known yet, each once."""
@@ -225,26 +231,6 @@ class _Rows:
         return self.rows[np.fromiter((self.place[item] for item in items), np.int64, len(items))]
 
 
-def _looked_up(cache: Any, namespace: str, keys: list[bytes], width: int) -> tuple[Floats, NDArray[np.bool_]]:
-    found, known = cache.get_many(namespace, keys)
-    rows = np.zeros((len(keys), width), np.float32)
-    if known.any():
-        rows[known] = found
-    return rows, known
-
-
-def _key(*texts: str) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for text in texts:
-        coded = text.encode("utf-8", "surrogatepass")
-        digest.update(len(coded).to_bytes(8, "little") + coded)
-    return digest.digest()
-
-
-def _pair_key(sentence: str, other: bytes) -> bytes:
-    return hashlib.blake2b(LATE_VERSION + _key(sentence) + other, digest_size=16).digest()
-
-
 def embed(
     responses: Sequence[Response],
     encoder: Encoder,
@@ -256,9 +242,9 @@ def embed(
     responses = tuple(responses)
     chunked = {context: chunk_context(context) for context in dict.fromkeys(r.context for r in responses)}
     bags = [_Bag(tuple(s.text for s in r.sentences), r.query, chunked[r.context]) for r in responses]
-    texts = {text: _key(text) for bag in bags for text in bag.texts}
+    texts = {text: key(text) for bag in bags for text in bag.texts}
     pooled = _Rows(texts, encoder.dim, cache, encoder.fingerprint)
-    matched = _Rows(_pairs(bags) if late else {}, len(MATCHES), cache, encoder.fingerprint + "/late")
+    matched = _Rows(_pairs(bags, texts) if late else {}, len(MATCHES), cache, encoder.fingerprint + "/late")
     _encode(bags, encoder, pooled, matched, progress)
     return _assembled(responses, bags, pooled, matched if late else None)
 
@@ -267,10 +253,13 @@ def _compared(bags: Sequence[_Bag]) -> Iterator[Pair]:
     return ((text, other) for bag in bags for other in bag.others if other for text in bag.sentences)
 
 
-def _pairs(bags: Sequence[_Bag]) -> dict[Pair, bytes]:
+def _pairs(bags: Sequence[_Bag], texts: dict[str, bytes]) -> dict[Pair, bytes]:
     """Return each distinct (sentence, other text) that is compared, with its key in the cache."""
-    others = {other: _key(*other) for bag in bags for other in bag.others if other}
-    return {pair: _pair_key(pair[0], others[pair[1]]) for pair in dict.fromkeys(_compared(bags))}
+    others = {other: LATE_VERSION + key(*other) for bag in bags for other in bag.others if other}
+    return {
+        (text, other): hashlib.blake2b(texts[text] + others[other], digest_size=16).digest()
+        for text, other in dict.fromkeys(_compared(bags))
+    }
 
 
 def _encode(bags: Sequence[_Bag], encoder: Encoder, pooled: _Rows, matched: _Rows, progress: Progress | None) -> None:
@@ -298,17 +287,20 @@ def _encode(bags: Sequence[_Bag], encoder: Encoder, pooled: _Rows, matched: _Row
 
 
 def _match(pairs: list[Pair], tokens: dict[str, Floats], matched: _Rows) -> None:
+    """Compare the sentences with what they are paired with, all those of one other text at once."""
     by_other: dict[tuple[str, ...], list[str]] = {}
     for sentence, other in pairs:
         by_other.setdefault(other, []).append(sentence)
-    for other, sentences in by_other.items():
-        offsets = _offsets([len(tokens[text]) for text in sentences])
-        rows = late_interaction(
+    rows = [
+        late_interaction(
             np.concatenate([tokens[text] for text in sentences]),
-            offsets,
+            _offsets([len(tokens[text]) for text in sentences]),
             np.concatenate([tokens[text] for text in other]),
         )
-        matched.put([(sentence, other) for sentence in sentences], rows)
+        for other, sentences in by_other.items()
+    ]
+    if rows:  # written at once: the cache waits for the disk at every writing
+        matched.put([(text, other) for other, texts in by_other.items() for text in texts], np.concatenate(rows))
 
 
 def _streams(bags: Sequence[_Bag]) -> Iterator[list[_Bag]]:

@@ -15,7 +15,7 @@ from fractal.records import Response
 from slow_twins_features import WordEncoder
 
 SPECS = [*(f"{name}" for name in FEATURES if name != "precomputed"), "precomputed(column='own')"]
-SPECS += ["product(other='query')", "difference(other='context', scale=0.1)"]
+SPECS += ["product(other='query')", "difference(other='context', scale=0.5)"]
 
 texts = st.one_of(
     st.sampled_from(

@@ -1,7 +1,8 @@
 """The vectors themselves, and what a sentence's vector makes with that of its context or query.
 
-A unit vector of many dimensions has small components; blocks are multiplied by √dim so that a component is about one
-in size, as standardised scalar columns are, and then by `scale`.
+A unit vector of many dimensions has small components; blocks are multiplied by √dim, so that a component is about one
+in size as standardised scalar columns are, and then by `scale`: hundreds of components at a tenth of the size leave
+the few scalar columns their say.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def partner(block: EncodedBlock, other: str) -> Floats:
 class SentenceVector:
     """The sentence's own vector."""
 
-    scale: float = 1.0
+    scale: float = 0.1
 
     def __call__(self, block: EncodedBlock) -> Columns:
         return _vectors("sentence", block.sentences * _spread(block, self.scale))
@@ -56,7 +57,7 @@ class SentenceVector:
 class ContextVector:
     """The vector of the sentence's nearest context chunk, shared by the sentences that have the same."""
 
-    scale: float = 1.0
+    scale: float = 0.1
 
     def __call__(self, block: EncodedBlock) -> Columns:
         bag, best, bare = block.sentence_bag, similarities(block).best, ~block.has_context
@@ -76,7 +77,7 @@ class ContextVector:
 class QueryVector:
     """The query's vector, shared by the sentences of a response."""
 
-    scale: float = 1.0
+    scale: float = 0.1
 
     def __call__(self, block: EncodedBlock) -> Columns:
         offsets = np.arange(len(block) + 1, dtype=np.int64)
@@ -89,7 +90,7 @@ class _Against:
     """Set the sentence's vector against its nearest context chunk, its query, or the chunk where there is one."""
 
     other: str = "nearest"
-    scale: float = 1.0
+    scale: float = 0.1
 
     def __post_init__(self) -> None:
         if self.other not in ("nearest", "context", "query"):
