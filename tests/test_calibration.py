@@ -1,0 +1,285 @@
+"""Calibration curves, calibration by response labels, thresholds and abstention."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fractal.calibration import (
+    FORMS,
+    KINDS,
+    Calibrator,
+    abstain,
+    calibration_error,
+    fit_calibrator,
+    fit_sentence_calibrator,
+    reliability,
+    risk_coverage,
+    thresholds,
+)
+from fractal.calibration.calibrators import log_loss, logit
+from fractal.calibration.newton import minimise, sigmoid
+from fractal.calibration.sentences import _Bags
+from fractal.errors import BadData, BadSpec, UnknownName
+
+
+def miscalibrated(count=4000, slope=2.5, shift=1.0, seed=0):
+    """Labels drawn from true probabilities, and scores that exaggerate them."""
+    random = np.random.default_rng(seed)
+    true = sigmoid(random.normal(size=count) * 1.5)
+    return (random.random(count) < true).astype(float), sigmoid(slope * logit(true) + shift), true
+
+
+def bags(aggregation, count=3000, slope=2.0, shift=-0.7, seed=0):
+    """Bags whose labels follow the form under true sentence probabilities; scores that exaggerate these."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 5, size=count)
+    offsets = np.r_[0, np.cumsum(sizes)]
+    centre = {"product": 1.5, "noisy_or": -1.5}.get(aggregation, 0.0)
+    true = sigmoid(centre + 1.5 * random.normal(size=offsets[-1]))
+    sentence = (random.random(offsets[-1]) < true).astype(float)
+    if aggregation == "mean":
+        labels = np.add.reduceat(sentence, offsets[:-1]) / sizes
+    elif aggregation in ("product", "noisy_or"):
+        pick = np.minimum if aggregation == "product" else np.maximum
+        labels = pick.reduceat(sentence, offsets[:-1])
+    else:
+        pick = np.minimum if aggregation == "min" else np.maximum
+        labels = (random.random(count) < pick.reduceat(true, offsets[:-1])).astype(float)
+    return sigmoid(slope * logit(true) + shift), offsets, labels, sentence, true
+
+
+@pytest.mark.parametrize("kind", ["platt", "beta", "isotonic", "auto"])
+def test_calibration_recovers_probabilities(kind):
+    labels, scores, true = miscalibrated()
+    fitted = fit_calibrator(scores[:2000], labels[:2000], kind=kind)
+    assert calibration_error(labels, scores) > 0.1
+    assert calibration_error(labels[2000:], fitted(scores[2000:])) < 0.05
+    assert np.abs(fitted(scores) - true).mean() < 0.04
+
+
+def test_auto_keeps_what_is_calibrated_nearly_as_it_is():
+    labels, _, true = miscalibrated()
+    fitted = fit_calibrator(true, labels)
+    assert np.abs(fitted(true) - true).mean() < 0.02
+
+
+def test_auto_finds_a_step_that_no_smooth_curve_has():
+    random = np.random.default_rng(0)
+    scores = random.random(4000)
+    labels = (random.random(4000) < np.where(scores < 0.3, 0.1, np.where(scores < 0.6, 0.5, 0.55))).astype(float)
+    fitted = fit_calibrator(scores, labels)
+    assert fitted.kind == "isotonic"
+    assert fitted(np.array([0.2, 0.45])) == pytest.approx([0.1, 0.5], abs=0.07)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+def test_curves_rise_and_stay_probabilities(kind, data):
+    """Whatever the labels, even against the scores, no two scores change their order."""
+    count = data.draw(st.integers(1, 30))
+    column = st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), min_size=count, max_size=count)
+    fitted = fit_calibrator(data.draw(column), data.draw(column), kind=kind)
+    curve = fitted(np.linspace(0, 1, 101))
+    assert (np.diff(curve) >= -1e-12).all()
+    assert (curve >= 0).all()
+    assert (curve <= 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibrators_travel_as_plain_values(kind):
+    labels, scores, _ = miscalibrated(300)
+    fitted = fit_calibrator(scores, labels, kind=kind)
+    assert Calibrator.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+    assert pickle.loads(pickle.dumps(fitted)) == fitted
+    hash(fitted)
+
+
+def test_platt_is_the_likeliest_curve():
+    """No nearby curve is better on the data by more than the pull to the identity allows."""
+    labels, scores, _ = miscalibrated(2000)
+    fitted = fit_calibrator(scores, labels, kind="platt")
+    best = log_loss(fitted, scores, labels)
+    for nudge in (np.array([0.05, 0]), np.array([-0.05, 0]), np.array([0, 0.1]), np.array([0, -0.1])):
+        assert log_loss(Calibrator("platt", tuple(fitted.parameters + nudge)), scores, labels) > best
+
+
+def test_few_labels_stay_near_the_scores():
+    one = fit_calibrator([0.7], [1.0], kind="platt")
+    assert 0.7 < float(one(0.7)) < 0.97
+    assert math.isfinite(one.parameters[0])
+
+
+def test_unknown_labels_and_groups():
+    labels, scores, _ = miscalibrated(400)
+    more = np.r_[labels, math.nan, math.nan], np.r_[scores, 0.1, 0.9]
+    assert fit_calibrator(more[1], more[0], kind="beta") == fit_calibrator(scores, labels, kind="beta")
+    grouped = fit_calibrator(scores, labels, groups=np.arange(400) // 4)
+    assert grouped == fit_calibrator(scores, labels, groups=np.arange(400) // 4)
+    assert fit_calibrator(scores[:3], labels[:3]).kind == "platt"  # too few to choose by cross-validation
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_response_labels_alone_calibrate_sentences(form):
+    scores, offsets, labels, _, true = bags(form)
+    fitted = fit_sentence_calibrator(scores, offsets, labels, form)
+    before, after = np.abs(scores - true).mean(), np.abs(fitted(scores) - true).mean()
+    assert before > 0.07
+    assert after < 0.03
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_likelihood_and_slope_equal_slow_twins(form):
+    scores, offsets, labels, _, _ = bags(form, count=40)
+    laid = _Bags(scores, offsets, labels)
+    losses, slope = FORMS[form](laid.logits, laid)
+    for bag, label in enumerate(labels):
+        mine = scores[offsets[bag] : offsets[bag + 1]]
+        chance = {
+            "product": np.prod(mine),
+            "noisy_or": 1 - np.prod(1 - mine),
+            "mean": np.mean(mine),
+            "min": min(mine),
+            "max": max(mine),
+        }[form]
+        assert losses[bag] == pytest.approx(-label * math.log(chance) - (1 - label) * math.log(1 - chance), rel=1e-4)
+    for place in range(0, scores.size, 7):
+        step = np.zeros(scores.size)
+        step[place] = 1e-5
+        upper, lower = (FORMS[form](laid.logits + side * step, laid)[0].sum() for side in (1, -1))
+        assert slope[place] == pytest.approx((upper - lower) / 2e-5, abs=1e-5)
+
+
+def test_gold_labels_outweigh_a_wrong_form():
+    scores, offsets, labels, sentence, true = bags("product")
+    wrong = fit_sentence_calibrator(scores, offsets, labels, "noisy_or")
+    gold = np.where(np.random.default_rng(0).random(sentence.size) < 0.2, sentence, math.nan)
+    right = fit_sentence_calibrator(scores, offsets, labels, "noisy_or", gold=gold)
+    assert np.abs(right(scores) - true).mean() < 0.04 < np.abs(wrong(scores) - true).mean()
+    alone = fit_sentence_calibrator(scores, offsets, np.full(labels.size, math.nan), gold=gold)
+    assert np.abs(alone(scores) - true).mean() < 0.04
+
+
+def test_unlabelled_responses_count_for_nothing():
+    scores, offsets, labels, _, _ = bags("product", count=200)
+    half = np.where(np.arange(200) < 100, labels, math.nan)
+    short = fit_sentence_calibrator(scores[: offsets[100]], offsets[:101], labels[:100])
+    assert fit_sentence_calibrator(scores, offsets, half).parameters == pytest.approx(short.parameters)
+
+
+def test_newton_finds_the_bottom_from_afar():
+    def banana(at):
+        x, y = at
+        value = (1 - x) ** 2 + 10 * (y - x * x) ** 2
+        return value, np.array([-2 * (1 - x) - 40 * x * (y - x * x), 20 * (y - x * x)])
+
+    assert minimise(banana, np.array([-3.0, 4.0])) == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_reliability_lies_on_the_diagonal_where_scores_are_calibrated():
+    labels, scores, true = miscalibrated()
+    good = reliability(labels, true, groups=np.arange(4000) // 4, bootstrap=200)
+    assert len(good) == 10
+    assert sum(each.count for each in good) == 4000
+    assert sum(each.low <= each.score <= each.high for each in good) >= 8
+    assert sum(each.low <= each.score <= each.high for each in reliability(labels, scores, bootstrap=200)) <= 4
+
+
+def slow_cut(labels, scores, of, precision=None, recall=None):
+    wanted = [label == (of == "good") for label in labels]
+    found = []
+    for cut in sorted(set(scores), reverse=of == "good"):
+        taken = [w for w, s in zip(wanted, scores, strict=True) if (s >= cut if of == "good" else s <= cut)]
+        found.append((cut, sum(taken) / len(taken), sum(taken) / sum(wanted)))
+    if recall is not None:
+        return next(cut for cut in found if cut[2] >= recall - 1e-9), True
+    enough = [cut for cut in found if cut[1] >= precision - 1e-12]
+    return (enough[-1], True) if enough else (max(found, key=lambda cut: cut[1]), False)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.4, 0.8, 0.9])), min_size=2, max_size=20),
+    st.sampled_from(["good", "bad"]),
+    st.sampled_from([{"precision": 0.5}, {"precision": 0.9}, {"recall": 0.5}, {"recall": 1.0}]),
+)
+def test_thresholds_equal_trying_every_cut(pairs, of, wish):
+    labels, scores = zip(*pairs, strict=True)
+    if (of == "good") not in labels:
+        return
+    found = thresholds(np.array(labels, dtype=float), scores, of=of, bootstrap=0, **wish)
+    (cut, precision, recall), reached = slow_cut(labels, scores, of, **wish)
+    assert (found.threshold, found.precision, found.recall) == pytest.approx((cut, precision, recall))
+    assert found.reached == reached
+
+
+def test_threshold_intervals_hold_what_comes_later():
+    labels, _, true = miscalibrated(4000, seed=1)
+    found = thresholds(labels[:2000], true[:2000], precision=0.8, of="good", bootstrap=300)
+    later = labels[2000:][true[2000:] >= found.threshold].mean()
+    assert found.reached
+    assert found.precision_interval[0] - 0.02 <= later <= found.precision_interval[1] + 0.02
+    assert found.threshold_interval[0] <= found.threshold <= found.threshold_interval[1]
+    assert found.recall_interval[0] < found.recall < found.recall_interval[1]
+
+
+def test_abstention_keeps_the_risk_or_the_coverage():
+    labels, _, true = miscalibrated(4000, seed=2)
+    kept = abstain(true, coverage=0.5)
+    assert kept.coverage == pytest.approx(0.5, abs=0.01)
+    assert np.abs(true[kept.undecided] - 0.5).max() <= np.abs(true[~kept.undecided] - 0.5).min()
+    expected, observed = abstain(true, risk=0.1), abstain(true, risk=0.1, truth=labels)
+    assert expected.risk <= 0.1
+    assert observed.risk <= 0.1
+    wrong = np.abs(labels - (true >= 0.5))[~expected.undecided].mean()
+    assert wrong == pytest.approx(0.1, abs=0.03)
+    assert abstain([0.5, 0.5], risk=0.1).undecided.all()
+    assert not abstain([0.0, 1.0], risk=0.0).undecided.any()
+
+
+def test_spread_makes_doubtful():
+    assert abstain([0.9, 0.9], [0.3, 0.0], coverage=0.5).undecided.tolist() == [True, False]
+    assert abstain([0.9, 0.8], [0.3, 0.0], coverage=0.5, caution=0).undecided.tolist() == [False, True]
+
+
+def test_risk_coverage_of_better_scores_has_less_area():
+    labels, _, true = miscalibrated(2000, seed=3)
+    noise = sigmoid(logit(true) + 2 * np.random.default_rng(0).normal(size=2000))
+    curve = risk_coverage(labels, true)
+    assert curve.area < risk_coverage(labels, noise).area
+    assert curve.coverage[-1] == 1
+    assert curve.risk[-1] == pytest.approx(np.abs(labels - (true >= 0.5)).mean())
+
+
+def test_what_cannot_be_calibrated_is_said():
+    with pytest.raises(BadData, match="no label"):
+        fit_calibrator([0.5], [math.nan])
+    with pytest.raises(BadData, match=r"\[0, 1\]"):
+        fit_calibrator([1.5], [1])
+    with pytest.raises(UnknownName, match="Did you mean 'platt'"):
+        fit_calibrator([0.5], [1], kind="plat")
+    with pytest.raises(UnknownName, match="product"):
+        fit_sentence_calibrator([0.5], [0, 1], [1], "prod")
+    with pytest.raises(BadData, match="where each response starts"):
+        fit_sentence_calibrator([0.5], [0, 2], [1])
+    with pytest.raises(BadData, match="nothing to calibrate"):
+        fit_sentence_calibrator([0.5], [0, 1], [math.nan])
+    with pytest.raises(BadSpec, match="no calibrator"):
+        Calibrator.from_dict({"kind": "platt"})
+    with pytest.raises(BadSpec, match="2 parameters"):
+        Calibrator("platt", (1.0,))
+    with pytest.raises(BadSpec, match="rising"):
+        Calibrator("isotonic", (0.0, 1.0, 0.9, 0.2))
+    with pytest.raises(BadSpec, match="one of the two"):
+        thresholds([1, 0], [0.2, 0.3])
+    with pytest.raises(BadData, match="known to be bad"):
+        thresholds([1, 1], [0.2, 0.3], recall=0.5)
+    with pytest.raises(BadSpec, match="one of the two"):
+        abstain([0.5], coverage=0.5, risk=0.5)
+    with pytest.raises(BadData, match="spreads"):
+        abstain([0.5], [0.1, 0.2], risk=0.5)
