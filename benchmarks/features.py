@@ -19,7 +19,7 @@ from fractal.features import FEATURES, RECIPES, compute
 from fractal.records import Response
 
 DIM = 384
-COMMAND = "OMP_NUM_THREADS=1 python benchmarks/features.py --table benchmarks/results/features.md"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/features.py --responses 1500 --table benchmarks/results/features.md"
 
 
 def unit(generator: np.random.Generator, count: int) -> np.ndarray:
