@@ -120,7 +120,7 @@ def _digest(model: Any) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(memoryview(tensor.detach().float().cpu().contiguous().numpy()).cast("B"))
-    parts = [[type(part).__name__, getattr(part, "get_config_dict", dict)()] for part in model]
+    parts: list[Any] = [[type(part).__name__, getattr(part, "get_config_dict", dict)()] for part in model]
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else repr(model.tokenizer)
     settings = [parts, model.max_seq_length, model.default_prompt_name, model.prompts]
