@@ -1,0 +1,300 @@
+"""SentenceScorer, the front door: learns from labels on whole responses, scores every sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.calibration import Calibrator, fit_calibrator
+from fractal.cards import model_card
+from fractal.embedding import EncodedBlock, embed
+from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
+from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
+from fractal.experts import Blend
+from fractal.features import feature_specs
+from fractal.fitting import FORMS, Choice, Settings, fit_blend
+from fractal.persistence import Saved, load_folder, push_folder, save_folder
+from fractal.preparation import Corpus, gather
+from fractal.priors import PRIORS
+from fractal.records import Preference, Response, ScoredResponse, Sentence
+from fractal.scoring import Seen, flat, records, runs
+from fractal.self_training import SelfTraining
+from fractal.splitting import SPLITTERS
+from fractal.summary import concordance, described, held_out_metrics, preferences_right
+from fractal.terms import Term
+from fractal.training import Listener, TrainingPlan
+
+try:
+    from sklearn.base import BaseEstimator
+except ImportError as missing:
+    raise MissingExtra("Training and scoring", "train", "scikit-learn") from missing
+
+__all__ = ["SentenceScorer"]
+
+EXPERTS = ("relational", "vectors")  # what recipe='auto' trains and blends
+MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
+
+
+class SentenceScorer(BaseEstimator):
+    """Learns from labels on whole responses to score each of their sentences, and those of new responses.
+
+    Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
+    `plan__learning_rate` and the like set single options of the plan, in a grid search too.
+    """
+
+    def __init__(
+        self,
+        aggregation: str | Aggregation = "auto",
+        recipe: str | Sequence[str] = "auto",
+        encoder: str | Encoder = "minilm",
+        splitter: str = "sentences",
+        priors: Sequence[str | Term] = (),
+        start: str = "auto",
+        self_training: SelfTraining | None = None,
+        gold_weight: float = 1.0,
+        plan: TrainingPlan | None = None,
+        cache: str | PathLike[str] | bool = True,
+    ) -> None:
+        self.aggregation = aggregation
+        self.recipe = recipe
+        self.encoder = encoder
+        self.splitter = splitter
+        self.priors = priors
+        self.start = start
+        self.self_training = self_training
+        self.gold_weight = gold_weight
+        self.plan = plan
+        self.cache = cache
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the options, those of the plan too when deep."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            plan = self.plan or TrainingPlan()
+            params |= {f"plan__{field.name}": getattr(plan, field.name) for field in dataclasses.fields(plan)}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set options by name."""
+        inner = {name.removeprefix("plan__"): params.pop(name) for name in list(params) if name.startswith("plan__")}
+        super().set_params(**params)
+        if inner:
+            self.plan = dataclasses.replace(self.plan or TrainingPlan(), **inner)
+        return self
+
+    def fit(
+        self,
+        X: Sequence[Response | Preference],
+        y: Sequence[float | None] | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+    ) -> Self:
+        """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses."""
+        corpus = gather(X, y)
+        settings = self._settings(corpus)
+        block = self._embed(corpus.responses)
+        fitted = fit_blend(block, corpus, settings, listeners)
+        self.blend_ = fitted.blend
+        self.choices_ = fitted.choices
+        self.history_ = fitted.history
+        self.cost_ = fitted.cost
+        self.calibrator_ = _calibrated(fitted.blend.aggregation, fitted.held_out, block.offsets, corpus)
+        self.encoder_fingerprint_ = self._encoder().fingerprint
+        self.seen_ = Seen.of(corpus.responses, fitted.weights)
+        self.data_ = described(corpus)
+        self.metrics_ = held_out_metrics(fitted, block.offsets, corpus)
+        return self
+
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Return a score for every sentence, how far the heads disagree on it, and the response score implied."""
+        return list(self.stream(X))
+
+    def stream(self, X: Iterable[Response]) -> Iterator[ScoredResponse]:
+        """Score responses as they come; memory does not grow with their number."""
+        self._refuse_unfitted()
+        for responses in runs(X):
+            yield from self._scored(responses)
+
+    def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Return each sentence's probability *given its response's label*, and hard labels that agree with it.
+
+        Heads that learned from a response take no part in labelling it, as long as some did not.
+        """
+        self._refuse_unfitted()
+        return [scored for responses in runs(X) for scored in self._disaggregated(responses)]
+
+    def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
+        """Score one raw text: it is cut by the scorer's own splitter."""
+        return self.score_responses([self.read(response, query=query, context=context)])[0]
+
+    def read(self, text: str, *, query: str = "", context: Sequence[str] = (), id: str = "") -> Response:
+        """Cut a raw text into a response as the scorer's training data were cut."""
+        sentences: tuple[Sentence, ...] = SPLITTERS.build(self.splitter)(text)
+        if not sentences:
+            raise BadData("the response is empty: give a text of at least one word", field="response")
+        return Response(
+            id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), sentences, text, query, tuple(context)
+        )
+
+    def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
+        """Return the response scores."""
+        return np.array([scored.response_score for scored in self.stream(X)])
+
+    def score(self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> float:
+        """Return the share of response pairs put in the right order (ROC AUC on 0/1 labels); of preferences, if any."""
+        corpus = gather(X, y)
+        found = self.predict(corpus.responses)
+        if len(corpus.pairs):
+            return preferences_right(corpus.pairs, found)
+        return concordance(corpus.labels, found)
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
+        """Write the scorer to a folder: config.json, head.safetensors, README.md."""
+        self._refuse_unfitted()
+        config = self._config()
+        arrays = {**self.blend_.arrays(), "seen.keys": self.seen_.keys, "seen.members": self.seen_.members}
+        return save_folder(folder, Saved(config, arrays, model_card(config)))
+
+    @classmethod
+    def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
+        """Read a scorer from a folder, or from the Hub."""
+        saved = load_folder(folder_or_repo, revision)
+        try:
+            return cls._restored(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
+            raise BadFolder(
+                f"{folder_or_repo} does not describe a whole scorer ({error}): copy it again, or train anew"
+            ) from error
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Upload the scorer and return its address."""
+        with tempfile.TemporaryDirectory() as folder:
+            return push_folder(self.save_pretrained(Path(folder) / "scorer"), repo, private=private)
+
+    def _settings(self, corpus: Corpus) -> Settings:
+        plan = self.plan or TrainingPlan()
+        if plan.members > MOST_MEMBERS:
+            raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
+        recipes = EXPERTS if self.recipe == "auto" else (self.recipe,)
+        return Settings(
+            aggregations=self._aggregations(corpus),
+            recipes=tuple(feature_specs(recipe) for recipe in recipes),
+            priors=tuple(PRIORS.build(prior) for prior in self.priors),
+            start=self.start,
+            self_training=self.self_training or SelfTraining(),
+            gold_weight=self.gold_weight,
+            plan=plan,
+        )
+
+    def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
+        """The forms to try: the one given, or all that suit the labels and what the data say of themselves."""
+        if self.aggregation != "auto":
+            return (AGGREGATIONS.build(self.aggregation),)
+        if len(corpus.pairs):
+            return (AGGREGATIONS.build("mean"),)
+        said = {str(response.extra.get("aggregation", "")) for response in corpus.responses}
+        labels = corpus.labels[~np.isnan(corpus.labels)]
+        binary = bool(np.isin(labels, (0.0, 1.0)).all())
+        directions = said if len(said) == 1 and said <= FORMS.keys() else {"min", "max", "mean"} if binary else {"mean"}
+        return tuple(AGGREGATIONS.build(form) for direction in sorted(directions) for form in FORMS[direction])
+
+    def _encoder(self) -> Encoder:
+        return ENCODERS.build(self.encoder)
+
+    def _embed(self, responses: Sequence[Response]) -> EncodedBlock:
+        folder = None if isinstance(self.cache, bool) else self.cache
+        return embed(responses, self._encoder(), EmbeddingCache(folder) if self.cache is not False else None)
+
+    def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        block = self._embed(responses)
+        aggregation = self.blend_.aggregation
+        logits = self.blend_.logits(block)  # (sentence, [level − 1,] member)
+        middle = logits.mean(-1, keepdim=True)
+        scores = aggregation.sentence_scores(middle).squeeze(-1)
+        spread = aggregation.sentence_scores(logits).std(-1, correction=0)
+        implied = self._implied(middle, torch.from_numpy(block.offsets))
+        return records(responses, block.offsets, scores, implied, spread=spread)
+
+    def _implied(self, logits: Tensor, offsets: Tensor) -> NDArray[np.float64]:
+        """The response scores, calibrated on held-out responses: (bag,)."""
+        found = flat(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        return self.calibrator_(found) if self.calibrator_ else found
+
+    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        block = self._embed(responses)
+        aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
+        logits = self.blend_.logits(block)
+        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))[torch.from_numpy(block.sentence_bag)]
+        middle = (logits * share.view(len(share), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+        scores = aggregation.probabilities(middle)
+        labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
+        soft = flat(aggregation.posterior(scores, offsets, labels))
+        hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
+        implied = np.where(labels.isnan(), self._implied(middle, offsets), labels)
+        return records(responses, block.offsets, soft, implied, hard=hard)
+
+    def _config(self) -> dict[str, Any]:
+        from fractal import __version__
+
+        return {
+            "fractal": __version__,
+            "encoder": ENCODERS.spec(self._encoder()),
+            "encoder_fingerprint": self.encoder_fingerprint_,
+            "splitter": self.splitter,
+            "blend": self.blend_.config(),
+            "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
+            "plan": repr(self.plan or TrainingPlan()),
+            "choices": [dataclasses.asdict(choice) for choice in self.choices_],
+            "data": self.data_,
+            "metrics": self.metrics_,
+        }
+
+    @classmethod
+    def _restored(cls, saved: Saved) -> Self:
+        config = saved.config
+        arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
+        scorer = cls(
+            aggregation=config["blend"]["aggregation"],
+            recipe=config["blend"]["experts"][0]["recipe"] if len(config["blend"]["experts"]) == 1 else "auto",
+            encoder=config["encoder"],
+            splitter=config["splitter"],
+        )
+        scorer.blend_ = Blend.restored(config["blend"], arrays)
+        scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
+        scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
+        scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
+        scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
+        scorer.seen_ = Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        scorer.history_ = ()
+        return scorer
+
+    def _refuse_unfitted(self) -> None:
+        if not hasattr(self, "blend_"):
+            raise NotFitted(
+                "this scorer has not learned anything yet: call fit with rated responses, or load a saved one"
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "blend_")
+
+
+def _calibrated(
+    aggregation: Aggregation, held_out: Tensor, offsets: NDArray[np.int64], corpus: Corpus
+) -> Calibrator | None:
+    """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
+    known = ~np.isnan(corpus.labels)
+    if not known.any():
+        return None
+    found = flat(aggregation.from_logits(held_out, torch.from_numpy(offsets)).sigmoid()).double().numpy()
+    return fit_calibrator(found[known], corpus.labels[known])

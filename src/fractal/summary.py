@@ -1,0 +1,58 @@
+"""What can be said of a fit without one sentence label: its data, and how held-out responses are told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fractal.fitting import Fitted
+from fractal.preparation import Corpus
+from fractal.scoring import flat
+
+__all__ = ["concordance", "described", "held_out_metrics", "preferences_right"]
+
+
+def described(corpus: Corpus) -> dict[str, Any]:
+    """Count what a scorer learned from."""
+    labels = corpus.labels[~np.isnan(corpus.labels)]
+    sentences = sum(len(response.sentences) for response in corpus.responses)
+    gold = sum(sentence.label is not None for response in corpus.responses for sentence in response.sentences)
+    described: dict[str, Any] = {
+        "responses": len(corpus.responses),
+        "sentences": sentences,
+        "labelled responses": len(labels),
+    }
+    if len(labels):
+        described["mean label"] = float(labels.mean())
+    return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
+
+
+def held_out_metrics(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
+    """What can be said without a sentence label: how held-out responses are told apart."""
+    found = flat(fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
+    if len(corpus.pairs):
+        return {"held-out preferences put right": preferences_right(corpus.pairs, found)}
+    return {"held-out response pairs in order": concordance(corpus.labels, found), "held-out cost": fitted.cost}
+
+
+def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:
+    """Share of strict preferences whose better response has the higher score; equal scores count half."""
+    strict = pairs[pairs[:, 2] == 0]
+    lead = scores[strict[:, 0]] - scores[strict[:, 1]]
+    return float(np.mean(np.where(lead == 0, 0.5, lead > 0)))
+
+
+def concordance(labels: NDArray[np.float64], scores: NDArray[Any]) -> float:
+    """Share of pairs with different labels that the scores put in order; ties count half."""
+    known = ~np.isnan(labels)
+    labels, scores = labels[known], np.asarray(scores, dtype=np.float64)[known]
+    right = total = 0.0
+    for level in np.unique(labels)[1:]:
+        lower = np.sort(scores[labels < level])
+        own = scores[labels == level]
+        right += 0.5 * float((np.searchsorted(lower, own, "left") + np.searchsorted(lower, own, "right")).sum())
+        total += float(len(lower) * len(own))
+    return right / total if total else float("nan")
