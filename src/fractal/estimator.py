@@ -63,6 +63,7 @@ class SentenceScorer(BaseEstimator):
         start: str = "auto",
         self_training: SelfTraining | None = None,
         gold_weight: float = 1.0,
+        learn_from: str = "responses",
         plan: TrainingPlan | None = None,
         cache: str | PathLike[str] | bool = True,
     ) -> None:
@@ -74,6 +75,7 @@ class SentenceScorer(BaseEstimator):
         self.start = start
         self.self_training = self_training
         self.gold_weight = gold_weight
+        self.learn_from = learn_from
         self.plan = plan
         self.cache = cache
 
@@ -194,6 +196,7 @@ class SentenceScorer(BaseEstimator):
             start=self.start,
             self_training=self.self_training or SelfTraining(),
             gold_weight=self.gold_weight,
+            learn_from=self.learn_from,
             plan=plan,
         )
 

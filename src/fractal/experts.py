@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from fractal.preparation import Prior, lay_bags, tabulate
 from fractal.segments import segment_mean
 from fractal.training import predict_logits
 
-__all__ = ["Blend", "Expert", "blend_weights", "response_cost"]
+__all__ = ["Blend", "Expert", "blend_weights", "response_cost", "sentence_cost"]
+
+Cost = Callable[[Tensor, Bags, Aggregation], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,13 @@ class Blend:
         return cls(tuple(experts), tuple(config["weights"]), AGGREGATIONS.build(config["aggregation"]))
 
 
+def sentence_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:
+    """What known sentence labels cost under these log-odds, scaled and shifted as suits them best."""
+    scores = aggregation.sentence_scores(logits).squeeze(-1)
+    known = ~bags.targets["gold"].isnan()
+    return _refined(torch.logit(scores[known], eps=1e-6), bags.targets["gold"][known], shift=True)
+
+
 def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:
     """What known response labels or preferences cost under these log-odds of sentences (sentence, [level − 1,] 1).
 
@@ -140,7 +149,7 @@ def _refined(lead: Tensor, target: Tensor, *, shift: bool) -> float:
 
 
 def blend_weights(
-    held_out: Sequence[Tensor], bags: Bags, aggregation: Aggregation, steps: int = 4
+    held_out: Sequence[Tensor], bags: Bags, aggregation: Aggregation, cost_of: Cost, steps: int = 4
 ) -> tuple[tuple[float, ...], float]:
     """Choose how much each expert counts by held-out labels: (weights that sum to 1, their cost).
 
@@ -149,7 +158,7 @@ def blend_weights(
     best: tuple[tuple[float, ...], float] | None = None
     for weights in _simplex(len(held_out), steps):
         blended = torch.stack([w * z for w, z in zip(weights, held_out, strict=True)]).sum(0)
-        cost = response_cost(blended, bags, aggregation)
+        cost = cost_of(blended, bags, aggregation)
         if best is None or cost < best[1]:
             best = (weights, cost)
     if best is None:

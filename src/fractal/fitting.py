@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,8 +13,8 @@ from torch import Tensor
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
-from fractal.errors import BadData
-from fractal.experts import Blend, Expert, blend_weights, response_cost
+from fractal.errors import BadData, BadSpec
+from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
 from fractal.features import Standardiser, prior_similarity
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.preparation import Corpus, Prior, lay_bags, prior_logits, tabulate
@@ -43,6 +43,7 @@ class Settings:
     start: str = "auto"  # 'auto': at the similarity where held-out labels gain by it; 'prior' always; 'even' never
     self_training: SelfTraining = field(default_factory=SelfTraining)
     gold_weight: float = 1.0
+    learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
     plan: TrainingPlan = field(default_factory=TrainingPlan)
 
 
@@ -78,13 +79,13 @@ class _Trained:
 
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
     """Fit every candidate and keep what explains held-out response labels best."""
-    _refuse_unlabelled(corpus)
+    _refuse_unlabelled(corpus, settings)
     choices: list[Choice] = []
     best: Fitted | None = None
     costs: dict[str, float] = {}
     for aggregation in settings.aggregations:
         trained, made = _fit_experts(block, corpus, aggregation, settings, listeners)
-        fitted = _blended(trained, aggregation)
+        fitted = _blended(trained, aggregation, settings)
         costs[AGGREGATIONS.spec(aggregation)] = fitted.cost
         if best is None or fitted.cost < best.cost:
             best, choices, experts = fitted, made, trained
@@ -92,7 +93,8 @@ def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners
         raise BadData("no aggregation to try: give at least one")
     if len(costs) > 1:
         choices.insert(0, Choice("aggregation", costs, AGGREGATIONS.spec(best.blend.aggregation)))
-    for number in range(settings.self_training.rounds):
+    rounds = settings.self_training.rounds if settings.learn_from == "responses" else 0
+    for number in range(rounds):
         better, choice = _retrained(best, experts, number, settings, listeners)
         choices.append(choice)
         if better is None:
@@ -130,6 +132,8 @@ def _fit_experts(
 
 
 def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Objective:
+    if settings.learn_from == "sentences":
+        return Objective((SentenceLoss(),), aggregation, judged_by="gold")
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0
     terms: list[Term] = [PreferenceLoss()] if has_pairs else [ResponseLoss()]
     if has_pairs and not bool(bags.labels.isnan().all()):
@@ -164,14 +168,15 @@ def _fit(
 ) -> _Trained:
     fitted = fit_head(bags, objective, plan, listeners)
     held_out = held_out_logits(fitted.head, bags)
-    cost = response_cost(held_out, bags, objective.aggregation)
+    cost_of = sentence_cost if objective.judged_by == "gold" else response_cost
+    cost = cost_of(held_out, bags, objective.aggregation)
     return _Trained(Expert(recipe, standardiser, prior, fitted.head), bags, held_out, cost, fitted.history)
 
 
-def _blended(trained: Sequence[_Trained], aggregation: Aggregation) -> Fitted:
+def _blended(trained: Sequence[_Trained], aggregation: Aggregation, settings: Settings) -> Fitted:
     bags = trained[0].bags
     held_out = [candidate.held_out for candidate in trained]
-    weights, cost = blend_weights(held_out, bags, aggregation)
+    weights, cost = blend_weights(held_out, bags, aggregation, _cost_of(settings.learn_from))
     return Fitted(
         blend=Blend(tuple(candidate.expert for candidate in trained), weights, aggregation),
         held_out=torch.stack([w * z for w, z in zip(weights, held_out, strict=True)]).sum(0),
@@ -211,7 +216,7 @@ def _retrained(
         )
         for old in experts
     ]
-    after = _blended(fresh, aggregation)
+    after = _blended(fresh, aggregation, settings)
     kept = after.cost < before.cost
     name = f"round {number + 1} of self-training"
     choice = Choice(name, {"before": before.cost, "after": after.cost}, "after" if kept else "before")
@@ -261,7 +266,17 @@ def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: A
     return Prior(scale=slope / spread, centre=middle - height * spread / slope)
 
 
-def _refuse_unlabelled(corpus: Corpus) -> None:
+def _cost_of(learn_from: str) -> Callable[[Tensor, Bags, Aggregation], float]:
+    return sentence_cost if learn_from == "sentences" else response_cost
+
+
+def _refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
+    if settings.learn_from not in ("responses", "sentences"):
+        raise BadSpec(f"learn_from={settings.learn_from!r}: give 'responses' or 'sentences'")
+    if settings.learn_from == "sentences":
+        if all(sentence.label is None for response in corpus.responses for sentence in response.sentences):
+            raise BadData("no sentence has a label: learn_from='sentences' needs some", field="sentence_labels")
+        return
     labels = corpus.labels[~np.isnan(corpus.labels)]
     if len(corpus.pairs):
         return

@@ -1,0 +1,246 @@
+"""What FRACTAL must beat: each way to sentence scores that a user would otherwise try, under one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+
+from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.embedding import embed
+from fractal.encoders import ENCODERS, EmbeddingCache
+from fractal.estimator import SentenceScorer
+from fractal.features import prior_similarity
+from fractal.preparation import gather
+from fractal.records import Preference, Response, ScoredResponse, Sentence
+from fractal.registry import Registry
+from fractal.scoring import records
+from fractal.self_training import SelfTraining
+from fractal.training import TrainingPlan
+
+__all__ = ["BASELINES", "Baseline"]
+
+BASELINES: Registry[Baseline] = Registry("baseline")
+
+Data = Sequence[Response | Preference]
+
+
+@dataclass
+class Baseline(ABC):
+    """A way to sentence scores with the methods of SentenceScorer that matter in a comparison."""
+
+    name: ClassVar[str]
+
+    aggregation: str = "auto"
+    encoder: str = "minilm"
+    seed: int = 0
+    cache: str | bool = True
+
+    @abstractmethod
+    def fit(self, X: Data) -> Self:
+        """Learn from rated responses."""
+
+    @abstractmethod
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Score every sentence of new responses."""
+
+
+@dataclass
+class Trained(Baseline):
+    """What is a SentenceScorer with parts left out or put in."""
+
+    scorer: SentenceScorer | None = field(default=None, repr=False)
+
+    @abstractmethod
+    def make(self) -> SentenceScorer:
+        """Return the scorer that is this baseline."""
+
+    def shown(self, X: Data) -> Data:
+        """What of the data the baseline learns from."""
+        return X
+
+    def fit(self, X: Data) -> Self:
+        """Learn from rated responses."""
+        self.scorer = self.make().fit(self.shown(X))
+        return self
+
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Score every sentence of new responses."""
+        return (self.scorer or self.make()).score_responses(X)
+
+    def plain(self, **options: object) -> SentenceScorer:
+        """Return a scorer that starts at even odds and does not train itself, changed as told."""
+        settings: dict[str, object] = {
+            "start": "even",
+            "self_training": SelfTraining(rounds=0),
+            "plan": TrainingPlan(seed=self.seed),
+        }
+        shared = {"aggregation": self.aggregation, "encoder": self.encoder, "cache": self.cache}
+        return SentenceScorer(**{**shared, **settings, **options})
+
+
+@BASELINES.register("cosine")
+@dataclass
+class Cosine(Baseline):
+    """Nothing is learned: a sentence is as good as it is similar to its context, or to its query where there is none."""
+
+    def fit(self, X: Data) -> Self:
+        """Learn nothing."""
+        return self
+
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Return (1 + cosine) / 2, and ½ where there is nothing to compare with."""
+        responses = list(X)
+        folder = None if isinstance(self.cache, bool) else self.cache
+        cache = EmbeddingCache(folder) if self.cache is not False else None
+        block = embed(responses, ENCODERS.build(self.encoder), cache, late=False)
+        scores = torch.from_numpy(np.nan_to_num(prior_similarity(block), nan=0.5)).float()
+        aggregation: Aggregation = AGGREGATIONS.build("mean" if self.aggregation == "auto" else self.aggregation)
+        implied = aggregation(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)
+        return list(records(responses, block.offsets, scores, implied.double().numpy()))
+
+
+@BASELINES.register("inherit")
+@dataclass
+class Inherit(Trained):
+    """Every sentence is taught its response's own label, as if the whole response were one judgement of it."""
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer supervised by sentence labels."""
+        return self.plain(learn_from="sentences")
+
+    def shown(self, X: Data) -> Data:
+        """Copy each response's label to its sentences; a response's share of won preferences stands for a label."""
+        corpus = gather(X)
+        labels = corpus.labels
+        if len(corpus.pairs):
+            labels = _won(corpus.pairs, labels)
+        return [_relabelled(response, label) for response, label in zip(corpus.responses, labels, strict=True)]
+
+
+@BASELINES.register("response_level")
+@dataclass
+class ResponseLevel(Trained):
+    """A model of whole responses, each read as one long sentence, is applied to single sentences."""
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer of whole texts."""
+        return self.plain()
+
+    def shown(self, X: Data) -> Data:
+        """Turn every response into one of a single sentence."""
+        return [_whole(record) for record in X]
+
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Score every sentence as a response of its own."""
+        responses = list(X)
+        alone = [part for response in responses for part in _parts(response)]
+        found = iter(super().score_responses(alone))
+        scored = []
+        for response in responses:
+            scores = tuple(next(found).sentence_scores[0] for _ in response.sentences)
+            scored.append(ScoredResponse(response, scores, float(np.mean(scores))))
+        return scored
+
+
+@BASELINES.register("bag_only")
+@dataclass
+class BagOnly(Trained):
+    """The response loss alone: no prior, no self-training."""
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer without priors."""
+        return self.plain()
+
+
+@BASELINES.register("paper")
+@dataclass
+class Paper(Trained):
+    """The paper's recipe: raw vectors side by side, widths d/2 and d/4, hard aggregation, priors, one hard round."""
+
+    prior_weight: float = 0.1
+    rounds: int = 1
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer with the paper's head, objective and retraining."""
+        dim = ENCODERS.build(self.encoder).dim
+        hard = {"product": "min", "noisy_or": "max", "count": "mean"}
+        plan = TrainingPlan(
+            hidden=(dim // 2, dim // 4),
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            dropout=0.0,
+            from_prior=False,
+            seed=self.seed,
+        )
+        w = self.prior_weight
+        return self.plain(
+            aggregation=hard.get(self.aggregation, self.aggregation),
+            recipe="paper",
+            priors=(f"cosine(weight={w})", f"correlation(weight={w})") if w else (),
+            self_training=SelfTraining(rounds=self.rounds, soft=False),
+            plan=plan,
+        )
+
+
+@BASELINES.register("shortcut")
+@dataclass
+class Shortcut(Trained):
+    """Position and length alone: what a data set gives away without its text."""
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer that sees no words."""
+        return self.plain(recipe="position + length")
+
+
+@BASELINES.register("supervised")
+@dataclass
+class Supervised(Trained):
+    """Full supervision: the default's features and heads, taught every sentence label: the ceiling."""
+
+    recipe: str = "auto"
+
+    def make(self) -> SentenceScorer:
+        """Return a scorer taught by sentence labels."""
+        return self.plain(recipe=self.recipe, learn_from="sentences")
+
+
+def _relabelled(response: Response, label: float) -> Response:
+    value = None if np.isnan(label) else float(label)
+    return replace(
+        response, sentences=tuple(replace(sentence, label=value) for sentence in response.sentences), label=value
+    )
+
+
+def _won(
+    pairs: np.ndarray[tuple[int, int], np.dtype[np.int64]], labels: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Share of its comparisons that each response won, a tie counting half; else its label."""
+    won, met = np.zeros(len(labels)), np.zeros(len(labels))
+    np.add.at(won, pairs[:, 0], 1 - 0.5 * pairs[:, 2])
+    np.add.at(won, pairs[:, 1], 0.5 * pairs[:, 2])
+    np.add.at(met, pairs[:, 0], 1)
+    np.add.at(met, pairs[:, 1], 1)
+    return np.where(met > 0, won / np.maximum(met, 1), labels)
+
+
+def _whole(record: Response | Preference) -> Response | Preference:
+    if isinstance(record, Preference):
+        better, worse = _whole(record.better), _whole(record.worse)
+        return replace(record, better=better, worse=worse)  # type: ignore[arg-type]
+    text = record.text.strip()
+    start = record.text.index(text)
+    return replace(record, sentences=(Sentence(text, start, start + len(text)),), columns={})
+
+
+def _parts(response: Response) -> Iterable[Response]:
+    """Return each sentence as a response of its own."""
+    for number, sentence in enumerate(response.sentences):
+        alone = Sentence(sentence.text, 0, len(sentence.text))
+        yield replace(
+            response, id=f"{response.id}.{number}", sentences=(alone,), text=sentence.text, columns={}, label=None
+        )
