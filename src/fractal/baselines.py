@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.embedding import embed
@@ -72,9 +73,9 @@ class Trained(Baseline):
         """Score every sentence of new responses."""
         return (self.scorer or self.make()).score_responses(X)
 
-    def plain(self, **options: object) -> SentenceScorer:
+    def plain(self, **options: Any) -> SentenceScorer:
         """Return a scorer that starts at even odds and does not train itself, changed as told."""
-        settings: dict[str, object] = {
+        settings: dict[str, Any] = {
             "start": "even",
             "self_training": SelfTraining(rounds=0),
             "plan": TrainingPlan(seed=self.seed),
@@ -86,7 +87,7 @@ class Trained(Baseline):
 @BASELINES.register("cosine")
 @dataclass
 class Cosine(Baseline):
-    """Nothing is learned: a sentence is as good as it is similar to its context, or to its query where there is none."""
+    """Nothing is learned: a sentence is as good as it is similar to its context, else to its query."""
 
     def fit(self, X: Data) -> Self:
         """Learn nothing."""
@@ -133,18 +134,24 @@ class ResponseLevel(Trained):
 
     def shown(self, X: Data) -> Data:
         """Turn every response into one of a single sentence."""
-        return [_whole(record) for record in X]
+        return [
+            replace(record, better=_whole(record.better), worse=_whole(record.worse))
+            if isinstance(record, Preference)
+            else _whole(record)
+            for record in X
+        ]
 
     def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
         """Score every sentence as a response of its own."""
         responses = list(X)
-        alone = [part for response in responses for part in _parts(response)]
-        found = iter(super().score_responses(alone))
-        scored = []
-        for response in responses:
-            scores = tuple(next(found).sentence_scores[0] for _ in response.sentences)
-            scored.append(ScoredResponse(response, scores, float(np.mean(scores))))
-        return scored
+        whole = super().score_responses([_whole(response) for response in responses])
+        found = iter(super().score_responses([part for response in responses for part in _parts(response)]))
+        return [
+            ScoredResponse(
+                response, tuple(next(found).sentence_scores[0] for _ in response.sentences), long.response_score
+            )
+            for response, long in zip(responses, whole, strict=True)
+        ]
 
 
 @BASELINES.register("bag_only")
@@ -216,9 +223,7 @@ def _relabelled(response: Response, label: float) -> Response:
     )
 
 
-def _won(
-    pairs: np.ndarray[tuple[int, int], np.dtype[np.int64]], labels: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _won(pairs: NDArray[np.int64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of its comparisons that each response won, a tie counting half; else its label."""
     won, met = np.zeros(len(labels)), np.zeros(len(labels))
     np.add.at(won, pairs[:, 0], 1 - 0.5 * pairs[:, 2])
@@ -228,13 +233,11 @@ def _won(
     return np.where(met > 0, won / np.maximum(met, 1), labels)
 
 
-def _whole(record: Response | Preference) -> Response | Preference:
-    if isinstance(record, Preference):
-        better, worse = _whole(record.better), _whole(record.worse)
-        return replace(record, better=better, worse=worse)  # type: ignore[arg-type]
-    text = record.text.strip()
-    start = record.text.index(text)
-    return replace(record, sentences=(Sentence(text, start, start + len(text)),), columns={})
+def _whole(response: Response) -> Response:
+    """Return the response as one long sentence."""
+    text = response.text.strip()
+    start = response.text.index(text)
+    return replace(response, sentences=(Sentence(text, start, start + len(text)),), columns={})
 
 
 def _parts(response: Response) -> Iterable[Response]:
