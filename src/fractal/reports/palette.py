@@ -1,0 +1,21 @@
+"""One colour scale for scores, orange for bad over grey to blue for good, which colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+__all__ = ["DARK", "INK", "LIGHT", "MIDDLE", "step"]
+
+MIDDLE = 4  # the step at the threshold; fewer are flagged, more are not
+
+# Backgrounds of a sentence by step, under the ink of the same scheme. The orange side is the stronger one: what is bad
+# is what a reader looks for.
+LIGHT = ("#f3a25c", "#f6bb87", "#f9d3b1", "#fbe6d4", "#efefec", "#e2ecf5", "#d0e2f2", "#b9d5ee", "#9fc6ea")
+DARK = ("#8f4508", "#71390d", "#573014", "#432b1a", "#2c2e32", "#243140", "#20384f", "#1d4062", "#1a4a78")
+INK = {"light": "#16181c", "dark": "#eeece8"}
+
+
+def step(score: float, threshold: float = 0.5) -> int:
+    """Return the place of a score on the scale 0 … 8; below the threshold is below the middle."""
+    if score < threshold:
+        return min(MIDDLE - 1, round(MIDDLE * score / threshold))
+    above = (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
+    return MIDDLE + min(MIDDLE, round(MIDDLE * above))

@@ -1,0 +1,128 @@
+"""What a report says about many scored responses at once: shares, distributions, and calibration by known labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from fractal.records import ScoredResponse
+
+__all__ = ["CalibrationBin", "Position", "Summary", "calibration_pairs", "label_of", "positions", "summarise"]
+
+HISTOGRAM_BINS = 20
+CALIBRATION_BINS = 10
+POSITIONS = 12  # sentences from here on share one place
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationBin:
+    """Scores of about one size beside the labels that they met."""
+
+    score: float
+    label: float
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """The mean score of the first, second, … sentences; the last place stands for all later ones."""
+
+    place: int
+    score: float
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The numbers of an overview, for one aspect or for all."""
+
+    aspect: str
+    threshold: float
+    responses: int
+    sentences: int
+    flagged: int  # sentences with a score below the threshold
+    touched: int  # responses with a flagged sentence
+    histogram: tuple[int, ...]
+    calibration: tuple[CalibrationBin, ...]
+    calibrated: str  # "sentence" or "response": whose labels the calibration reads; "" where none is known
+    positions: tuple[Position, ...]
+
+    @property
+    def flagged_share(self) -> float:
+        """Which share of the sentences is flagged."""
+        return self.flagged / self.sentences if self.sentences else 0.0
+
+    @property
+    def touched_share(self) -> float:
+        """Which share of the responses holds a flagged sentence."""
+        return self.touched / self.responses if self.responses else 0.0
+
+
+def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: str = "") -> Summary:
+    """Count what an overview shows."""
+    scores = [score for item in scored for score in item.sentence_scores]
+    histogram = [0] * HISTOGRAM_BINS
+    for score in scores:
+        histogram[min(HISTOGRAM_BINS - 1, int(score * HISTOGRAM_BINS))] += 1
+    level, pairs = calibration_pairs(scored)
+    return Summary(
+        aspect=aspect,
+        threshold=threshold,
+        responses=len(scored),
+        sentences=len(scores),
+        flagged=sum(score < threshold for score in scores),
+        touched=sum(any(score < threshold for score in item.sentence_scores) for item in scored),
+        histogram=tuple(histogram),
+        calibration=calibration(pairs),
+        calibrated=level,
+        positions=positions(scored),
+    )
+
+
+def label_of(item: ScoredResponse) -> float | None:
+    """Return the response's known label, of the aspect that the scores are about."""
+    response = item.response
+    return response.aspects.get(item.aspect, response.label) if item.aspect else response.label
+
+
+def calibration_pairs(scored: Iterable[ScoredResponse]) -> tuple[str, list[tuple[float, float]]]:
+    """Return scores beside known labels: of sentences where any is known, else of responses."""
+    items = list(scored)
+    pairs = [
+        (score, label)
+        for item in items
+        for score, label in zip(item.sentence_scores, item.response.sentence_labels, strict=True)
+        if label is not None
+    ]
+    if pairs:
+        return "sentence", pairs
+    whole = [(item.response_score, label) for item in items if (label := label_of(item)) is not None]
+    return ("response" if whole else ""), whole
+
+
+def calibration(pairs: Iterable[tuple[float, float]], bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:
+    """Gather scores of about one size and compare their mean with the mean of the labels; empty bins are left out."""
+    gathered: list[list[tuple[float, float]]] = [[] for _ in range(bins)]
+    for score, label in pairs:
+        gathered[min(bins - 1, int(score * bins))].append((score, label))
+    return tuple(
+        CalibrationBin(
+            sum(score for score, _ in found) / len(found), sum(label for _, label in found) / len(found), len(found)
+        )
+        for found in gathered
+        if found
+    )
+
+
+def positions(scored: Iterable[ScoredResponse], places: int = POSITIONS) -> tuple[Position, ...]:
+    """Return the mean score by the sentence's place in its response."""
+    totals, counts = [0.0] * places, [0] * places
+    for item in scored:
+        for place, score in enumerate(item.sentence_scores):
+            totals[min(place, places - 1)] += score
+            counts[min(place, places - 1)] += 1
+    return tuple(
+        Position(place + 1, total / count, count)
+        for place, (total, count) in enumerate(zip(totals, counts, strict=True))
+        if count
+    )

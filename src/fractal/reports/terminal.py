@@ -1,0 +1,114 @@
+"""Scored responses in a terminal: one sentence a line with its score, coloured where there are colours."""
+
+from __future__ import annotations
+
+import heapq
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fractal.records import ScoredResponse
+from fractal.reports.palette import MIDDLE, step
+from fractal.reports.summary import label_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["show", "visible", "worst_first"]
+
+# Foregrounds that read on black and on white: orange, dark orange, …, blue. What is near the threshold keeps the
+# terminal's own colour.
+STYLES = ("bold #d75f00", "#d75f00", "#c77a30", "#b08050", "", "", "", "#4f87b5", "#2f80c0")
+WIDEST_QUERY = 200
+
+
+def show(
+    scored: Iterable[ScoredResponse],
+    console: Console | None = None,
+    *,
+    worst_first: bool = True,
+    limit: int | None = 10,
+    threshold: float = 0.5,
+) -> int:
+    """Print responses with a score before every sentence; return how many were shown.
+
+    With `worst_first` those with the lowest sentence come first; without it, they are printed as they come. A sentence
+    below the threshold carries the mark ▼, so that no colour is needed to see it.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    chosen = _worst(scored, limit) if worst_first else islice(scored, limit)
+    count = 0
+    for count, item in enumerate(chosen, 1):
+        if count > 1:
+            console.print()
+        for line in _lines(item, threshold):
+            console.print(line)
+    return count
+
+
+def worst_first(scored: Iterable[ScoredResponse], limit: int | None) -> list[ScoredResponse]:
+    """Return the responses whose lowest sentence is lowest, holding no more than `limit` at a time."""
+    if limit is None:
+        return sorted(scored, key=_badness)
+    return heapq.nsmallest(limit, scored, key=_badness)
+
+
+_worst = worst_first  # `show` has an option of that name
+
+
+def visible(text: str) -> str:
+    """Return the text with whatever steers a terminal made visible: escapes, other controls, turned directions."""
+    return "".join(_visible(sign) for sign in text)
+
+
+def _visible(sign: str) -> str:
+    if sign in "\n\t":
+        return " "
+    kind = unicodedata.category(sign)
+    if kind == "Cc":
+        return chr(0x2400 + ord(sign)) if ord(sign) < 0x20 else "�"
+    if kind == "Cs" or unicodedata.bidirectional(sign) in {
+        "LRE",
+        "RLE",
+        "LRO",
+        "RLO",
+        "PDF",
+        "LRI",
+        "RLI",
+        "FSI",
+        "PDI",
+    }:
+        return "�"
+    return sign
+
+
+def _badness(item: ScoredResponse) -> tuple[float, float]:
+    return min(item.sentence_scores), item.response_score
+
+
+def _lines(item: ScoredResponse, threshold: float) -> Iterator[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    label = label_of(item)
+    head = Text(visible(item.response.id), style="bold")
+    head.append(f"  score {item.response_score:.2f}", style=STYLES[step(item.response_score, threshold)])
+    head.append(f"  label {label:.2f}" if label is not None else "", style="not bold")
+    head.append(f"  {visible(item.aspect)}" if item.aspect else "", style="not bold")
+    yield head
+    if query := item.response.query:
+        short = query if len(query) <= WIDEST_QUERY else query[: WIDEST_QUERY - 1] + "…"
+        yield Text(visible(short), style="italic")
+    table = Table.grid(padding=(0, 1))
+    for _ in range(2 + bool(item.sentence_spread)):
+        table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    spread = item.sentence_spread or (None,) * len(item.sentence_scores)
+    for sentence, score, wide in zip(item.response.sentences, item.sentence_scores, spread, strict=True):
+        place = step(score, threshold)
+        cells = ["▼" if place < MIDDLE else " ", f"{score:.2f}", *([] if wide is None else [f"±{wide:.2f}"])]
+        table.add_row(*(Text(cell, STYLES[place]) for cell in [*cells, visible(sentence.text)]))
+    yield table

@@ -1,0 +1,153 @@
+"""Rewards from sentence scores: plain texts and chats, and every form against hand-made scores."""
+
+import math
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fractal.errors import BadData, BadSpec, UnknownName
+from fractal.records import Response, ScoredResponse
+from fractal.rewards import SpanReward, sentence_reward, token_rewards
+
+
+class WordScorer:
+    """Scores a sentence 0.2 where it says 'wrong', else 0.9; keeps what it was asked."""
+
+    splitter = "sentences"
+
+    def __init__(self, spread: float = 0.1) -> None:
+        self.spread = spread
+        self.seen: list[Response] = []
+
+    def score_responses(self, responses: Sequence[Response], /) -> list[ScoredResponse]:
+        self.seen += responses
+        return [self.scored(response) for response in responses]
+
+    def scored(self, response: Response) -> ScoredResponse:
+        scores = tuple(0.2 if "wrong" in sentence.text else 0.9 for sentence in response.sentences)
+        return ScoredResponse(response, scores, math.prod(scores), (self.spread,) * len(scores))
+
+
+class WordTokenizer:
+    """Cuts before every word as byte-pair tokenizers do: the blank belongs to the word behind it."""
+
+    def __call__(self, text: str, **options: bool) -> dict[str, list[tuple[int, int]]]:
+        assert options == {"add_special_tokens": False, "return_offsets_mapping": True}
+        return {"offset_mapping": [found.span() for found in re.finditer(r"\s*\w+|\s*[^\w\s]|\s+", text)]}
+
+
+TEXT = "This is right. This is wrong."
+
+
+def test_the_lowest_sentence_is_the_reward_unless_told_otherwise():
+    assert sentence_reward(WordScorer())(["Ask"], [TEXT]) == [0.2]
+    assert sentence_reward(WordScorer(), reduce="mean")(["Ask"], [TEXT]) == [pytest.approx(0.55)]
+    assert sentence_reward(WordScorer(), reduce="implied")(["Ask"], [TEXT]) == [pytest.approx(0.18)]
+
+
+def test_disagreement_between_heads_lowers_rewards():
+    assert sentence_reward(WordScorer(), kappa=1.0)(["Ask"], [TEXT]) == [pytest.approx(0.1)]
+    with pytest.raises(BadSpec, match="'min' or 'mean'"):
+        sentence_reward(WordScorer(), kappa=1.0, reduce="implied")
+
+
+def test_chats_and_plain_texts_earn_the_same():
+    plain, chat = WordScorer(), WordScorer()
+    parts = [{"type": "text", "text": TEXT}]
+    assert sentence_reward(plain)(["Ask", "Ask"], [TEXT, TEXT]) == sentence_reward(chat)(
+        [[{"role": "user", "content": "Ask"}]] * 2,
+        [[{"role": "assistant", "content": TEXT}], [{"role": "assistant", "content": parts}]],
+    )
+    assert plain.seen == chat.seen
+
+
+def test_only_the_assistant_of_a_longer_chat_is_scored():
+    scorer = WordScorer()
+    turns = [
+        {"role": "assistant", "content": "I look it up."},
+        {"role": "tool", "content": "wrong"},
+        {"role": "assistant", "content": "It is so."},
+    ]
+    assert sentence_reward(scorer)(["Ask"], [turns]) == [0.9]
+    assert scorer.seen[0].text == "I look it up.\n\nIt is so."
+
+
+def test_a_context_column_reaches_the_scorer_and_others_are_let_by():
+    scorer = WordScorer()
+    sentence_reward(scorer)(
+        prompts=["a", "b"], completions=[TEXT, TEXT], completion_ids=[[1], [2]], context=["One.", ["Two.", "Three."]]
+    )
+    assert [response.context for response in scorer.seen] == [("One.",), ("Two.", "Three.")]
+    assert [response.query for response in scorer.seen] == ["a", "b"]
+
+
+def test_silence_does_not_pay_and_does_not_shift_the_others():
+    scorer = WordScorer()
+    assert sentence_reward(scorer)(["a"] * 4, ["", "Fine.", "  \n", TEXT]) == [0.0, 0.9, 0.0, 0.2]
+    assert sentence_reward(scorer, form="sentence")(["a"], [[]]) == [[]]
+    assert sentence_reward(scorer)(["a"], [""]) == [0.0]
+
+
+def test_sentence_rewards_say_where_they_stand():
+    (spans,) = sentence_reward(WordScorer(), form="sentence", kappa=1.0)(["a"], [TEXT])
+    assert [(TEXT[span.start : span.end], round(span.reward, 6)) for span in spans] == [
+        ("This is right.", 0.8),
+        ("This is wrong.", 0.1),
+    ]
+
+
+def test_tokens_carry_the_reward_of_their_sentence():
+    reward = sentence_reward(WordScorer(), form="token", tokenizer=WordTokenizer())
+    assert reward(["a"], [TEXT]) == [[0.9] * 4 + [0.2] * 4]
+    last = sentence_reward(WordScorer(), form="token", tokenizer=WordTokenizer(), every_token=False)
+    assert last(["a"], [TEXT]) == [[0, 0, 0, 0.9, 0, 0, 0, 0.2]]
+
+
+@given(st.lists(st.text("ab .", min_size=1, max_size=6), min_size=1, max_size=6), st.integers(0, 4))
+def test_tokens_agree_with_a_slow_search(pieces: list[str], gap: int):
+    text, spans = "", []
+    for number, piece in enumerate(pieces):
+        text += " " * gap
+        spans.append(SpanReward(len(text), len(text) + len(piece), float(number + 1)))
+        text += piece
+    for (start, end), reward in zip(
+        WordTokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
+        token_rewards(text, spans, WordTokenizer()),
+        strict=True,
+    ):
+        signs = [place for place in range(start, end) if not text[place].isspace()]
+        inside = [span.reward for span in spans if signs and span.start <= signs[0] < span.end]
+        assert reward == (inside[0] if inside else 0.0)
+
+
+def test_real_offsets_line_up_with_a_real_tokenizer():
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra 'train' brings tokenizers")
+    transformers = pytest.importorskip("transformers", reason="the extra 'train' brings transformers")
+    raw = tokenizers.Tokenizer(tokenizers.models.BPE())
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    raw.train_from_iterator([TEXT], trainer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=raw)
+    (rewards,) = sentence_reward(WordScorer(), form="token", tokenizer=fast)(["a"], [TEXT + " 🙂 wrong."])
+    assert len(rewards) == len(fast(TEXT + " 🙂 wrong.", add_special_tokens=False)["input_ids"])
+    inside = [reward for reward in rewards if reward]  # a token that is all blank earns nothing
+    assert set(inside) == {0.9, 0.2}
+    assert inside == sorted(inside, reverse=True)
+
+
+def test_wrong_use_is_explained():
+    with pytest.raises(UnknownName, match="Did you mean 'token'"):
+        sentence_reward(WordScorer(), form="tokens")
+    with pytest.raises(UnknownName, match="implied"):
+        sentence_reward(WordScorer(), reduce="max")
+    with pytest.raises(BadSpec, match="tokenizer"):
+        sentence_reward(WordScorer(), form="token")
+    with pytest.raises(BadData, match="2 prompts for 1 completions"):
+        sentence_reward(WordScorer())(["a", "b"], [TEXT])
+
+
+def test_the_reward_has_a_name_to_log_it_by():
+    assert sentence_reward(WordScorer()).__name__ == "sentence_reward_response"
