@@ -100,7 +100,14 @@ class Evaluation(_Table):
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         head = ["metric", "value", "interval", "count", "note"]
         return head, [
-            [row.metric, number(row.value), _interval(row), f"{row.count:,} {row.unit}{'s' * (row.count != 1)}", row.note] for row in self.rows
+            [
+                row.metric,
+                number(row.value),
+                _interval(row),
+                f"{row.count:,} {row.unit}{'s' * (row.count != 1)}",
+                row.note,
+            ]
+            for row in self.rows
         ]
 
 
