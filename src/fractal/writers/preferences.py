@@ -1,0 +1,106 @@
+"""Scored responses as preferences for training a language model: pairs (DPO) and single thumbs (KTO)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fractal.errors import BadSpec
+from fractal.records import Response, ScoredResponse
+
+__all__ = ["Evidence", "dpo_pairs", "kto_rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """When the sentences speak clearly enough for a preference.
+
+    A response is good where its lowest sentence lies at least `margin` above the threshold, even after `kappa` spreads
+    are taken off; it is bad where a sentence lies at least `margin` below, even with `kappa` spreads added. What lies
+    between is no evidence.
+    """
+
+    threshold: float = 0.5
+    margin: float = 0.1
+    kappa: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold < 1.0 or self.margin < 0 or self.kappa < 0:
+            raise BadSpec(
+                f"threshold={self.threshold:g}, margin={self.margin:g}, kappa={self.kappa:g}: give a threshold between "
+                "0 and 1, and neither margin nor kappa below 0"
+            )
+
+    def of(self, scored: ScoredResponse) -> bool | None:
+        """Return whether the response is good, or None where its sentences leave it open."""
+        spread = scored.sentence_spread or (0.0,) * len(scored.sentence_scores)
+        widths = [self.kappa * width for width in spread]
+        low = min(score - width for score, width in zip(scored.sentence_scores, widths, strict=True))
+        high = min(score + width for score, width in zip(scored.sentence_scores, widths, strict=True))
+        if low >= self.threshold + self.margin:
+            return True
+        return False if high <= self.threshold - self.margin else None
+
+
+CLEAR = Evidence()
+
+
+def dpo_pairs(
+    scored: Iterable[ScoredResponse], evidence: Evidence = CLEAR, *, chat: bool = False, all_pairs: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield `prompt, chosen, rejected` with both response scores: a good response over a bad one to the same prompt.
+
+    Of each prompt the widest pair is kept, or with `all_pairs` every one. A pair that the known labels of the two
+    responses speak against is left out.
+    """
+    prompts: dict[tuple[str, str], tuple[list[ScoredResponse], list[ScoredResponse]]] = {}
+    for item in scored:
+        verdict = evidence.of(item)
+        if verdict is not None and item.response.query:
+            prompts.setdefault((item.aspect, prompt_of(item.response)), ([], []))[verdict].append(item)
+    for (aspect, prompt), (bad, good) in prompts.items():
+        pairs = [(chosen, rejected) for chosen in good for rejected in bad if not _contradicted(chosen, rejected)]
+        kept = pairs if all_pairs else [max(pairs, key=_width)] if pairs else []
+        for chosen, rejected in kept:
+            yield {
+                "prompt": _said("user", prompt, chat),
+                "chosen": _said("assistant", chosen.response.text, chat),
+                "rejected": _said("assistant", rejected.response.text, chat),
+                "score_chosen": chosen.response_score,
+                "score_rejected": rejected.response_score,
+                **({"aspect": aspect} if aspect else {}),
+            }
+
+
+def kto_rows(
+    scored: Iterable[ScoredResponse], evidence: Evidence = CLEAR, *, chat: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield `prompt, completion, label`: true for a good response, false for a bad one; what is open is left out."""
+    for item in scored:
+        verdict = evidence.of(item)
+        if verdict is not None:
+            yield {
+                "prompt": _said("user", prompt_of(item.response), chat),
+                "completion": _said("assistant", item.response.text, chat),
+                "label": verdict,
+                "score": item.response_score,
+            }
+
+
+def prompt_of(response: Response) -> str:
+    """Return what the response answers to as one text: the context, then the query."""
+    return "\n\n".join(part for part in (*response.context, response.query) if part)
+
+
+def _said(role: str, text: str, chat: bool) -> Any:
+    return [{"role": role, "content": text}] if chat else text
+
+
+def _width(pair: tuple[ScoredResponse, ScoredResponse]) -> float:
+    return min(pair[0].sentence_scores) - min(pair[1].sentence_scores)
+
+
+def _contradicted(chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
+    known = [item.response.aspects.get(item.aspect, item.response.label) for item in (chosen, rejected)]
+    return known[0] is not None and known[1] is not None and known[0] < known[1]
