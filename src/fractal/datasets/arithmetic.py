@@ -119,11 +119,16 @@ class ProblemScene(Scene):
             slips = [slip for slip in (-10, -2, -1, 1, 2, 10) if true.result + slip > 0]
             yield dataclasses.replace(true, result=true.result + rng.choice(slips))
         elif name == "misread number":
-            given = [s.right for s in self.steps if isinstance(s.right, int)]
-            given += [s.left for s in self.steps if isinstance(s.left, int) and s.operation == "boxes"]
+            given = self._given()
             yield from self._recalculated(true, step.operation, rng.sample(given, len(given)))
         elif name == "foreign number":
-            yield from self._recalculated(true, step.operation, [rng.randrange(2, 2 * right + 9) for _ in range(12)])
+            drawn = [rng.randrange(2, 2 * right + 9) for _ in range(20)]
+            known = {*self._given(), *self.results}
+            yield from self._recalculated(true, step.operation, [number for number in drawn if number not in known])
+
+    def _given(self) -> list[int]:
+        """Return the numbers that stand in the story."""
+        return [number for step in self.steps for number in (step.left, step.right) if isinstance(number, int)]
 
     def _recalculated(self, true: Attempt, operation: str, rights: Sequence[int]) -> Iterator[Attempt]:
         for right in rights:

@@ -56,6 +56,18 @@ class Fact:
         """Return the fact with other values."""
         return dataclasses.replace(self, values=tuple((name, values.get(name, old)) for name, old in self.values))
 
+    def agrees_with(self, source: Fact) -> bool:
+        """Say whether the source states this fact too, where rounded numbers count as equal."""
+        return (
+            self.subject == source.subject
+            and self.schema is source.schema
+            and self.tail in ("", source.tail)
+            and all(
+                _rounded(value) == _rounded(other)
+                for (_, value), (_, other) in zip(self.values, source.values, strict=True)
+            )
+        )
+
     def say(self, rng: Random, wording: int, *, short: bool = False, rounding: float = 0.0, lead: str = "") -> str:
         """Put the fact into words; some numbers are rounded with the given probability."""
         template = self.schema.say[wording % len(self.schema.say)]
@@ -80,10 +92,18 @@ def _shown(value: str, kind: str, rng: Random, rounding: float) -> str:
     if kind == "trend":
         return str(rng.choice(load_texts("names")[value]))
     if kind.startswith("count") and rng.random() < rounding:
-        number = int(value.replace(",", ""))
-        unit = 10 ** max(1, len(str(number)) - 2)
-        return f"about {max(unit, round(number / unit) * unit):,}"
+        near = _rounded(value)
+        return value if near == value else f"about {near}"
     return value
+
+
+def _rounded(value: str) -> str:
+    """Return a count with only its first two digits told, and any other value as it is."""
+    digits = value.replace(",", "")
+    if not digits.isdigit() or (len(value) == 4 and value == digits):  # a year is not rounded
+        return value
+    unit = 10 ** max(0, len(digits) - 2)
+    return f"{round(int(digits) / unit) * unit:,}"
 
 
 @cache

@@ -12,6 +12,8 @@ from fractal.datasets.scenes import Scene, Written, choose_fault, load_texts
 
 __all__ = ["RetellingScene", "draw_source"]
 
+UNTRUE = ("swapped value", "invented value", "wrong subject", "turned trend")  # false with or without a detail
+
 
 def draw_source(rng: Random, rivals: int) -> list[Fact]:
     """Draw what a source tells: most of what can be said of one subject, and less about some rivals."""
@@ -74,8 +76,10 @@ class RetellingScene(Scene):
         case = Case(self.source[place], self.source, [self.source[earlier] for earlier in said])
         for name in choose_fault(truth, self.graded, self.pools, self.difficulty, rng):
             fact = FAULTS[name](case, rng)
-            if fact is not None:
-                if name in ("swapped value", "invented value", "wrong subject", "turned trend") and rng.random() < 0.5:
-                    fact = dataclasses.replace(fact, tail="")
+            if fact is None:
+                continue
+            if name in UNTRUE and rng.random() < 0.5:
+                fact = dataclasses.replace(fact, tail="")
+            if name == "said before" or not any(fact.agrees_with(told) for told in self.source):
                 return Written(self._put(fact, self.wordings[place], rng), name)
         raise AssertionError("an off-topic sentence can always be written")
