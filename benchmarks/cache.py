@@ -179,7 +179,14 @@ def report(given: argparse.Namespace, took: dict, sizes: dict) -> str:
         warm = times["warm run"]
         seconds = f"{statistics.median(warm):.2f} [{min(warm):.2f}–{max(warm):.2f}]"
         lines.append(f"| {name} | {written} | {found} | {seconds} | {sizes[name] / 1e6:.0f} |")
-    lines += ["", *machine(), "", f"`python -m benchmarks.cache --rows {given.rows} --rounds {given.rounds}`", ""]
+    lines += [
+        "",
+        f"{machine()} Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, lmdb {version('lmdb')}, "
+        f"numpy {version('numpy')}.",
+        "",
+        f"`python -m benchmarks.cache --rows {given.rows} --rounds {given.rounds}`",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -188,16 +195,13 @@ def _rates(rows: int, seconds: list[float]) -> str:
     return f"{statistics.median(rates):,.0f} [{rates[0]:,.0f}–{rates[-1]:,.0f}]"
 
 
-def machine() -> list[str]:
+def machine() -> str:
+    """Return the processor in words."""
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         known = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
         cpu = next((line.split(":", 1)[1].strip() for line in known if line.startswith("model name")), cpu)
-    parts = [f"{name} {version(name)}" for name in ("numpy", "lmdb")]
-    return [
-        f"{cpu}, {os.cpu_count()} CPUs, one thread used; Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}, {', '.join(parts)}."
-    ]
+    return f"{cpu}, {os.cpu_count()} CPUs, one thread used."
 
 
 if __name__ == "__main__":
