@@ -42,7 +42,8 @@ except ImportError as missing:
 
 __all__ = ["SentenceScorer"]
 
-EXPERTS = ("relational", "vectors")  # what recipe='auto' trains and blends
+FIRST = ("own", "vectors")  # what recipe='auto' trains on response labels and blends
+LATER = ("relational", "vectors")  # and on guesses: what tells of the rest of the response is then no shortcut any more
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -188,10 +189,11 @@ class SentenceScorer(BaseEstimator):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
-        recipes = EXPERTS if self.recipe == "auto" else (self.recipe,)
+        first, later = self._recipes()
         return Settings(
             aggregations=self._aggregations(corpus),
-            recipes=tuple(feature_specs(recipe) for recipe in recipes),
+            recipes=tuple(feature_specs(recipe) for recipe in first),
+            later=tuple(feature_specs(recipe) for recipe in later),
             priors=tuple(PRIORS.build(prior) for prior in self.priors),
             start=self.start,
             self_training=self.self_training or SelfTraining(),
@@ -199,6 +201,12 @@ class SentenceScorer(BaseEstimator):
             learn_from=self.learn_from,
             plan=plan,
         )
+
+    def _recipes(self) -> tuple[Sequence[str | Sequence[str]], Sequence[str | Sequence[str]]]:
+        """What the heads see that train on labels, and what those see that train on guesses."""
+        if self.recipe != "auto":
+            return (self.recipe,), ()
+        return (LATER, ()) if self.learn_from == "sentences" else (FIRST, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """The forms to try: the one given, or all that suit the labels and what the data say of themselves."""

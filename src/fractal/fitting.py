@@ -17,6 +17,7 @@ from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
 from fractal.features import Standardiser, prior_similarity
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.network import Head
 from fractal.preparation import Corpus, Prior, lay_bags, prior_logits, tabulate
 from fractal.priors import ColumnPrior, CorrelationPrior, relate
 from fractal.self_training import SelfTraining, guess_labels, surest
@@ -39,6 +40,7 @@ class Settings:
 
     aggregations: tuple[Aggregation, ...]
     recipes: tuple[tuple[str, ...], ...]
+    later: tuple[tuple[str, ...], ...] = ()  # what heads see that train on guesses; as before if empty
     priors: tuple[Term, ...] = ()
     start: str = "auto"  # 'auto': at the similarity where held-out labels gain by it; 'prior' always; 'even' never
     self_training: SelfTraining = field(default_factory=SelfTraining)
@@ -70,11 +72,15 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    expert: Expert
-    bags: Bags
+    laid: _Laid
+    head: Head
     held_out: Tensor
     cost: float
     history: tuple[Epoch, ...]
+
+    @property
+    def expert(self) -> Expert:
+        return Expert(self.laid.recipe, self.laid.standardiser, self.laid.prior, self.head)
 
 
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
@@ -82,24 +88,27 @@ def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners
     _refuse_unlabelled(corpus, settings)
     choices: list[Choice] = []
     best: Fitted | None = None
+    laid: list[_Laid] = []
     costs: dict[str, float] = {}
     for aggregation in settings.aggregations:
         trained, made = _fit_experts(block, corpus, aggregation, settings, listeners)
         fitted = _blended(trained, aggregation, settings)
         costs[AGGREGATIONS.spec(aggregation)] = fitted.cost
         if best is None or fitted.cost < best.cost:
-            best, choices, experts = fitted, made, trained
+            best, choices, laid = fitted, made, [part.laid for part in trained]
     if best is None:
         raise BadData("no aggregation to try: give at least one")
     if len(costs) > 1:
         choices.insert(0, Choice("aggregation", costs, AGGREGATIONS.spec(best.blend.aggregation)))
     rounds = settings.self_training.rounds if settings.learn_from == "responses" else 0
+    if rounds and settings.later:
+        laid = [_lay(block, corpus, recipe, settings) for recipe in settings.later]
     for number in range(rounds):
-        better, choice = _retrained(best, experts, number, settings, listeners)
+        better, choice = _retrained(best, laid, number, settings, listeners)
         choices.append(choice)
         if better is None:
             break
-        best, experts = better
+        best = better
     return replace(best, choices=(*choices, *best.choices))
 
 
@@ -109,19 +118,11 @@ def _fit_experts(
     """Train one expert a recipe, each from the start that held-out labels prefer."""
     trained, choices = [], []
     for recipe in settings.recipes:
-        table, standardiser = tabulate(block, recipe)
-        names = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
-        plan = settings.plan
-        laid = lay_bags(
-            block, table, Prior(), corpus=corpus, members=plan.members, folds=plan.folds, seed=plan.seed, columns=names
-        )
-        if any(isinstance(term, CorrelationPrior) for term in settings.priors):
-            laid = replace(laid, relations=relate(replace(laid, vectors=torch.from_numpy(block.sentences))))
+        laid = _lay(block, corpus, recipe, settings)
+        objective = _objective(laid.bags, aggregation, settings)
         tried = {
-            name: _train(
-                laid, recipe, standardiser, prior, block, _objective(laid, aggregation, settings), plan, listeners
-            )
-            for name, prior in _starts(block, laid, aggregation, settings.start).items()
+            name: _fit(laid.starting_at(prior), objective, settings.plan, listeners)
+            for name, prior in _starts(block, laid.bags, aggregation, settings.start).items()
         }
         taken = min(tried, key=lambda name: tried[name].cost)
         if len(tried) > 1:
@@ -129,6 +130,36 @@ def _fit_experts(
             choices.append(Choice(f"start of {_short(recipe)}", costs, taken))
         trained.append(tried[taken])
     return trained, choices
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """The bags of one recipe's columns, and what is needed to lay others alike."""
+
+    bags: Bags
+    recipe: tuple[str, ...]
+    standardiser: Standardiser
+    similarity: NDArray[np.float32]
+    prior: Prior = Prior()  # noqa: RUF009 (frozen)
+
+    def starting_at(self, prior: Prior) -> _Laid:
+        """Return the same bags for a head that starts at a prior."""
+        return replace(self, prior=prior, bags=replace(self.bags, prior=torch.from_numpy(prior(self.similarity))))
+
+    def told(self, guesses: Tensor) -> _Laid:
+        """Return the same bags with guessed sentence labels."""
+        return replace(self, bags=self.bags.with_targets(pseudo=guesses))
+
+
+def _lay(block: EncodedBlock, corpus: Corpus, recipe: tuple[str, ...], settings: Settings) -> _Laid:
+    plan = settings.plan
+    table, standardiser = tabulate(block, recipe)
+    columns = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
+    folding = {"members": plan.members, "folds": plan.folds, "seed": plan.seed}
+    bags = lay_bags(block, table, Prior(), corpus=corpus, columns=columns, **folding)
+    if any(isinstance(term, CorrelationPrior) for term in settings.priors):
+        bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
+    return _Laid(bags, recipe, standardiser, prior_similarity(block))
 
 
 def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Objective:
@@ -143,38 +174,15 @@ def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Obje
     return Objective((*terms, *settings.priors), aggregation)
 
 
-def _train(
-    laid: Bags,
-    recipe: tuple[str, ...],
-    standardiser: Standardiser,
-    prior: Prior,
-    block: EncodedBlock,
-    objective: Objective,
-    plan: TrainingPlan,
-    listeners: Sequence[Listener],
-) -> _Trained:
-    bags = replace(laid, prior=torch.from_numpy(prior(prior_similarity(block))))
-    return _fit(bags, recipe, standardiser, prior, objective, plan, listeners)
-
-
-def _fit(
-    bags: Bags,
-    recipe: tuple[str, ...],
-    standardiser: Standardiser,
-    prior: Prior,
-    objective: Objective,
-    plan: TrainingPlan,
-    listeners: Sequence[Listener],
-) -> _Trained:
-    fitted = fit_head(bags, objective, plan, listeners)
-    held_out = held_out_logits(fitted.head, bags)
+def _fit(laid: _Laid, objective: Objective, plan: TrainingPlan, listeners: Sequence[Listener]) -> _Trained:
+    fitted = fit_head(laid.bags, objective, plan, listeners)
+    held_out = held_out_logits(fitted.head, laid.bags)
     cost_of = sentence_cost if objective.judged_by == "gold" else response_cost
-    cost = cost_of(held_out, bags, objective.aggregation)
-    return _Trained(Expert(recipe, standardiser, prior, fitted.head), bags, held_out, cost, fitted.history)
+    return _Trained(laid, fitted.head, held_out, cost_of(held_out, laid.bags, objective.aggregation), fitted.history)
 
 
 def _blended(trained: Sequence[_Trained], aggregation: Aggregation, settings: Settings) -> Fitted:
-    bags = trained[0].bags
+    bags = trained[0].laid.bags
     held_out = [candidate.held_out for candidate in trained]
     weights, cost = blend_weights(held_out, bags, aggregation, _cost_of(settings.learn_from))
     return Fitted(
@@ -196,31 +204,18 @@ def _blend_choice(trained: Sequence[_Trained], weights: Sequence[float], cost: f
 
 
 def _retrained(
-    before: Fitted, experts: Sequence[_Trained], number: int, settings: Settings, listeners: Sequence[Listener]
-) -> tuple[tuple[Fitted, list[_Trained]] | None, Choice]:
+    before: Fitted, laid: Sequence[_Laid], number: int, settings: Settings, listeners: Sequence[Listener]
+) -> tuple[Fitted | None, Choice]:
     """One round of PsLab: fresh heads on guesses of the blend, kept if held-out response labels gain by it."""
     aggregation, how = before.blend.aggregation, settings.self_training
-    guesses = guess_labels(before.held_out, experts[0].bags, aggregation, soft=how.soft)
-    guesses = surest(guesses, how.share(number))
+    guesses = surest(guess_labels(before.held_out, laid[0].bags, aggregation, soft=how.soft), how.share(number))
     plan = replace(settings.plan, seed=settings.plan.seed + 1000 * (number + 1))
     objective = Objective((SentenceLoss(target="pseudo"),), aggregation)
-    fresh = [
-        _fit(
-            old.bags.with_targets(pseudo=guesses),
-            old.expert.recipe,
-            old.expert.standardiser,
-            old.expert.prior,
-            objective,
-            plan,
-            listeners,
-        )
-        for old in experts
-    ]
-    after = _blended(fresh, aggregation, settings)
+    after = _blended([_fit(part.told(guesses), objective, plan, listeners) for part in laid], aggregation, settings)
     kept = after.cost < before.cost
     name = f"round {number + 1} of self-training"
     choice = Choice(name, {"before": before.cost, "after": after.cost}, "after" if kept else "before")
-    return ((after, fresh), choice) if kept else (None, choice)
+    return (after if kept else None), choice
 
 
 def _starts(block: EncodedBlock, bags: Bags, aggregation: Aggregation, start: str) -> dict[str, Prior]:

@@ -1,6 +1,6 @@
 """Features: how each sentence stands to its context, its query and its neighbours, computed once before training."""
 
-from fractal.features import arithmetic, lexical, similarity, structure, vectors  # noqa: F401  (they register themselves)
+from fractal.features import arithmetic, lexical, neighbours, similarity, structure, vectors  # noqa: F401  (registered so)
 from fractal.features.base import FEATURES, Columns, Feature
 from fractal.features.similarity import prior_similarity
 from fractal.features.table import RECIPES, FeatureTable, SharedColumns, Standardiser, compute, feature_specs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.embedding import LATE_COLUMNS, EncodedBlock
-from fractal.features.base import FEATURES, Columns, Floats, Indices, bag_mean, bag_rank, per_block, scalars
+from fractal.features.base import FEATURES, Columns, Floats, Indices, per_block, scalars
 
 TILE = 2048  # sentences of one response compared at once
 COSINES = ("best_chunk", "second_chunk", "mean_context", "query", "chunk_query")
@@ -96,39 +96,3 @@ def cosine(block: EncodedBlock) -> Columns:
 def late_interaction(block: EncodedBlock) -> Columns:
     """How well the sentence's tokens are matched in context and query, token by token, and the way back."""
     return Columns(block.late, tuple(f"late_interaction.{name}" for name in LATE_COLUMNS))
-
-
-def _neighbour(values: NDArray[np.float32], offsets: Indices, step: int) -> Floats:
-    """Return each sentence's value at the sentence one step before (−1) or after (1); 0 at the response's edge."""
-    moved = np.zeros_like(values)
-    if step < 0:
-        moved[1:] = values[:-1]
-        moved[offsets[:-1]] = 0
-    else:
-        moved[:-1] = values[1:]
-        moved[offsets[1:] - 1] = 0
-    return moved
-
-
-@FEATURES.register("neighbours")
-def neighbours(block: EncodedBlock) -> Columns:
-    """How the sentence and its nearness to the context stand among the other sentences of its response."""
-    offsets, bag = block.offsets, block.sentence_bag
-    following = np.zeros(len(bag), np.float32)
-    following[:-1] = np.einsum("sd,sd->s", block.sentences[:-1], block.sentences[1:])
-    following[offsets[1:] - 1] = 0
-    late = np.where(block.has_context[bag], block.late[:, 0], block.late[:, len(LATE_COLUMNS) // 2])
-    columns = {
-        "previous": _neighbour(following, offsets, -1),
-        "next": following,
-        "mean": similarities(block).others,
-    }
-    for name, near in (("cosine", similarities(block).closeness), ("late", late)):
-        columns |= {
-            f"{name}_previous": _neighbour(near, offsets, -1),
-            f"{name}_next": _neighbour(near, offsets, 1),
-            f"{name}_rank": bag_rank(near, offsets),
-            f"{name}_above_mean": near - bag_mean(near, offsets)[bag],
-            f"{name}_below_best": np.maximum.reduceat(near, offsets[:-1])[bag] - near,
-        }
-    return scalars("neighbours", dict(columns))

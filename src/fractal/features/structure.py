@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from fractal.embedding import EncodedBlock
-from fractal.features.base import FEATURES, Columns, bag_mean, per_block, scalars
+from fractal.features.base import FEATURES, Columns, per_block, scalars
 from fractal.features.lexical import word_counts
 
 _DIGITS = b"0123456789"
@@ -47,7 +47,7 @@ def _characters(block: EncodedBlock) -> np.ndarray[tuple[int, int], np.dtype[np.
 
 @FEATURES.register("length")
 def length(block: EncodedBlock) -> Columns:
-    """How long the sentence is, beside its response's others too, and what it is written with."""
+    """How long the sentence is, and what it is written with."""
     words = np.log1p(word_counts(block)["words"])
     characters, digits, punctuation, capitals, questions = _characters(block).T
     whole = np.maximum(characters, 1)
@@ -55,7 +55,6 @@ def length(block: EncodedBlock) -> Columns:
         "length",
         {
             "words": words,
-            "beside_others": words - bag_mean(words, block.offsets)[block.sentence_bag],
             "characters": np.log1p(characters),
             "word_length": np.log1p(characters / np.maximum(word_counts(block)["words"], 1)),
             "digits": digits / whole,

@@ -16,12 +16,14 @@ from fractal.features.base import FEATURES, Columns, Feature, Indices
 
 TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
 
-_SCALARS = (
+_OWN = (
     *("cosine", "late_interaction", "overlap", "coverage", "novel_numbers", "novel_names"),
-    *("redundancy", "neighbours", "position", "length", "markers", "arithmetic"),
+    *("redundancy", "length", "markers", "arithmetic"),
 )
+_SCALARS = (*_OWN, "neighbours", "position")
 RECIPES: dict[str, tuple[str, ...]] = {
     "paper": ("sentence", "context", "query"),
+    "own": _OWN,  # nothing that tells of the rest of the response: see docs/architecture.md on shortcuts
     "relational": _SCALARS,
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence",),
