@@ -166,7 +166,7 @@
     const index = (data.indices ??= new Map()).get(item.context) || Passages.index(texts);
     data.indices.set(item.context, index);
     const best = Passages.best(index, item.pieces[2 * number + 1]);
-    const near = best.place >= 0 ? `The marked passage shares ${Math.round(100 * best.share)}% of the sentence's words, by weight.` : "No passage shares a word with this sentence.";
+    const near = best.place >= 0 ? `The marked passage holds ${Math.round(100 * best.share)}% of the sentence's words, rare words counting more.` : "No passage shares a word with this sentence.";
     element.append(make("p", "quiet", near));
     let part = -1, block;
     index.passages.forEach((passage, place) => {
@@ -194,7 +194,7 @@
     beside.replaceChildren(head, quoted, gauge(item.scores[number], item.spread[number]), facts(item, number), contextOf(item, number));
     beside.classList.toggle("asked", asked);
     const mark = beside.querySelector(".best");
-    beside.scrollTop = mark ? Math.max(0, mark.offsetTop - beside.clientHeight + mark.offsetHeight + 48) : 0;
+    beside.scrollTop = mark ? Math.max(0, mark.offsetTop + mark.offsetHeight + 32 - beside.clientHeight) : 0;
   };
 
   const tell = (element) => {
@@ -210,12 +210,9 @@
     tip.style.top = `${box.top > tip.offsetHeight + 12 ? box.top - tip.offsetHeight - 6 : box.bottom + 6}px`;
   };
   const sentenceOf = (event) => event.target.closest?.(".sentence");
-  const focus = (element) => {
-    if (!element) return;
-    element.focus({ preventScroll: true });
-    element.scrollIntoView({ block: "nearest" });
-    tell(element);
-  };
+  const focused = () => (document.activeElement.matches(".sentence") ? document.activeElement : null);
+  const untell = () => (focused() ? tell(focused()) : (tip.hidden = true));
+  const focus = (element) => element && element.focus({ preventScroll: true });
   const move = (element, key) => {
     const cards = [...list.children], here = element.closest(".card");
     const inside = [...here.querySelectorAll(".sentence")], at = inside.indexOf(element);
@@ -238,13 +235,14 @@
     const element = sentenceOf(event);
     if (!element) return;
     choose(data.items[element.dataset.item], Number(element.dataset.number));
+    element.scrollIntoView({ block: "nearest", behavior: "instant" });
     tell(element);
   });
   list.addEventListener("focusout", () => (tip.hidden = true));
   list.addEventListener("click", (event) => sentenceOf(event)?.focus());
   list.addEventListener("pointerover", (event) => sentenceOf(event) && tell(sentenceOf(event)));
-  list.addEventListener("pointerout", () => (tip.hidden = true));
-  addEventListener("scroll", () => (tip.hidden = true), { passive: true });
+  list.addEventListener("pointerout", untell);
+  addEventListener("scroll", untell, { passive: true });
   beside.addEventListener("click", (event) => event.target.closest(".close") && beside.classList.remove("asked"));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
