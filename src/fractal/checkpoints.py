@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from fractal.errors import BadFolder
@@ -60,7 +59,8 @@ def _tensors(run: _Run) -> dict[str, Tensor]:
     kept |= {f"best.{name}": value for name, value in run.best_states.items()}
     for number, state in run.optimiser.state_dict()["state"].items():
         kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-    return kept | {"generator": run.generator.get_state(), "best_cost": run.best, "best_epochs": run.best_epochs}
+    drawn = {"generator": run.generator.get_state(), "noise": run.noise.get_state()}
+    return kept | drawn | {"best_cost": run.best, "best_epochs": run.best_epochs}
 
 
 def _restore(run: _Run, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -74,7 +74,8 @@ def _restore(run: _Run, told: dict[str, Any], tensors: dict[str, Tensor]) -> Non
         number, _, part = name.partition(".")
         state.setdefault(int(number), {})[part] = value
     run.optimiser.load_state_dict({**run.optimiser.state_dict(), "state": state})
-    run.generator.set_state(tensors["generator"].to(torch.uint8))
+    run.generator.set_state(tensors["generator"])
+    run.noise.set_state(tensors["noise"])
     run.best, run.best_epochs = tensors["best_cost"].to(device), tensors["best_epochs"]
     run.epoch, run.history = told["epoch"], [Epoch(**epoch) for epoch in told["history"]]
 

@@ -31,14 +31,13 @@ def choose_device(given: str = "auto") -> torch.device:
     return device
 
 
-def choose_precision(given: str, hidden: Sequence[int], bags: Bags) -> bool:
-    """Whether to multiply in bf16: as told, or where it is native and the products are wide enough to pay."""
+def choose_precision(given: str, hidden: Sequence[int], bags: Bags) -> torch.dtype:
+    """Return the precision of products: as told, or bf16 where it is native and the products are wide enough to pay."""
     if given not in ("auto", "fp32", "bf16"):
         raise BadSpec(f"precision={given!r}: give 'auto', 'fp32' or 'bf16'")
-    if given != "auto":
-        return given == "bf16"
     columns = bags.features.shape[1] + sum(shared.rows.shape[1] for shared in bags.shared)
-    return columns * (hidden[0] if hidden else 1) >= WIDE and native_bf16(bags.features.device.type)
+    pays = columns * (hidden[0] if hidden else 1) >= WIDE and native_bf16(bags.features.device.type)
+    return torch.bfloat16 if given == "bf16" or (given == "auto" and pays) else torch.float32
 
 
 @functools.cache

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal.bags import Bags
+from fractal.layers import Layers, Pass, Workspace
 
-__all__ = ["Head", "HeadShape"]
+__all__ = ["Head", "HeadShape", "pick_members"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Head(nn.Module):
             _uniform((shape.members, 1, fan_out), fan_in, generator) for fan_in, fan_out in itertools.pairwise(widths)
         )
         self.scale = nn.Parameter(torch.ones(shape.members))
-        self.shift = nn.Parameter(_spread_thresholds(shape))  # (level − 1, member)
+        # all thresholds start at even odds; aggregations over levels keep them in order themselves
+        self.shift = nn.Parameter(torch.zeros(shape.thresholds, shape.members))
+        self.workspace = Workspace()
         if shape.from_prior:
             self._silence_residual()
 
@@ -73,33 +75,32 @@ class Head(nn.Module):
                 for parameter in (self.enter, *self.enter_shared, self.enter_bias):
                     parameter.zero_()
 
-    def forward(self, bags: Bags, generator: torch.Generator | None = None) -> Tensor:
-        """Return the log-odds (sentence, [level − 1,] member); dropout draws from the generator while training."""
-        shape = self.shape
-        hidden = torch.addmm(
-            self.enter_bias, bags.features.to(self.enter.dtype), self.enter
-        )  # (sentence, member · width)
-        for weight, shared in zip(self.enter_shared, bags.shared, strict=True):
-            hidden = hidden + (shared.rows.to(weight.dtype) @ weight).index_select(0, shared.index)
-        last = len(self.weights)
-        if last:  # activated before the member becomes the first axis: it is fast on contiguous memory only
-            hidden = self._activate(hidden, generator)
-        hidden = hidden.view(len(hidden), shape.members, -1).transpose(0, 1)  # (member, sentence, width)
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < last:
-                hidden = self._activate(hidden, generator)
-        residual = hidden.permute(1, 2, 0).float()  # (sentence, level − 1, member)
-        start = bags.prior.view(-1, 1, 1) * self.scale + self.shift if shape.from_prior else self.shift
-        logits = residual + start
-        return logits.squeeze(1) if shape.thresholds == 1 else logits
+    def forward(
+        self, bags: Bags, generator: torch.Generator | None = None, precision: torch.dtype | None = None
+    ) -> Tensor:
+        """Return the log-odds (sentence, [level − 1,] member); dropout draws from the generator while training.
 
-    def _activate(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
-        hidden = F.gelu(hidden, approximate="tanh")
-        keep = 1.0 - self.shape.dropout
-        if not self.training or keep == 1.0:
-            return hidden
-        return hidden * torch.empty_like(hidden).bernoulli_(keep, generator=generator).div_(keep)
+        The precision is that of the products; what comes out has that of the weights.
+        """
+        shape = self.shape
+        if len(bags.shared) != len(shape.shared):
+            raise ValueError(f"{len(bags.shared)} blocks of shared vectors for a head of {len(shape.shared)}")
+        run = Pass(
+            members=shape.members,
+            shared=tuple((block.rows, block.index) for block in bags.shared),
+            precision=precision or self.enter.dtype,
+            learning=torch.is_grad_enabled(),
+            dropout=shape.dropout if self.training else 0.0,
+            generator=generator,
+            workspace=self.workspace,
+        )
+        parameters = (self.enter, self.enter_bias, *self.enter_shared, *self.weights, *self.biases)
+        residual: Tensor = Layers.apply(run, bags.features, *parameters)  # (sentence, member · (level − 1))
+        residual = residual.view(-1, shape.members, shape.thresholds).transpose(1, 2)  # (sentence, level − 1, member)
+        logits = residual + self.shift
+        if shape.from_prior:
+            logits = logits + bags.prior.view(-1, 1, 1) * self.scale
+        return logits.squeeze(1) if shape.thresholds == 1 else logits
 
     def member_states(self) -> dict[str, Tensor]:
         """Every parameter with the member as its first axis, so that members can be kept and swapped one by one."""
@@ -123,16 +124,11 @@ class Head(nn.Module):
 def pick_members(head: Head, members: Sequence[int]) -> Head:
     """Return a head of some members of this one, with copies of their weights."""
     shape = head.shape
-    smaller = Head(HeadShape(**{**shape.__dict__, "members": len(members)}))
+    smaller = Head(HeadShape(**{**shape.__dict__, "members": len(members)})).to(head.enter.device, head.enter.dtype)
     smaller.load_member_states({name: value[list(members)].clone() for name, value in head.member_states().items()})
-    return smaller
+    return smaller.train(head.training)
 
 
 def _uniform(size: tuple[int, ...], fan_in: int, generator: torch.Generator | None) -> Tensor:
     bound = 1.0 / math.sqrt(max(fan_in, 1))
     return torch.empty(size).uniform_(-bound, bound, generator=generator)
-
-
-def _spread_thresholds(shape: HeadShape) -> Tensor:
-    """All thresholds start at even odds; aggregations over levels keep them in order themselves."""
-    return torch.zeros(shape.thresholds, shape.members)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from fractal.bags import Bags, Relations
 from fractal.losses import against_target
 from fractal.registry import Registry
-from fractal.segments import segment_sum
+from fractal.segments import lift, segment_sum
 from fractal.terms import Scores, Term, check_kind, weighted_mean
 
 __all__ = ["PRIORS", "ColumnPrior", "CorrelationPrior", "CosinePrior", "HybridPrior", "relate"]
@@ -77,14 +77,41 @@ class CorrelationPrior(Term):
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         relations = bags.relations if bags.relations is not None else relate(bags)
         s = scores.sentence  # (sentence, member)
-        first, second = s[relations.first], s[relations.second]  # (pair, member)
-        likeness = relations.likeness.to(s.dtype).unsqueeze(-1)  # (pair, 1)
-        crossed = ((1 - first) * (1 - second) - likeness).abs() * (first * second - likeness).abs()
+        crossed: Tensor = _Disagreement.apply(s, relations)  # (bag, member)
         alone = (1 - (1 - s).square()) * (1 - s.square())  # a sentence with itself: likeness 1
         size = bags.offsets.diff().to(s.dtype).unsqueeze(-1)  # (bag, 1)
         # all ordered pairs of a bag, each sentence with itself included: so repeating its sentences changes nothing
-        total = 2 * segment_sum(crossed, relations.offsets) + segment_sum(alone, bags.offsets)
-        return weighted_mean(total / size.square(), bags.weights)
+        return weighted_mean((2 * crossed + segment_sum(alone, bags.offsets)) / size.square(), bags.weights)
+
+
+class _Disagreement(torch.autograd.Function):
+    """Sum over the couples of each bag of |(1 − a)(1 − b) − likeness| · |a b − likeness|: (bag, member).
+
+    Couples are many more than sentences, so the slopes are worked out on the way forward and nothing else is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, relations: Relations) -> Tensor:
+        """Return the sums; s (sentence, member)."""
+        first, second = s.index_select(0, relations.first), s.index_select(0, relations.second)  # (couple, member)
+        both = first * second - relations.likeness.to(s.dtype).unsqueeze(-1)
+        neither = both + (1 - first - second)  # (1 − a)(1 − b) = a b + 1 − a − b
+        cost = both * neither
+        if ctx.needs_input_grad[0]:
+            side, sum_of_both = cost.sign(), both + neither
+            ctx.save_for_backward((second * sum_of_both - both) * side, (first * sum_of_both - both) * side)
+            ctx.relations, ctx.sentences = relations, len(s)
+        return segment_sum(cost.abs_(), relations.offsets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Give each of the two sentences of a couple its slope."""
+        by_first, by_second = ctx.saved_tensors
+        relations: Relations = ctx.relations
+        lifted = lift(gradients[0], relations.offsets, len(relations.first))  # (couple, member)
+        slope = lifted.new_zeros(ctx.sentences, lifted.shape[1])
+        slope.index_add_(0, relations.first, lifted * by_first)
+        return slope.index_add_(0, relations.second, lifted * by_second), None
 
 
 class _Pairs(NamedTuple):

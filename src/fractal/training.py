@@ -16,6 +16,7 @@ from fractal.bags import Bags
 from fractal.checkpoints import load_checkpoint, save_checkpoint
 from fractal.devices import choose_device, choose_precision
 from fractal.errors import TrainingDiverged
+from fractal.held_out import Unseen, held_out_logits, hold_out, predict_logits, unseen_cost
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.network import Head, HeadShape
 from fractal.terms import Scores, Term
@@ -30,8 +31,6 @@ __all__ = [
     "held_out_logits",
     "predict_logits",
 ]
-
-SENTENCES_AT_ONCE = 65_536  # bounds the memory of scoring; larger blocks gain nothing
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,10 @@ class _Run:
 
     head: Head
     optimiser: torch.optim.Optimizer
-    generator: torch.Generator
+    generator: torch.Generator  # deals the batches, on the host
+    noise: torch.Generator  # draws what is dropped, on the device
+    precision: torch.dtype
+    unseen: tuple[Unseen, ...] = ()
     epoch: int = 0
     best: Tensor = field(default_factory=lambda: torch.empty(0))
     best_epochs: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
@@ -153,36 +155,9 @@ def fit_head(
     )
 
 
-def predict_logits(head: Head, bags: Bags) -> Tensor:
-    """Return the log-odds of every sentence without training anything: (sentence, [level − 1,] member)."""
-    head.eval()
-    with torch.inference_mode():
-        return torch.cat([head(block) for block in _blocks(bags)])
-
-
-def held_out_logits(head: Head, bags: Bags) -> Tensor:
-    """Return each sentence's log-odds by the members that did not learn from its bag: (sentence, [level − 1,] 1).
-
-    A bag that every member learned from, or none did, is scored by all of them.
-    """
-    logits = predict_logits(head, bags)
-    unseen = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
-    by = torch.where(unseen.any(1, keepdim=True), unseen, True).to(logits.dtype)
-    share = (by / by.sum(1, keepdim=True))[bags.sentence_bag]  # (sentence, member)
-    return (logits * share.view(len(logits), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
-
-
-def _blocks(bags: Bags) -> list[Bags]:
-    """Cut into consecutive blocks of bounded size; a block holds whole bags."""
-    number = torch.div(bags.offsets[:-1], SENTENCES_AT_ONCE, rounding_mode="floor")
-    sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
-    if len(sizes) == 1:
-        return [bags]
-    return [bags.take(part) for part in torch.arange(len(number), device=bags.offsets.device).split(sizes)]
-
-
 def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.device) -> _Run:
     generator = torch.Generator().manual_seed(plan.seed)
+    noise = torch.Generator(device).manual_seed(plan.seed + 1)
     shape = HeadShape(
         columns=bags.features.shape[1],
         shared=tuple(shared.rows.shape[1] for shared in bags.shared),
@@ -196,7 +171,8 @@ def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.d
     optimiser = torch.optim.AdamW(
         _decayed_apart(head, plan.weight_decay), lr=plan.learning_rate, fused=device.type in ("cpu", "cuda")
     )
-    run = _Run(head, optimiser, generator)
+    run = _Run(head, optimiser, generator, noise, choose_precision(plan.precision, plan.hidden, bags))
+    run.unseen = hold_out(bags, plan.members)
     run.best = torch.full((plan.members,), math.inf, device=device)
     run.best_epochs = torch.zeros(plan.members, dtype=torch.long)
     return run
@@ -216,18 +192,14 @@ def _decayed_apart(head: Head, decay: float) -> list[dict[str, object]]:
 def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan) -> Epoch:
     started = time.perf_counter()
     run.head.train()
-    weights = objective.weights(run.epoch, plan.epochs)
-    autocast = torch.autocast(
-        bags.features.device.type, torch.bfloat16, enabled=choose_precision(plan.precision, run.head.shape.hidden, bags)
-    )
+    weights = torch.tensor(objective.weights(run.epoch, plan.epochs), device=bags.features.device)  # (term,)
     sums: Tensor | None = None
     batches = 0
     for batch in bags.batches(plan.batch_size, run.generator):
-        with autocast:
-            logits = run.head(batch, run.generator)
+        logits = run.head(batch, run.noise, run.precision)
         scores = Scores(logits, batch.offsets, objective.aggregation)
         parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
-        loss = (parts * parts.new_tensor(weights).unsqueeze(1)).sum()
+        loss = (weights @ parts).sum()
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         run.optimiser.step()
@@ -259,9 +231,9 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
 
 def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
     """Cost of the labels that each member may not see; a member that is better than ever is kept."""
-    cost = held_out_cost(run.head, bags, objective)
-    unjudged = cost.isnan()
-    better = unjudged | (cost < run.best)
+    term = _judge_of(bags, objective)
+    cost = unseen_cost(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
+    better = cost.isnan() | (cost < run.best)
     run.best = torch.where(better, cost, run.best)
     run.best_epochs[better.cpu()] = run.epoch
     now = run.head.member_states()
@@ -272,31 +244,11 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
     return float(cost.nanmean())
 
 
-def held_out_cost(head: Head, bags: Bags, objective: Objective) -> Tensor:
-    """What the labels that a member may not see cost it: (member,), nan where it holds none out."""
-    logits = predict_logits(head, bags)
-    scores = Scores(logits, bags.offsets, objective.aggregation)
-    hidden = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
-    term = _judge_of(bags, objective)
-    hiding = replace(bags, weights=hidden.to(logits.dtype))
-    return torch.where(_known(bags, term, hidden), term(scores, hiding), torch.nan)
-
-
 def _judge_of(bags: Bags, objective: Objective) -> Term:
     if objective.judged_by != "response":
         return SentenceLoss(target=objective.judged_by)
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0
     return PreferenceLoss(kind="logit") if has_pairs else ResponseLoss()
-
-
-def _known(bags: Bags, term: Term, hidden: Tensor) -> Tensor:
-    """Which members hold out something that the term can read: (member,)."""
-    if isinstance(term, PreferenceLoss) and bags.pairs is not None:
-        return hidden[bags.pairs[:, 0]].any(0)
-    if isinstance(term, SentenceLoss):
-        told = ~bags.targets[term.target].isnan()  # (sentence,)
-        return hidden[bags.sentence_bag[told]].any(0)
-    return (hidden & ~bags.labels.isnan().unsqueeze(-1)).any(0)
 
 
 def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) -> None:
