@@ -10,7 +10,14 @@ from typing import Any
 
 from fractal.errors import BadData
 
-__all__ = ["Preference", "Response", "ScoredResponse", "Sentence", "join_sentences"]
+__all__ = ["NATIVE_FIELDS", "SCORE_FIELDS", "Preference", "Response", "ScoredResponse", "Sentence", "join_sentences"]
+
+NATIVE_FIELDS = (  # what the native schema calls the parts of a record
+    *("id", "query", "context", "response", "sentences", "offsets", "completions", "messages", "label"),
+    *("sentence_labels", "group", "aspects", "columns", "extra", "chosen", "rejected", "a", "b", "preference"),
+    *("responses", "ranking", "pairs"),
+)
+SCORE_FIELDS = ("sentence_scores", "sentence_spread", "disaggregated_labels", "response_score", "aspect")
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

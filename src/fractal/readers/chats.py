@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from fractal.errors import BadData
 
@@ -17,6 +20,9 @@ def read_chat(messages: Any, field: str = "messages", *, ends_in_response: bool 
 
     A single message of the user is the query as it stands; a longer chat is written out, a paragraph a turn.
     """
+    if isinstance(messages, str):  # a table keeps lists as JSON text
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeError):
+            messages = msgspec.json.decode(messages)
     given = [messages] if isinstance(messages, Mapping) else messages
     if not isinstance(given, list | tuple) or not given:
         raise BadData(f"found {repr(messages)[:60]}: give a list of messages with role and content", field=field)

@@ -15,7 +15,7 @@ from fractal.labels import LabelColumn, LabelForm, Scale
 from fractal.readers.fields import Fields
 from fractal.readers.report import ReadReport
 from fractal.readers.sources import Broken, Row, name_of
-from fractal.records import Preference, Response, Sentence
+from fractal.records import Preference, Response, ScoredResponse, Sentence
 
 __all__ = ["Door", "Record", "Splitter"]
 
@@ -24,6 +24,7 @@ Splitter = Callable[[str], tuple[Sentence, ...]]
 Shape = Callable[[Mapping[str, Any], "Door", int], Iterable[Record]]
 
 logger = logging.getLogger("fractal.readers")
+NUMBERS = ("", "number")
 PLAIN = (int, float, bool, type(None))
 
 
@@ -56,6 +57,7 @@ class Door:
         self._form = LabelForm.of(label_scale, levels)
         self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
         self._label_columns: dict[str, LabelColumn] = {}
+        self._whole, self._part = self.labels("label"), self.labels("sentence_labels")
         self._splitter = splitter
         self._rejecting, self._rejects_path = on_error == "reject", rejects
         self._rejects: IO[bytes] | None = None
@@ -112,15 +114,19 @@ class Door:
         self.count(made)
         return made
 
-    def count(self, made: list[Record]) -> None:
+    def count(self, made: Iterable[Record | ScoredResponse]) -> None:
         """Enter records that have come through in the report."""
         for record in made:
-            if isinstance(record, Response):
-                self.report.responses += 1
-                self.report.sentences += len(record.sentences)
-                self.report.labelled += record.label is not None
+            if isinstance(record, Response | ScoredResponse):
+                self.count_response(record.response if isinstance(record, ScoredResponse) else record)
             else:
                 self.report.preferences += 1
+
+    def count_response(self, response: Response) -> None:
+        """Enter a response that has come through in the report."""
+        self.report.responses += 1
+        self.report.sentences += len(response.sentences)
+        self.report.labelled += response.label is not None
 
     def is_new(self, id: str) -> bool:
         """Whether no record with this id has come through; from now on one has."""
@@ -130,13 +136,26 @@ class Door:
         self._seen.add(key)
         return True
 
+    def takes_numbers(self, *, label: bool, sentence_labels: bool) -> bool:
+        """Whether labels that are plain numbers go with those before them; if so, that is their columns' kind."""
+        whole, part = self._whole, self._part
+        if (label and whole.kind not in NUMBERS) or (sentence_labels and part.kind not in NUMBERS):
+            return False
+        if label:
+            whole.kind = "number"
+        if sentence_labels:
+            part.kind = "number"
+        return True
+
     def _refuse_known(self, made: list[Record]) -> None:
-        for record in made:
-            if record.id and not self.is_new(record.id):
-                raise BadData(
-                    f"found {record.id[:80]!r} a second time: give every record an id of its own, or none at all",
-                    field="id",
-                )
+        ids = [key for key in map(_key, made) if key]
+        known = next((id for id in ids if hash(id) in self._seen), None)
+        if known is not None:
+            shown = known.partition("\0")[0][:80]
+            raise BadData(
+                f"found {shown!r} a second time: give every record an id of its own, or none at all", field="id"
+            )
+        self._seen.update(map(hash, ids))
 
     def refuse(self, line: int, error: BadData, raw: Any) -> None:
         """Stop with the error, or write the record to the rejects file and go on."""
@@ -150,6 +169,13 @@ class Door:
         if self._rejects is not None:
             kept = {"source": self.name, "line": line, "field": error.field, "problem": error.problem, "record": raw}
             self._rejects.write(_encoded(kept) + b"\n")
+
+
+def _key(record: Record | ScoredResponse) -> str:
+    """Return what no two records may share: the id, for scores the id and what they are about."""
+    if isinstance(record, ScoredResponse):
+        return f"{record.response.id}\0{record.aspect}" if record.aspect else record.response.id
+    return record.id
 
 
 def _encoded(kept: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 from fractal.errors import BadData, BadSpec, suggestion
 from fractal.readers.report import ReadReport
 
-__all__ = ["KNOWN_NAMES", "NATIVE", "Fields"]
+__all__ = ["KNOWN_NAMES", "Fields"]
 
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "uid", "response_id", "example_id", "record_id"),
@@ -40,7 +40,6 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "ranking": ("ranking", "ranks"),
     "pairs": ("pairs", "pairwise", "preferences"),
 }
-NATIVE = frozenset(KNOWN_NAMES)  # a role is also the name of its field in the native schema
 BESIDE_SENTENCES = {"id", "query", "context", "label", "sentence_labels", "group"}  # guessed for cut responses, too
 MAX_LAYOUTS = 256  # rows with ever new sets of columns must not fill the memory
 

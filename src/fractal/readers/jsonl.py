@@ -19,6 +19,7 @@ from fractal.records import Response, join_sentences
 __all__ = ["JsonLines", "decode_line"]
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+ESCAPED_NUL = rb"\u0000"
 PATIENCE = 64  # lines in a row that are not native, after which the fast way is no longer tried
 
 
@@ -38,14 +39,11 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     def admitted(self, door: Door) -> Response | None:
         """Return the response, or nothing where only the thorough way can tell what is wrong."""
         labels = self.sentence_labels
-        if (labels is not None and len(labels) != len(self.sentences)) or not self.id:
+        if not self.id or (labels is not None and len(labels) != len(self.sentences)):
             return None
         if not any(map(str.strip, self.sentences)):
             return None
-        text, parts = join_sentences(self.sentences, labels)
-        extra = {}
-        if self.aggregation is not UNSET:
-            extra["aggregation"] = self.aggregation
+        extra = {} if self.aggregation is UNSET else {"aggregation": self.aggregation}
         group = self.group
         if self.meta is not UNSET:
             extra["meta"] = self.meta
@@ -53,11 +51,12 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
             group = self.meta.get("group") if isinstance(self.meta, dict) else None
             if not (group is None or isinstance(group, str)):
                 return None
-        if not door.is_new(self.id):
+        told = labels is not None and any(label is not None for label in labels)
+        if not door.takes_numbers(label=self.label is not None, sentence_labels=told) or not door.is_new(self.id):
             return None
-        return Response(
-            self.id, parts, text, self.query or "", tuple(self.context or ()), self.label, group, extra=extra
-        )
+        text, parts = join_sentences(self.sentences, labels)
+        context = tuple(self.context) if self.context else ()
+        return Response(self.id, parts, text, self.query or "", context, self.label, group, extra=extra)
 
 
 decode_native = msgspec.json.Decoder(Native).decode
@@ -81,14 +80,31 @@ class JsonLines(Reader):
     def records(self, source: Any, door: Door) -> Iterator[Record]:
         """Yield the records that the door lets in."""
         shape = SHAPES[self.shape]
+        tries = PATIENCE if door.plain else 0
         with open_bytes(source) as stream:
             for line, content in numbered_lines(stream, door.name):
                 if isinstance(content, Broken):
-                    yield from door.admit(content, shape)
+                    door.admit(content, shape)
+                    continue
+                if tries and (native := _native(content, door)) is not None:
+                    tries = PATIENCE
+                    door.count_response(native)
+                    yield native
                 elif content.isspace():
                     door.report.blank += 1
                 else:
+                    tries = max(0, tries - 1)
                     yield from door.admit(decode_line(line, content), shape)
+
+
+def _native(content: bytes, door: Door) -> Response | None:
+    """Return the response of a native line, or nothing where the thorough way must look at it."""
+    if ESCAPED_NUL in content:
+        return None
+    try:
+        return decode_native(content).admitted(door)
+    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, too
+        return None
 
 
 def decode_line(line: int, content: bytes) -> Row | Broken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ __all__ = [
 ]
 
 TEXT_KEYS = ("text", "sentence", "content", "passage", "value")
+
+
+def given(roles: Mapping[str, Any], role: str) -> Any:
+    """Return a value, None where a table's cell is empty."""
+    value = roles.get(role)
+    return None if isinstance(value, str) and not value else value
 
 
 def id_of(roles: Mapping[str, Any]) -> str:
@@ -80,25 +87,42 @@ def group(roles: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:
 
 def aspects(roles: Mapping[str, Any], door: Door) -> dict[str, float]:
     """Return the further labels by name; unknown ones are left out."""
-    given = dict(mapping(roles.get("aspects"), "aspects"))
-    given.update((role[8:], value) for role, value in roles.items() if role.startswith("aspects."))
-    read = ((name, door.labels(f"aspects.{name}").read(value)) for name, value in given.items())
+    named = dict(mapping(roles.get("aspects"), "aspects"))
+    named.update((role[8:], value) for role, value in roles.items() if role.startswith("aspects."))
+    read = ((name, door.labels(f"aspects.{name}").read(value)) for name, value in named.items())
     return {name: label for name, label in read if label is not None}
 
 
 def columns(roles: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """Return the user's own sentence columns; one that is unknown as a whole is left out."""
-    given = dict(mapping(roles.get("columns"), "columns"))
-    given.update((role[8:], value) for role, value in roles.items() if role.startswith("columns."))
-    return {name: _numbers(value, f"columns.{name}") for name, value in given.items() if value is not None}
+    named = dict(mapping(roles.get("columns"), "columns"))
+    named.update((role[8:], value) for role, value in roles.items() if role.startswith("columns."))
+    return {name: numbers(value, f"columns.{name}") for name, value in named.items() if value is not None}
 
 
-def _numbers(value: Any, field: str) -> tuple[float, ...]:
-    values = _list(value, field, "numbers, one a sentence")
+def numbers(value: Any, field: str) -> tuple[float, ...]:
+    """Return finite numbers, one a sentence; a table may give them as text."""
+    values = [_number(number) for number in _list(value, field, "numbers, one a sentence")]
     for number in values:
-        if not isinstance(number, int | float) or number != number or abs(number) > 1e300:
+        if not isinstance(number, int | float) or not -1e300 < number < 1e300:
             raise BadData(f"found {_shown(number)}: give a finite number for every sentence", field=field)
     return tuple(float(number) for number in values)
+
+
+def shares(value: Any, field: str) -> tuple[float, ...]:
+    """Return numbers in [0, 1]."""
+    values = numbers(value, field)
+    for number in values:
+        if not 0.0 <= number <= 1.0:
+            raise BadData(f"found {number:g}: a score lies in [0, 1]", field=field)
+    return values
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def mapping(value: Any, field: str) -> Mapping[str, Any]:
@@ -117,25 +141,24 @@ def mapping(value: Any, field: str) -> Mapping[str, Any]:
 def sentences(roles: Mapping[str, Any], said: str | None, door: Door) -> tuple[str, tuple[Sentence, ...]]:
     """Return the text of a response and its sentences: those given, else what the splitter makes of the text."""
     text = roles.get("response", said)
-    given, joint = roles.get("sentences"), " "
-    if given is None and roles.get("completions") is not None:
-        given, joint = roles["completions"], "\n"
-    if given is None and isinstance(text, list | tuple):
-        given, text = text, None
-    if given is None:
+    listed, joint = given(roles, "sentences"), " "
+    if listed is None and given(roles, "completions") is not None:
+        listed, joint = roles["completions"], "\n"
+    if listed is None and isinstance(text, list | tuple):
+        listed, text = text, None
+    if listed is None:
         return _split(text, roles, door)
     if text is not None and not isinstance(text, str):
         raise BadData(f"found {_shown(text)}: a response is text", field="response")
-    cut = _list(given, "sentences", "texts")
+    cut = _list(listed, "sentences", "texts")
     texts = [_text(item, "sentences") for item in cut]
     labels = _sentence_labels(roles, cut, door)
     if not any(part.strip() for part in texts):
         raise BadData("the response is empty: give at least one sentence with text", field="sentences")
     if len(labels) != len(texts):
         raise _unequal(len(labels), len(texts))
-    if text is None:
-        text = joint.join(texts)
-    places = _places(texts, text, roles.get("offsets"))
+    text = text or joint.join(texts)
+    places = _places(texts, text, given(roles, "offsets"))
     return text, tuple(
         Sentence(part, start, end, label) for part, (start, end), label in zip(texts, places, labels, strict=True)
     )
@@ -155,7 +178,7 @@ def _split(text: Any, roles: Mapping[str, Any], door: Door) -> tuple[str, tuple[
     parts = door.split(text)
     if not parts:
         raise BadData("the splitter found no sentence in it: try splitter='lines'", field="response")
-    if roles.get("sentence_labels") is None:
+    if given(roles, "sentence_labels") is None:
         return text, parts
     labels = _sentence_labels(roles, parts, door)
     if len(labels) != len(parts):
@@ -165,10 +188,10 @@ def _split(text: Any, roles: Mapping[str, Any], door: Door) -> tuple[str, tuple[
 
 def _sentence_labels(roles: Mapping[str, Any], cut: Sequence[Any], door: Door) -> list[float | None]:
     column = door.labels("sentence_labels")
-    given = roles.get("sentence_labels")
-    if given is None:
+    listed = given(roles, "sentence_labels")
+    if listed is None:
         return [column.read(item.get("label")) if isinstance(item, Mapping) else None for item in cut]
-    return [column.read(value) for value in _list(given, "sentence_labels", "labels, one a sentence")]
+    return [column.read(value) for value in _list(listed, "sentence_labels", "labels, one a sentence")]
 
 
 def _unequal(labels: int, texts: int, hint: str = "") -> BadData:
@@ -229,9 +252,9 @@ def ranked(ranks: Any, count: int) -> Iterator[tuple[int, int, bool]]:
                 yield (first, second, False) if better_first else (second, first, False)
 
 
-def pairs(given: Any, count: int) -> Iterator[tuple[int, int, bool]]:
+def pairs(listed: Any, count: int) -> Iterator[tuple[int, int, bool]]:
     """Yield pairs [better, worse] of places in the list of responses; [one, other, "tie"] where neither is better."""
-    for pair in _list(given, "pairs", "pairs [better, worse]"):
+    for pair in _list(listed, "pairs", "pairs [better, worse]"):
         shaped = isinstance(pair, list | tuple) and len(pair) in (2, 3)
         places = list(pair[:2]) if shaped else []
         tie = shaped and len(pair) == 3

@@ -38,7 +38,7 @@ def only(made: Made, *needed: str) -> Callable[[Mapping[str, Any], Door, int], I
     def shape(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
         roles, extra = door.fields.assign(row)
         for field in needed:
-            if roles.get(field) is None:
+            if parts.given(roles, field) is None:
                 raise BadData(f"there is none: found the fields {', '.join(map(str, row))[:300]}", field=field)
         return made(roles, extra, door, _id(roles, door, line))
 
@@ -62,7 +62,7 @@ def response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterat
 
 def make_response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Response:
     """Build one response of its fields; every part says itself what is wrong with it."""
-    asked, said = read_chat(roles["messages"]) if roles.get("messages") is not None else ("", None)
+    asked, said = read_chat(roles["messages"]) if parts.given(roles, "messages") is not None else ("", None)
     text, sentences = parts.sentences(roles, said, door)
     extra = {**extra, **parts.mapping(roles.get("extra"), "extra")}
     return Response(

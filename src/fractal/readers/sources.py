@@ -85,7 +85,11 @@ def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
         stream = getattr(source, "buffer", source)  # a text stream stands on one of bytes
     if isinstance(stream, io.StringIO):
         stream = io.BytesIO(stream.getvalue().encode("utf-8", "surrogatepass"))
-    return stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+    if hasattr(stream, "peek"):
+        return cast(io.BufferedReader, stream)
+    buffered = io.BufferedReader(stream)
+    stack.callback(buffered.detach)  # the stream stays open: it is the caller's
+    return buffered
 
 
 def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | Broken]]:

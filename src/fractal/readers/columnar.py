@@ -1,0 +1,187 @@
+"""Columns in files and in memory: Parquet, Arrow and Feather, pandas and polars frames, and plain lists of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from fractal.errors import BadData, MissingExtra
+from fractal.readers.base import READERS, Reader
+from fractal.readers.door import Door, Record
+from fractal.readers.shapes import SHAPES
+from fractal.readers.sources import Broken, Row, name_of, open_bytes
+from fractal.records import Preference, Response
+
+__all__ = ["Arrow", "Frame", "Parquet", "Rows", "plain_row"]
+
+ROWS_AT_ONCE = 1024  # what is in memory as Python objects while a file of any size is read
+
+
+@READERS.register("parquet")
+@dataclasses.dataclass(frozen=True)
+class Parquet(Reader):
+    """Parquet files, read in batches."""
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the rows of one batch after another."""
+        parquet = _package("pyarrow.parquet", "Parquet")
+        yield from _batches(source, lambda file: parquet.ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE))
+
+
+@READERS.register("arrow")
+@dataclasses.dataclass(frozen=True)
+class Arrow(Reader):
+    """Arrow and Feather files, Arrow streams, and tables of pyarrow."""
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the rows of one batch after another."""
+        ipc = _package("pyarrow.ipc", "Arrow")
+        if hasattr(source, "to_batches"):
+            table = source if hasattr(source, "num_columns") else source.to_table()
+            yield from _numbered(table.to_batches(max_chunksize=ROWS_AT_ONCE))
+        elif hasattr(source, "to_pylist"):
+            yield from _numbered([source])
+        else:
+            yield from _batches(source, lambda file: _arrow_batches(file, ipc))
+
+
+@READERS.register("frame")
+@dataclasses.dataclass(frozen=True)
+class Frame(Reader):
+    """Frames of pandas and polars; a missing value of pandas (NaN, NA) is an unknown one."""
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the rows, a slice of the frame at a time."""
+        if not hasattr(source, "columns") or not (hasattr(source, "iloc") or hasattr(source, "iter_slices")):
+            raise BadData(f"found a {type(source).__name__}: give a frame of pandas or polars", source=name_of(source))
+        line = 0
+        for rows in _slices(source):
+            for fields in rows:
+                line += 1
+                yield Row(line, fields)
+
+
+@READERS.register("rows")
+@dataclasses.dataclass(frozen=True)
+class Rows(Reader):
+    """Rows that are in memory: a list or any iterable of dictionaries, responses and preferences."""
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the dictionaries."""
+        for line, item in enumerate(_iterable(source), 1):
+            if isinstance(item, Mapping):
+                yield Row(line, plain_row(item))
+            else:
+                problem = f"found a {type(item).__name__}: give dictionaries, responses or preferences"
+                yield Broken(line, BadData(problem), repr(item)[:2000])
+
+    def records(self, source: Any, door: Door) -> Iterator[Record]:
+        """Yield the records that the door lets in; those that are records already are only counted and compared."""
+        for line, item in enumerate(_iterable(source), 1):
+            if isinstance(item, Response | Preference):
+                yield from door.admit(Row(line, {}), _as_it_is(item))
+            else:
+                for row in self.rows([item]):
+                    yield from door.admit(dataclasses.replace(row, line=line), SHAPES[self.shape])
+
+
+def _as_it_is(record: Record) -> Callable[[Mapping[str, Any], Door, int], list[Record]]:
+    return lambda row, door, line: [record]
+
+
+def _iterable(source: Any) -> Iterable[Any]:
+    if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
+        raise BadData(f"found a {type(source).__name__}: give a list of rows", source=name_of(source))
+    return source
+
+
+def _package(module: str, what: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(what, "data", module.partition(".")[0]) from error
+
+
+def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Iterator[Row | Broken]:
+    """Yield the rows of a file's batches; a file that is damaged ends in a `Broken`, after what could be read."""
+    import pyarrow
+
+    line = 1
+    with _seekable(source) as file:
+        try:
+            for batch in opened(file):
+                for row in _numbered([batch], line):
+                    yield row
+                    line = row.line + 1
+        except (pyarrow.ArrowException, OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
+            first = str(error).partition("\n")[0][:200]
+            yield Broken(line, BadData(f"the file is damaged or of another format ({first}): write it anew"))
+
+
+@contextlib.contextmanager
+def _seekable(source: Any) -> Iterator[IO[bytes]]:
+    """Open a file in which one can jump; a pipe is taken into memory for that."""
+    is_path = isinstance(source, str | Path) and str(source) != "-"
+    if not is_path and hasattr(source, "seek") and not isinstance(source, io.TextIOBase):
+        yield source
+        return
+    with open_bytes(source) as stream:
+        if is_path and not str(source).endswith(".gz"):
+            yield stream
+        else:
+            yield io.BytesIO(stream.read())
+
+
+def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
+    start = file.read(6)
+    file.seek(0)
+    if start == b"ARROW1":
+        opened = ipc.open_file(file)
+        batches = (opened.get_batch(place) for place in range(opened.num_record_batches))
+    elif start.startswith(b"FEA1"):
+        from pyarrow import feather
+
+        batches = iter(feather.read_table(file).to_batches())
+    else:
+        batches = iter(ipc.open_stream(file))
+    for batch in batches:
+        for start_row in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield batch.slice(start_row, ROWS_AT_ONCE)
+
+
+def _numbered(batches: Iterable[Any], first: int = 1) -> Iterator[Row]:
+    line = first
+    for batch in batches:
+        for fields in batch.to_pylist():
+            yield Row(line, fields)
+            line += 1
+
+
+def _slices(frame: Any) -> Iterator[Iterable[Mapping[str, Any]]]:
+    if hasattr(frame, "iloc"):
+        for start in range(0, len(frame), ROWS_AT_ONCE):
+            records = frame.iloc[start : start + ROWS_AT_ONCE].to_dict("records")
+            yield (_known(plain_row(fields)) for fields in records)
+    else:
+        for part in frame.iter_slices(ROWS_AT_ONCE):
+            yield part.to_dicts()
+
+
+def plain_row(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    """Turn arrays into lists and names into text."""
+    return {str(name): value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    """What differs from itself (NaN, NaT) or is pandas' NA is a missing value."""
+    return {name: None if _is_missing(value) else value for name, value in fields.items()}
+
+
+def _is_missing(value: Any) -> bool:
+    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")

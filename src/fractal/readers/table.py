@@ -1,0 +1,178 @@
+"""Tables of text, CSV and TSV: one record a row under a header, or one sentence a row as our own writer makes them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, Any
+
+from fractal.errors import BadData, BadSpec
+from fractal.readers.base import READERS, Reader
+from fractal.readers.sources import MAX_LINE, Broken, Row, name_of, numbered_lines, open_bytes
+
+__all__ = ["Csv", "Tsv"]
+
+OF_A_SENTENCE = {
+    "sentence_index": "",
+    "sentence_count": "",
+    "sentence": "",
+    "start": "",
+    "end": "",
+    "sentence_label": "sentence_labels",
+    "score": "sentence_scores",
+    "spread": "sentence_spread",
+    "disaggregated_label": "disaggregated_labels",
+}
+
+
+@READERS.register("csv")
+@dataclasses.dataclass(frozen=True)
+class Csv(Reader):
+    """Comma-separated values with a header: a record a row, or a sentence a row (`id, sentence_index, sentence, …`)."""
+
+    delimiter: str = ","
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise BadSpec(f"{self.delimiter!r} cannot part columns: give one character, as in csv(delimiter=';').")
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield a mapping of column to cell for every row."""
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+        with open_bytes(source) as stream:
+            records = _Records(stream, name_of(source), self.delimiter)
+            header = records.header()
+            if header is None:
+                return
+            rows = records.rows(header)
+            yield from _joined(rows) if {"id", "sentence_index", "sentence"} <= {*header} else rows
+
+
+@READERS.register("tsv")
+@dataclasses.dataclass(frozen=True)
+class Tsv(Csv):
+    """Tab-separated values with a header, one record a row."""
+
+    delimiter: str = "\t"
+
+
+class _Records:
+    """Rows that may run over several lines; a quote that is never closed costs its own line, not those after it."""
+
+    def __init__(self, stream: IO[bytes], name: str, delimiter: str) -> None:
+        self._fresh = numbered_lines(stream, name)
+        self._again: deque[tuple[int, bytes | Broken]] = deque()
+        self._name, self._delimiter = name, delimiter
+
+    def _lines(self) -> Iterator[tuple[int, bytes | Broken]]:
+        while True:
+            line = self._again.popleft() if self._again else next(self._fresh, None)
+            if line is None:
+                return
+            yield line
+
+    def header(self) -> list[str] | None:
+        """Return the names of the columns, None for an empty file; without them no row can be understood."""
+        for found in self._cells(0):
+            if isinstance(found, Broken):
+                raise found.error.at(self._name, found.line)
+            names = [name.strip() for name in found[1]]
+            bad = next((name for name in names if not name or names.count(name) > 1 or "\0" in name), None)
+            if bad is not None:
+                problem = f"the header is {names}: name every column, no name twice"
+                raise BadData(problem, source=self._name, line=found[0], field=bad)
+            return names
+        return None
+
+    def rows(self, header: list[str]) -> Iterator[Row | Broken]:
+        """Yield the rows below the header."""
+        for found in self._cells(len(header)):
+            yield found if isinstance(found, Broken) else Row(found[0], dict(zip(header, found[1], strict=True)))
+
+    def _cells(self, width: int) -> Iterator[tuple[int, list[str]] | Broken]:
+        for line in self._lines():
+            number, content = line
+            if isinstance(content, Broken):
+                yield content
+            elif content.strip(b"\r\n"):
+                self._again.appendleft(line)
+                yield self._one(number, width)
+
+    def _one(self, number: int, width: int) -> tuple[int, list[str]] | Broken:
+        """Read one row from its first line on; where it fails, every line after the first is given back."""
+        used: list[tuple[int, bytes | Broken]] = []
+        problem = ""
+        try:
+            cells = next(csv.reader(self._text(used), delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            problem = f"no row of a table ({error}): close every quote, and write a quote inside one twice"
+        except BadData as error:
+            problem = error.problem
+        if not problem and width and len(cells) != width:
+            problem = f"{len(cells)} cells under {width} columns: put quotes around cells with a {self._delimiter!r}"
+        if not problem:
+            return number, cells
+        self._again.extendleft(reversed(used[1:]))
+        raw = used[0][1] if used else b""
+        shown = raw[:2000].decode("utf-8", "backslashreplace").rstrip("\r\n") if isinstance(raw, bytes) else raw.raw
+        return Broken(number, BadData(problem, field="the line"), shown)
+
+    def _text(self, used: list[tuple[int, bytes | Broken]]) -> Iterator[str]:
+        length = 0
+        for line in self._lines():
+            used.append(line)
+            content = line[1]
+            if isinstance(content, Broken):
+                raise BadData("the row runs into a line that cannot be read: close every quote")
+            length += len(content)
+            if length > MAX_LINE:
+                raise BadData(f"the row is longer than {MAX_LINE:,} bytes: close every quote")
+            try:
+                text = content.decode()
+            except UnicodeDecodeError as error:
+                found = content[error.start : error.start + 1].hex()
+                raise BadData(f"found the byte 0x{found}, which is not UTF-8: convert the file to UTF-8") from None
+            yield text
+
+
+def _joined(rows: Iterator[Row | Broken]) -> Iterator[Row | Broken]:
+    """Join rows of one sentence each: those of one id (and aspect) that follow each other are a response."""
+    for (kind, _), group in itertools.groupby(rows, _belongs_to):
+        if kind == "broken":
+            yield from group
+        else:
+            yield _whole([row for row in group if isinstance(row, Row)])
+
+
+def _belongs_to(row: Row | Broken) -> tuple[str, Any]:
+    if isinstance(row, Broken):
+        return "broken", row.line
+    return "sentence", (row.fields["id"], row.fields.get("aspect"))
+
+
+def _whole(rows: list[Row]) -> Row | Broken:
+    line, first = rows[0].line, dict(rows[0].fields)
+    numbers = [row.fields["sentence_index"] for row in rows]
+    count = first.get("sentence_count", "") or str(len(rows))
+    if numbers != [str(place) for place in range(1, len(rows) + 1)] or count != str(len(rows)):
+        problem = (
+            f"found the sentences {', '.join(numbers)[:80]} of {first['id']!r}, which has {count[:20]}: "
+            "keep all of its rows together and number them 1, 2, 3, …"
+        )
+        return Broken(line, BadData(problem, field="sentence_index"), str(first))
+    columns = {name: [row.fields[name] for row in rows] for name in first}
+    fields = {name: value for name, value in first.items() if name not in OF_A_SENTENCE}
+    fields["sentences"] = columns["sentence"]
+    for name, plural in OF_A_SENTENCE.items():
+        if name in columns and plural and any(columns[name]):
+            fields[plural] = columns[name]
+    if "start" in columns and "end" in columns and all(columns["start"] + columns["end"]):
+        fields["offsets"] = [_numbers(pair) for pair in zip(columns["start"], columns["end"], strict=True)]
+    return Row(line, {name: None if value == "" else value for name, value in fields.items()})
+
+
+def _numbers(pair: tuple[str, str]) -> list[Any]:
+    return [int(text) if text.isdecimal() else text for text in pair]

@@ -1,0 +1,20 @@
+"""Scores and records out: whole files or none, in forms that people and trainers read."""
+
+from fractal.writers import argilla, jsonl, label_studio, preferences, stepwise, table
+from fractal.writers.base import WRITERS, Writer, open_target, write
+from fractal.writers.native import Writable, to_native
+
+__all__ = [
+    "WRITERS",
+    "Writable",
+    "Writer",
+    "argilla",
+    "jsonl",
+    "label_studio",
+    "open_target",
+    "preferences",
+    "stepwise",
+    "table",
+    "to_native",
+    "write",
+]
