@@ -188,6 +188,7 @@ class Paper(Trained):
         return self.plain(
             aggregation=hard.get(self.aggregation, self.aggregation),
             recipe="paper",
+            directions=0,
             priors=(f"cosine(weight={w})", f"correlation(weight={w})") if w else (),
             self_training=SelfTraining(rounds=self.rounds, soft=False),
             plan=plan,

@@ -43,7 +43,7 @@ except ImportError as missing:
 __all__ = ["SentenceScorer"]
 
 FIRST = ("own", "vectors")  # what recipe='auto' trains on response labels and blends
-LATER = ("relational", "vectors")  # and on guesses: what tells of the rest of the response is then no shortcut any more
+LATER = ("relational", "default")  # and on guesses: what tells of the rest of the response is then no shortcut any more
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -61,7 +61,8 @@ class SentenceScorer(BaseEstimator):
         encoder: str | Encoder = "minilm",
         splitter: str = "sentences",
         priors: Sequence[str | Term] = (),
-        start: str = "auto",
+        start: str = "even",
+        directions: int = 64,
         self_training: SelfTraining | None = None,
         gold_weight: float = 1.0,
         learn_from: str = "responses",
@@ -74,6 +75,7 @@ class SentenceScorer(BaseEstimator):
         self.splitter = splitter
         self.priors = priors
         self.start = start
+        self.directions = directions
         self.self_training = self_training
         self.gold_weight = gold_weight
         self.learn_from = learn_from
@@ -196,6 +198,7 @@ class SentenceScorer(BaseEstimator):
             later=tuple(feature_specs(recipe) for recipe in later),
             priors=tuple(PRIORS.build(prior) for prior in self.priors),
             start=self.start,
+            directions=self.directions,
             self_training=self.self_training or SelfTraining(),
             gold_weight=self.gold_weight,
             learn_from=self.learn_from,

@@ -15,81 +15,88 @@ from torch import Tensor
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
-from fractal.features import Standardiser
+from fractal.features import Projection, Standardiser
 from fractal.network import Head, HeadShape
-from fractal.preparation import Prior, lay_bags, tabulate
+from fractal.preparation import Columns, Prior, lay_bags
 from fractal.segments import segment_mean
 from fractal.training import predict_logits
 
 __all__ = ["Blend", "Expert", "blend_weights", "response_cost", "sentence_cost"]
 
-Cost = Callable[[Tensor, Bags, Aggregation], float]
+DRAWN = 0.02  # how strongly blending weights are drawn to equal shares, in units of the cost
 
 
 @dataclass(frozen=True, eq=False)
 class Expert:
     """Heads trained on one recipe of columns: all that is needed to score sentences again."""
 
-    recipe: tuple[str, ...]
-    standardiser: Standardiser
+    columns: Columns
     prior: Prior
     head: Head
 
     def logits(self, block: EncodedBlock) -> Tensor:
         """Return the log-odds of every sentence of a block: (sentence, [level − 1,] member)."""
-        table, _ = tabulate(block, self.recipe, self.standardiser)
-        return predict_logits(self.head, lay_bags(block, table, self.prior))
+        return predict_logits(self.head, lay_bags(block, self.columns(block), self.prior))
 
     def config(self) -> dict[str, Any]:
-        """Return everything but the weights, as plain data."""
+        """Return everything but the arrays, as plain data."""
         return {
-            "recipe": list(self.recipe),
-            "standardiser": self.standardiser.as_dict(),
+            "recipe": list(self.columns.recipe),
+            "standardiser": self.columns.standardiser.as_dict(),
             "prior": {"scale": self.prior.scale, "centre": self.prior.centre},
             "head": self.head.shape.__dict__,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the weights."""
-        return {name: value.detach().cpu().numpy() for name, value in self.head.state_dict().items()}
+        """Return the weights, and the directions that vectors are projected on."""
+        arrays = {f"head.{name}": value.detach().cpu().numpy() for name, value in self.head.state_dict().items()}
+        projection = self.columns.projection.arrays() if self.columns.projection else {}
+        return arrays | {f"projection.{name}": value for name, value in projection.items()}
 
     @classmethod
     def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Expert:
         """Return the expert that `config` and `arrays` describe."""
         shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["head"].items()}
         head = Head(HeadShape(**shape))
-        head.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        head.eval()
-        return cls(
-            tuple(config["recipe"]), Standardiser.from_dict(config["standardiser"]), Prior(**config["prior"]), head
+        head.load_state_dict(
+            {name: torch.from_numpy(np.array(value)) for name, value in _under("head.", arrays).items()}
         )
+        head.eval()
+        projected = _under("projection.", arrays)
+        standardiser = Standardiser.from_dict(config["standardiser"])
+        columns = Columns(tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None)
+        return cls(columns, Prior(**config["prior"]), head)
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Experts whose log-odds are averaged by weight, and the aggregation that they were trained under."""
+    """Experts whose log-odds are added by weight, and the aggregation that they were trained under."""
 
     experts: tuple[Expert, ...]
     weights: tuple[float, ...]
+    shift: float
     aggregation: Aggregation
 
     def logits(self, block: EncodedBlock) -> Tensor:
         """Return the blended log-odds: (sentence, [level − 1,] member)."""
-        parts = [
-            weight * expert.logits(block) for expert, weight in zip(self.experts, self.weights, strict=True) if weight
-        ]
-        return torch.stack(parts).sum(0)
+        parts = [w * expert.logits(block) for expert, w in zip(self.experts, self.weights, strict=True) if w]
+        return torch.stack(parts).sum(0) + self.shift
 
     def config(self) -> dict[str, Any]:
-        """Return everything but the weights of the heads, as plain data."""
+        """Return everything but the arrays, as plain data."""
         return {
             "aggregation": AGGREGATIONS.spec(self.aggregation),
             "weights": list(self.weights),
+            "shift": self.shift,
             "experts": [expert.config() for expert in self.experts],
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the weights of every expert, each name after the expert's number."""
+        """Return the arrays of every expert, each name after the expert's number."""
         return {
             f"{i}.{name}": value for i, expert in enumerate(self.experts) for name, value in expert.arrays().items()
         }
@@ -97,12 +104,9 @@ class Blend:
     @classmethod
     def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Blend:
         """Return the blend that `config` and `arrays` describe."""
-        experts = []
-        for number, part in enumerate(config["experts"]):
-            prefix = f"{number}."
-            own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-            experts.append(Expert.restored(part, own))
-        return cls(tuple(experts), tuple(config["weights"]), AGGREGATIONS.build(config["aggregation"]))
+        experts = [Expert.restored(part, _under(f"{i}.", arrays)) for i, part in enumerate(config["experts"])]
+        aggregation = AGGREGATIONS.build(config["aggregation"])
+        return cls(tuple(experts), tuple(config["weights"]), float(config["shift"]), aggregation)
 
 
 def sentence_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:
@@ -148,29 +152,26 @@ def _refined(lead: Tensor, target: Tensor, *, shift: bool) -> float:
     return float((F.softplus(fitted) - target * fitted).mean())
 
 
-def blend_weights(
-    held_out: Sequence[Tensor], bags: Bags, aggregation: Aggregation, cost_of: Cost, steps: int = 4
-) -> tuple[tuple[float, ...], float]:
-    """Choose how much each expert counts by held-out labels: (weights that sum to 1, their cost).
+def blend_weights(held_out: Sequence[Tensor], cost_of: Callable[[Tensor], Tensor]) -> tuple[tuple[float, ...], float]:
+    """Choose how much each expert counts, and a shift, by what held-out labels cost: (weights of at least 0, shift).
 
-    A grid, not an optimiser: the labels of a few hundred responses cannot tell finer weights apart.
+    Few labels cannot tell weights apart, so all are drawn a little to equal shares.
     """
-    best: tuple[tuple[float, ...], float] | None = None
-    for weights in _simplex(len(held_out), steps):
-        blended = torch.stack([w * z for w, z in zip(weights, held_out, strict=True)]).sum(0)
-        cost = cost_of(blended, bags, aggregation)
-        if best is None or cost < best[1]:
-            best = (weights, cost)
-    if best is None:
-        raise ValueError("there is nothing to blend")
-    return best
+    stacked = torch.stack([logits.detach() for logits in held_out])  # (expert, sentence, …, 1)
+    equal = 1 / len(stacked)
+    weights = torch.full((len(stacked),), equal, requires_grad=True)
+    shift = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, shift], max_iter=60, line_search_fn="strong_wolfe")
 
+    def cost() -> Tensor:
+        optimiser.zero_grad()
+        blended = (stacked * weights.clamp(min=0).view(-1, *(1,) * (stacked.dim() - 1))).sum(0) + shift
+        total = cost_of(blended) + DRAWN * (weights - equal).square().sum()
+        total.backward()
+        return total
 
-def _simplex(parts: int, steps: int) -> list[tuple[float, ...]]:
-    if parts == 1:
-        return [(1.0,)]
-    return [
-        (k / steps, *(w * (1 - k / steps) for w in rest))
-        for k in range(steps + 1)
-        for rest in _simplex(parts - 1, steps)
-    ]
+    optimiser.step(cost)
+    found = weights.detach().clamp(min=0)
+    if not bool(found.isfinite().all() & shift.isfinite().all()) or float(found.sum()) == 0:
+        return (equal,) * len(stacked), 0.0
+    return tuple(found.tolist()), float(shift.detach())

@@ -26,7 +26,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "own": _OWN,  # nothing that tells of the rest of the response: see docs/architecture.md on shortcuts
     "relational": _SCALARS,
     "default": (*_SCALARS, "sentence", "product", "difference"),
-    "vectors": ("sentence",),
+    "vectors": ("sentence", "product", "difference"),
 }
 
 
