@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.errors import BadSpec
-from fractal.records import Response, ScoredResponse
+from fractal.errors import BadData, BadSpec
+from fractal.records import Preference, Response, ScoredResponse
+from fractal.writers import WRITERS, write
 from fractal.writers.argilla import argilla_record
 from fractal.writers.label_studio import LABEL_CONFIG, label_studio_task
 from fractal.writers.preferences import Evidence, dpo_pairs, kto_rows
@@ -164,6 +165,8 @@ def test_evidence_that_cannot_be_is_refused():
         Evidence(margin=-0.1)
     with pytest.raises(BadSpec, match="between 0 and 1"):
         Evidence(threshold=1.0)
+    with pytest.raises(BadSpec, match="below 0"):
+        WRITERS.build("dpo(kappa=-1)")
 
 
 @given(
@@ -179,13 +182,57 @@ def test_more_margin_and_more_doubt_never_turn_a_verdict(scores, spread, margin,
     assert strict in (None, Evidence(threshold, 0.0, 0.0).of(item))
 
 
+ARRAYS = {"label_studio": label_studio_task, "argilla": argilla_record}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_annotations_are_written_as_one_array(tmp_path, name):
+    scored = make_scored(4)
+    for items in (scored, []):
+        assert write(items, tmp_path / "out.json", name) == len(items)
+        assert json.loads((tmp_path / "out.json").read_bytes()) == [ARRAYS[name](item) for item in items]
+    write(scored, tmp_path / "out.json", f"{name}(only_bad=True, threshold=0.9)")
+    strict = [ARRAYS[name](item, 0.9, only_bad=True) for item in scored]
+    assert json.loads((tmp_path / "out.json").read_bytes()) == strict
+
+
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_preferences_are_written_as_lines(tmp_path):
+    scored = [answer("a", 0.9), answer("b", 0.1), answer("c", 0.3)]
+    path = tmp_path / "out.jsonl"
+    write(scored, path, "dpo(all_pairs=True, chat=True)")
+    assert lines(path) == list(dpo_pairs(scored, chat=True, all_pairs=True))
+    write(scored, path, "kto(margin=0.3)")
+    assert lines(path) == list(kto_rows(scored, Evidence(margin=0.3)))
+
+
+def test_known_preferences_need_no_scores_and_ties_say_nothing(tmp_path):
+    better, worse = answer("a", 0.1).response, answer("b", 0.9).response
+    write([Preference(better, worse), Preference(better, worse, tie=True)], tmp_path / "out.jsonl", "dpo")
+    assert lines(tmp_path / "out.jsonl") == [{"prompt": "Why?", "chosen": "a 0.", "rejected": "b 0."}]
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "dpo", "kto"])
+def test_what_has_no_scores_is_refused(tmp_path, name):
+    with pytest.raises(BadData, match="score it first"):
+        write([answer("a", 0.5).response], tmp_path / "out", name)
+    assert list(tmp_path.iterdir()) == []
+    assert WRITERS.summary(name)
+
+
 @pytest.mark.parametrize("chat", [False, True])
 def test_datasets_loads_preferences(tmp_path, chat):
     datasets = pytest.importorskip("datasets", reason="the extra 'data' brings datasets")
     scored = [answer(f"{side}{number}", score, query=f"Why {number}?") for number in range(3) for side, score in
               (("a", 0.9), ("b", 0.1))]  # fmt: skip
-    pairs = datasets.Dataset.from_list(list(dpo_pairs(scored, chat=chat)))
-    singles = datasets.Dataset.from_list(list(kto_rows(scored, chat=chat)))
+    loaded = []
+    for name in ("dpo", "kto"):
+        write(scored, tmp_path / f"{name}.jsonl", f"{name}(chat={chat})")
+        loaded.append(datasets.Dataset.from_json(str(tmp_path / f"{name}.jsonl"), cache_dir=str(tmp_path)))
+    pairs, singles = loaded
     assert pairs.column_names[:3] == ["prompt", "chosen", "rejected"]
     assert len(pairs) == 3
     assert singles["label"] == [True, False] * 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from fractal.records import ScoredResponse
 from fractal.reports import charts, palette
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import Summary, label_of, summarise
+from fractal.writers.base import open_target
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -73,16 +73,10 @@ def render_report(
 
 def write_report(path: str | os.PathLike[str], scored: Iterable[ScoredResponse], **options: Any) -> Path:
     """Write the page of `render_report`; the file appears whole or not at all."""
-    target = Path(path)
-    page = render_report(scored, **options)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(page)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
-    Path(part.name).chmod(0o666 & ~_umask())
-    return Path(part.name).replace(target)
+    page = render_report(scored, **options).encode()
+    with open_target(str(path)) as stream:
+        stream.write(page)
+    return Path(path)
 
 
 def fragment(scored: ScoredResponse, threshold: float = 0.5) -> str:
@@ -179,9 +173,3 @@ def _policy(script: str, style: str) -> str:
 def _writable(text: str) -> str:
     """Half characters cannot be written as UTF-8; a mark stands in their place."""
     return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from fractal.records import ScoredResponse
-from fractal.writers.spans import labelled_spans
+from fractal.writers.base import WRITERS
+from fractal.writers.spans import Annotations, labelled_spans
 
-__all__ = ["argilla_record"]
+__all__ = ["Argilla", "argilla_record"]
 
 
 def argilla_record(
@@ -19,7 +21,7 @@ def argilla_record(
     with the labels `bad` and `good`.
     """
     response = scored.response
-    spans = [span for span in labelled_spans(scored, threshold) if not only_bad or span.label == "bad"]
+    spans = list(labelled_spans(scored, threshold, only_bad))
     value = [{"start": span.start, "end": span.end, "label": span.label} for span in spans]
     suggestion = {"value": value, "score": [span.sureness for span in spans], "agent": agent, "type": "model"}
     fields = {"response": response.text, "query": response.query, "context": "\n\n".join(response.context)}
@@ -35,3 +37,14 @@ def argilla_record(
         "responses": {},
         "vectors": {},
     }
+
+
+@WRITERS.register("argilla")
+@dataclasses.dataclass(frozen=True)
+class Argilla(Annotations):
+    """Argilla: an array of records with a suggested span, bad or good, for each sentence."""
+
+    agent: str = "fractal"
+
+    def task(self, scored: ScoredResponse) -> dict[str, Any]:
+        return argilla_record(scored, self.threshold, self.agent, self.only_bad)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from fractal.records import ScoredResponse
-from fractal.writers.spans import labelled_spans
+from fractal.writers.base import WRITERS
+from fractal.writers.spans import Annotations, labelled_spans
 
-__all__ = ["LABEL_CONFIG", "label_studio_task"]
+__all__ = ["LABEL_CONFIG", "LabelStudio", "label_studio_task"]
 
 # The labelling interface that the tasks fit: paste it under Settings → Labeling Interface.
 LABEL_CONFIG = """<View>
@@ -41,8 +43,7 @@ def label_studio_task(
             "score": span.sureness,
             "value": {"start": span.start, "end": span.end, "text": span.text, "labels": [span.label]},
         }
-        for span in labelled_spans(scored, threshold)
-        if not only_bad or span.label == "bad"
+        for span in labelled_spans(scored, threshold, only_bad)
     ]
     return {
         "data": {
@@ -56,3 +57,14 @@ def label_studio_task(
         },
         "predictions": [{"model_version": version, "score": scored.response_score, "result": regions}],
     }
+
+
+@WRITERS.register("label_studio")
+@dataclasses.dataclass(frozen=True)
+class LabelStudio(Annotations):
+    """Label Studio: an array of tasks with a predicted region, bad or good, for each sentence."""
+
+    version: str = "fractal"
+
+    def task(self, scored: ScoredResponse) -> dict[str, Any]:
+        return label_studio_task(scored, self.threshold, self.version, self.only_bad)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
-from fractal.errors import BadSpec
-from fractal.records import Response, ScoredResponse
+from fractal.errors import BadData, BadSpec
+from fractal.records import Preference, Response, ScoredResponse
+from fractal.writers.base import WRITERS, Writer
+from fractal.writers.jsonl import encoded
+from fractal.writers.native import Writable
+from fractal.writers.spans import scored_only
 
-__all__ = ["Evidence", "dpo_pairs", "kto_rows"]
+__all__ = ["Dpo", "Evidence", "Kto", "dpo_pairs", "kto_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +69,7 @@ def dpo_pairs(
         kept = pairs if all_pairs else [max(pairs, key=_width)] if pairs else []
         for chosen, rejected in kept:
             yield {
-                "prompt": _said("user", prompt, chat),
-                "chosen": _said("assistant", chosen.response.text, chat),
-                "rejected": _said("assistant", rejected.response.text, chat),
+                **_pair(prompt, chosen.response, rejected.response, chat),
                 "score_chosen": chosen.response_score,
                 "score_rejected": rejected.response_score,
                 **({"aspect": aspect} if aspect else {}),
@@ -93,6 +96,14 @@ def prompt_of(response: Response) -> str:
     return "\n\n".join(part for part in (*response.context, response.query) if part)
 
 
+def _pair(prompt: str, chosen: Response, rejected: Response, chat: bool) -> dict[str, Any]:
+    return {
+        "prompt": _said("user", prompt, chat),
+        "chosen": _said("assistant", chosen.text, chat),
+        "rejected": _said("assistant", rejected.text, chat),
+    }
+
+
 def _said(role: str, text: str, chat: bool) -> Any:
     return [{"role": role, "content": text}] if chat else text
 
@@ -104,3 +115,56 @@ def _width(pair: tuple[ScoredResponse, ScoredResponse]) -> float:
 def _contradicted(chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
     known = [item.response.aspects.get(item.aspect, item.response.label) for item in (chosen, rejected)]
     return known[0] is not None and known[1] is not None and known[0] < known[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceRows(Writer):
+    """Rows of JSON lines, kept where the sentences give evidence."""
+
+    threshold: float = 0.5
+    margin: float = 0.1
+    kappa: float = 0.0  # how many spreads must not change the verdict
+    chat: bool = False  # messages with roles instead of plain texts
+
+    def __post_init__(self) -> None:
+        self.evidence()
+
+    def evidence(self) -> Evidence:
+        return Evidence(self.threshold, self.margin, self.kappa)
+
+    @abstractmethod
+    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
+        """Yield what is written."""
+
+    def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
+        for row in self.rows(records):
+            stream.write(encoded(row) + b"\n")
+
+
+@WRITERS.register("dpo")
+@dataclasses.dataclass(frozen=True)
+class Dpo(PreferenceRows):
+    """JSON lines of `prompt`, `chosen`, `rejected`: known preferences, or pairs that the sentences speak for."""
+
+    all_pairs: bool = False  # every pair of a prompt, not the widest alone
+
+    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
+        """Write known preferences as they come (ties say nothing), and pair scored responses at the end."""
+        scored: list[ScoredResponse] = []
+        for record in records:
+            if isinstance(record, ScoredResponse):
+                scored.append(record)
+            elif not isinstance(record, Preference):
+                raise BadData("a Response has no sentence scores for dpo: score it first, or give preferences")
+            elif not record.tie:
+                yield _pair(prompt_of(record.better), record.better, record.worse, self.chat)
+        yield from dpo_pairs(scored, self.evidence(), chat=self.chat, all_pairs=self.all_pairs)
+
+
+@WRITERS.register("kto")
+@dataclasses.dataclass(frozen=True)
+class Kto(PreferenceRows):
+    """JSON lines of `prompt`, `completion`, `label`: true where every sentence is good, false where one is bad."""
+
+    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
+        return kto_rows(scored_only(records, self.name), self.evidence(), chat=self.chat)
