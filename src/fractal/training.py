@@ -265,7 +265,7 @@ def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
     size = (
         tuple(bags.features.shape),
         len(bags.labels),
-        float(bags.features.double().sum()),
+        float(bags.features.sum(dtype=torch.float64)),
         float(bags.labels.nansum()),
     )
     return f"{replace(plan, device='auto')}|{objective}|{size}"
