@@ -1,0 +1,86 @@
+"""Run every set × method × seed over processes, resumably, and write the tables.
+
+python -m benchmarks.accuracy                       everything
+python -m benchmarks.accuracy --quick               two small sets, one seed
+python -m benchmarks.accuracy --sets wikiqa --methods default,cosine --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
+    """Fit and judge one cell of the table."""
+    import torch
+
+    from benchmarks.accuracy.data import load
+    from benchmarks.accuracy.judging import judge
+    from benchmarks.accuracy.methods import METHODS
+
+    torch.set_num_threads(1)
+    data = load(name, most, seed)
+    started = time.process_time()
+    scored = METHODS[method](data, seed)
+    spent = time.process_time() - started
+    judged = {setting: judge(found, data.test, data.name) for setting, found in scored.items()}
+    return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}
+
+
+def main() -> None:
+    """Parse the command line, run what is missing, write the tables."""
+    from benchmarks.accuracy.data import SETS, WITHOUT_SENTENCE_LABELS, folder
+    from benchmarks.accuracy.methods import METHODS, NEEDS_SENTENCE_LABELS
+    from benchmarks.accuracy.tables import write_tables
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--methods", default=";".join(METHODS), help="separated by ;")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--most", type=int, help="keep so many training responses of each set")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--out", default="accuracy", help="name of the tables under benchmarks/results")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.quick:
+        args.sets, args.seeds, args.out, args.most = "faithbench,absa16_reviews", 1, "accuracy-quick", 400
+    if not folder().is_dir():
+        raise SystemExit(f"There are no real sets at {folder()}: set FRACTAL_BENCH_DATA to their folder.")
+    log = RESULTS / f"{args.out}.jsonl"
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    known = {(row["set"], row["method"], row["seed"], row["most"]) for row in done}
+    wanted = [
+        (name, method, seed, args.most)
+        for seed in range(args.seeds)
+        for name in args.sets.split(",")
+        for method in args.methods.split(";")
+    ]
+    possible = [
+        cell for cell in wanted if not (cell[0] in WITHOUT_SENTENCE_LABELS and cell[1] in NEEDS_SENTENCE_LABELS)
+    ]
+    missing = [cell for cell in possible if cell not in known]
+    with ProcessPoolExecutor(args.jobs, max_tasks_per_child=4) as pool, log.open("a") as file:
+        cells = {pool.submit(run_one, *cell): cell for cell in missing}
+        for number, future in enumerate(as_completed(cells), start=1):
+            row = future.result()
+            done.append(row)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            print(
+                f"{number}/{len(missing)} {row['set']} · {row['method']} · seed {row['seed']}: "
+                f"AUC {row['score']['auc']:.3f} in {row['cpu_s']:.0f} s of CPU",
+                flush=True,
+            )
+    write_tables(done, RESULTS / f"{args.out}.md", args)
+
+
+main()

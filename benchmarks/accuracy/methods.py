@@ -1,0 +1,85 @@
+"""Every method under one interface: what it learns from, and the scores it gives to test sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.accuracy.data import RealSet
+from fractal.baselines import BASELINES
+from fractal.estimator import SentenceScorer
+from fractal.records import Preference, Response, ScoredResponse
+from fractal.training import TrainingPlan
+
+Method = Callable[[RealSet, int], dict[str, list[ScoredResponse]]]
+
+
+def default(data: RealSet, seed: int, gold: float = 0.0) -> dict[str, list[ScoredResponse]]:
+    """Return our default's scores in both settings; `gold` is the share of responses with sentence labels shown."""
+    scorer = SentenceScorer(aggregation=data.aggregation, plan=TrainingPlan(seed=seed))
+    scorer.fit(_some_gold(data, gold, seed) if gold else data.bare())
+    return {"score": scorer.score_responses(_unlabelled(data.test)), "disaggregate": _disaggregated(scorer, data.test)}
+
+
+def baseline(name: str, **options: object) -> Method:
+    """Return a registered baseline as a method; only the supervised one sees sentence labels."""
+
+    def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
+        made = BASELINES[name](aggregation=data.aggregation, seed=seed, **options)
+        made.fit(data.train if name == "supervised" else data.bare())
+        scored = made.score_responses(_unlabelled(data.test))
+        return {"score": scored, "disaggregate": _times_label(scored, data.test)}
+
+    return run
+
+
+METHODS: dict[str, Method] = {
+    "default": default,
+    "default, 2% gold": lambda data, seed: default(data, seed, 0.02),
+    "default, 10% gold": lambda data, seed: default(data, seed, 0.10),
+    "supervised": baseline("supervised"),
+    "cosine": baseline("cosine"),
+    "inherit": baseline("inherit"),
+    "response level": baseline("response_level"),
+    "bag loss only": baseline("bag_only"),
+    "paper": baseline("paper"),
+    "shortcut": baseline("shortcut"),
+}
+
+
+NEEDS_SENTENCE_LABELS = {"supervised", "default, 2% gold", "default, 10% gold"}
+
+
+def _unlabelled(responses: list[Response]) -> list[Response]:
+    return [response.without_labels() for response in responses]
+
+
+def _disaggregated(scorer: SentenceScorer, test: list[Response]) -> list[ScoredResponse]:
+    return scorer.disaggregate([dataclasses.replace(r.without_labels(), label=r.label) for r in test])
+
+
+def _times_label(scored: list[ScoredResponse], test: list[Response]) -> list[ScoredResponse]:
+    """Copying: the response's label, by which the method's scores are multiplied (cosine × label, for one)."""
+    found = []
+    for one, response in zip(scored, test, strict=True):
+        label = 1.0 if response.label is None else response.label
+        found.append(dataclasses.replace(one, sentence_scores=tuple(label * s for s in one.sentence_scores)))
+    return found
+
+
+def _some_gold(data: RealSet, share: float, seed: int) -> list[Response | Preference]:
+    """Show the sentence labels of a share of the responses that have any; hide all others."""
+    rng = np.random.default_rng(seed + 7)
+    bare = data.bare()
+    known = [
+        i for i, record in enumerate(data.train) if any(s.label is not None for r in _both(record) for s in r.sentences)
+    ]
+    for i in rng.permutation(known)[: max(2, round(share * len(known)))]:
+        bare[i] = data.train[i]
+    return bare
+
+
+def _both(record: Response | Preference) -> tuple[Response, ...]:
+    return (record.better, record.worse) if isinstance(record, Preference) else (record,)
