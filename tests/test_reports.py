@@ -18,7 +18,16 @@ from rich.console import Console
 from fractal.errors import BadData
 from fractal.evaluation import evaluate
 from fractal.records import Response, ScoredResponse
-from fractal.reports import charts, evaluation_fragment, fragment, palette, render_report, show, write_report
+from fractal.reports import (
+    card_fragment,
+    charts,
+    evaluation_fragment,
+    fragment,
+    palette,
+    render_report,
+    show,
+    write_report,
+)
 from fractal.reports.html import history_series
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import summarise
@@ -169,6 +178,14 @@ def test_without_sentence_labels_calibration_reads_response_labels():
     assert "Calibration" not in "".join(outline(render_report(unlabelled)).lines)
 
 
+def test_checks_tell_interval_and_advice_where_they_have_them():
+    nan = float("nan")
+    told = SimpleNamespace(name="n", verdict="warn", sentence="s", value=0.5, low=0.25, high=0.75, advice="softmin")
+    words = outline(render_report(make_scored(1), checks=[told, SimpleNamespace(**{**vars(told), "value": nan})])).lines
+    assert [line.strip() for line in words].count("softmin") == 2
+    assert [line.strip() for line in words].count("0.5 (0.25 … 0.75)") == 1
+
+
 def test_each_aspect_has_its_section():
     scored = make_scored(6, 1, "faithful") + make_scored(5, 2, "<b>polite</b>")
     both = ("faithful", "<b>polite</b>")
@@ -245,6 +262,8 @@ def test_notebooks_get_an_escaped_fragment_with_every_score():
         assert f"score {score:.2f} ±" in text
     table = evaluation_fragment(evaluate(make_scored(9), ["roc_auc", "mae"], bootstrap=10))
     assert outline(table).tags["tr"] == 4
+    card = outline(card_fragment("A <b>scorer</b>", {HOSTILE[0]: HOSTILE[2], "rank": 0.5}))
+    assert (card.tags["tr"], card.tags["b"], card.tags["script"]) == (2, 0, 0)
 
 
 def test_charts_are_well_formed_for_extremes():
@@ -265,6 +284,8 @@ def test_charts_are_well_formed_for_extremes():
 def test_history_leaves_out_what_is_undefined():
     epoch = SimpleNamespace(epoch=3, parts={"response": 0.5}, held_out=float("nan"), best=1.0)
     assert history_series([epoch]) == {"response": [(3.0, 0.5)]}
+    twice = history_series([{"epoch": epoch, "loss": epoch} for epoch in (1, 2, 1, 2)])
+    assert twice == {"loss": [(1, 1), (2, 2), (3, 1), (4, 2)]}  # two trainings, one behind the other
     assert history_series([{"loss": 2, "note": "x"}, {"loss": 1}]) == {"loss": [(1.0, 2.0), (2.0, 1.0)]}
 
 

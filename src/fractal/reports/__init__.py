@@ -1,6 +1,6 @@
 """What a person looks at: the HTML report, the fragment for notebooks, the terminal's view, and plots for papers."""
 
-from fractal.reports.html import evaluation_fragment, fragment, render_report, write_report
+from fractal.reports.html import card_fragment, evaluation_fragment, fragment, render_report, write_report
 from fractal.reports.terminal import show
 
-__all__ = ["evaluation_fragment", "fragment", "render_report", "show", "write_report"]
+__all__ = ["card_fragment", "evaluation_fragment", "fragment", "render_report", "show", "write_report"]

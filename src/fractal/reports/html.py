@@ -22,7 +22,7 @@ from fractal.writers.base import open_target
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["evaluation_fragment", "fragment", "history_series", "render_report", "write_report"]
+__all__ = ["card_fragment", "evaluation_fragment", "fragment", "history_series", "render_report", "write_report"]
 
 SCRIPTS = ("passages.js", "report.js")
 
@@ -105,16 +105,28 @@ def evaluation_fragment(evaluation: Any) -> str:
     return _writable(_environment().get_template("evaluation.html").render(evaluation=evaluation))
 
 
+def card_fragment(title: str, facts: Mapping[str, Any]) -> str:
+    """Return names and values as a table, for a notebook: what a scorer is and how it did."""
+    return _writable(_environment().get_template("card.html").render(title=title, facts=facts))
+
+
 def history_series(history: Iterable[Any]) -> dict[str, list[tuple[float, float]]]:
-    """Return each part of the training cost by epoch, from epochs as training tells them or from mappings."""
+    """Return each part of the training cost by epoch, from epochs as training tells them or from mappings.
+
+    Trainings that follow each other stand one behind the other.
+    """
     series: dict[str, list[tuple[float, float]]] = {}
+    passed = last = 0.0
     for number, told in enumerate(history, 1):
         row = told if isinstance(told, Mapping) else {**vars(told)}
         values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else row
         at = float(row.get("epoch", number))
+        if at < last:  # a further training that counts its epochs anew
+            passed += last
+        last = at
         for name, value in values.items():
             if name != "epoch" and isinstance(value, int | float) and value == value:
-                series.setdefault(str(name), []).append((at, float(value)))
+                series.setdefault(str(name), []).append((passed + at, float(value)))
     return series
 
 
