@@ -1,0 +1,35 @@
+"""What a check found: a number, its interval, what it means, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+__all__ = ["Finding", "Verdict"]
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One assumption held against the data."""
+
+    name: str
+    verdict: Verdict
+    sentence: str  # for people: what was found and what it means
+    value: float
+    low: float = math.nan  # the interval, at 99 %
+    high: float = math.nan
+    advice: str = ""  # what would be better, as an option is written: an aggregation's name, a column's name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: what is not a number is None."""
+        plain = dataclasses.asdict(self)
+        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Finding:
+        """Return the finding that plain data describe."""
+        numbers = {key: math.nan if plain[key] is None else plain[key] for key in ("value", "low", "high")}
+        return cls(**{**plain, **numbers})
