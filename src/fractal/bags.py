@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 from fractal.errors import BadData
 from fractal.segments import bag_index, ragged_rows
 
-__all__ = ["Bags", "Relations", "Shared"]
+__all__ = ["Bags", "Fetch", "Relations", "Shared"]
+
+Fetch = Callable[[Tensor, Tensor], Tensor]  # (rows of a block, which) → those rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,30 +115,33 @@ class Bags:
 
     def take(self, bags: Tensor) -> Bags:
         """Return these bags, in this order, re-based; of the pairs those whose two bags are both taken."""
-        return self._gather(bags, _pairs_inside(self.pairs, bags, len(self)), _Sizes())
+        return self._gather(bags, _pairs_inside(self.pairs, bags, len(self)), _Sizes(), _fetch)
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Bags]:
+    def batches(
+        self, size: int, generator: torch.Generator | None = None, fetch: Fetch | None = None
+    ) -> Iterator[Bags]:
         """Cut the shuffled bags into batches of about `size`.
 
         With pairs, each pair comes once, both of its bags in one batch; a bag of several pairs may come several times.
+        `fetch`, where given, gets the feature rows: it may use the same memory for every batch.
         """
         counts = _Counts.of(self)
         for bags, pairs in _shuffled(self, size, generator):
-            yield self._gather(bags.to(self.offsets.device), pairs, counts.sizes(bags))
+            yield self._gather(bags.to(self.offsets.device), pairs, counts.sizes(bags), fetch or _fetch)
 
     def to(self, device: torch.device | str) -> Bags:
         """Return the same bags on a device."""
         moved = {f.name: _moved(getattr(self, f.name), torch.device(device)) for f in dataclasses.fields(self)}
         return Bags(**moved)
 
-    def _gather(self, bags: Tensor, pairs: Tensor | None, sizes: _Sizes) -> Bags:
+    def _gather(self, bags: Tensor, pairs: Tensor | None, sizes: _Sizes, fetch: Fetch) -> Bags:
         rows, offsets = ragged_rows(self.offsets, bags, sizes.sentences)
         relations = self.relations
         if relations is not None:
             relations = relations.take(bags, offsets[:-1] - self.offsets.index_select(0, bags), sizes.couples)
         rows_of = sizes.rows or (None,) * len(self.shared)
         return Bags(
-            features=self.features.index_select(0, rows),
+            features=fetch(self.features, rows),
             offsets=offsets,
             labels=self.labels.index_select(0, bags),
             shared=tuple(s.take(bags, rows, offsets, n) for s, n in zip(self.shared, rows_of, strict=True)),
@@ -147,6 +152,10 @@ class Bags:
             weights=self.weights.index_select(0, bags),
             relations=relations,
         )
+
+
+def _fetch(block: Tensor, rows: Tensor) -> Tensor:
+    return block.index_select(0, rows)
 
 
 @dataclasses.dataclass(frozen=True)

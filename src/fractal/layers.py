@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Layers", "Pass", "Workspace"]
+__all__ = ["Fetcher", "Layers", "Pass", "Workspace"]
 
 NARROW = 16  # up to so many outputs of a layer, one product with a block-diagonal matrix beats one product a member
 DRAWS = 256  # a byte decides whether a value is dropped, so the dropped share is a whole number of 256ths
 KEPT = 16  # pieces of memory
+ROWS_AT_ONCE = 256
 
 
 class Workspace:
@@ -44,6 +45,27 @@ class Workspace:
     def give(self, pieces: Sequence[Tensor]) -> None:
         """Take memory back; of too many pieces the smallest, which have been outgrown, go."""
         self.free = sorted([*self.free, *pieces], key=Tensor.numel)[-KEPT:]
+
+
+@dataclass(eq=False)
+class Fetcher:
+    """Fetches rows in the precision of the products, always into the same memory: good until the next call."""
+
+    precision: torch.dtype
+    memory: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __call__(self, block: Tensor, rows: Tensor) -> Tensor:
+        """Return these rows of a block: (row, column)."""
+        size = len(rows) * block.shape[1]
+        if self.memory.numel() < size or self.memory.device != block.device:
+            self.memory = torch.empty(size + size // 8, dtype=self.precision, device=block.device)
+        fetched = self.memory[:size].view(len(rows), block.shape[1])
+        if block.dtype == self.precision:
+            return torch.index_select(block, 0, rows, out=fetched)
+        for start in range(0, len(rows), ROWS_AT_ONCE):  # few enough to be converted while they are in the cache
+            part = slice(start, start + ROWS_AT_ONCE)
+            fetched[part] = block.index_select(0, rows[part])
+        return fetched
 
 
 @dataclass(eq=False)

@@ -17,6 +17,7 @@ from fractal.checkpoints import load_checkpoint, save_checkpoint
 from fractal.devices import choose_device, choose_precision
 from fractal.errors import TrainingDiverged
 from fractal.held_out import Unseen, held_out_logits, hold_out, predict_logits, unseen_cost
+from fractal.layers import Fetcher
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.network import Head, HeadShape
 from fractal.terms import Scores, Term
@@ -114,6 +115,7 @@ class _Run:
     generator: torch.Generator  # deals the batches, on the host
     noise: torch.Generator  # draws what is dropped, on the device
     precision: torch.dtype
+    fetch: Fetcher
     unseen: tuple[Unseen, ...] = ()
     epoch: int = 0
     best: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -171,8 +173,8 @@ def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.d
     optimiser = torch.optim.AdamW(
         _decayed_apart(head, plan.weight_decay), lr=plan.learning_rate, fused=device.type in ("cpu", "cuda")
     )
-    run = _Run(head, optimiser, generator, noise, choose_precision(plan.precision, plan.hidden, bags))
-    run.unseen = hold_out(bags, plan.members)
+    precision = choose_precision(plan.precision, plan.hidden, bags)
+    run = _Run(head, optimiser, generator, noise, precision, Fetcher(precision), hold_out(bags, plan.members))
     run.best = torch.full((plan.members,), math.inf, device=device)
     run.best_epochs = torch.zeros(plan.members, dtype=torch.long)
     return run
@@ -195,7 +197,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
     weights = torch.tensor(objective.weights(run.epoch, plan.epochs), device=bags.features.device)  # (term,)
     sums: Tensor | None = None
     batches = 0
-    for batch in bags.batches(plan.batch_size, run.generator):
+    for batch in bags.batches(plan.batch_size, run.generator, run.fetch):
         logits = run.head(batch, run.noise, run.precision)
         scores = Scores(logits, batch.offsets, objective.aggregation)
         parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
