@@ -281,6 +281,14 @@ def test_charts_are_well_formed_for_extremes():
         assert "nan" not in re.sub(r'aria-label="[^"]*"', "", drawn)
 
 
+@given(st.integers(0, 10**9))
+def test_axes_end_at_a_round_number_no_lower_than_the_count(count):
+    drawn = charts.histogram_chart([count], 0.5)
+    low, half, top = (int(tick.replace(",", "")) for tick in re.findall(r'text-anchor="end"[^>]*>([\d,]+)<', drawn))
+    assert (low, 2 * half) == (0, top)
+    assert count <= top <= max(2, 2 * count)
+
+
 def test_history_leaves_out_what_is_undefined():
     epoch = SimpleNamespace(epoch=3, parts={"response": 0.5}, held_out=float("nan"), best=1.0)
     assert history_series([epoch]) == {"response": [(3.0, 0.5)]}

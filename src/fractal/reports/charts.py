@@ -177,8 +177,7 @@ def _path(points: Sequence[tuple[float, float]], kind: str = "curve", title: str
 
 
 def _rounded_up(count: int) -> float:
-    """The next number that reads well on an axis: 2, 4, 5, 6, 8, 10, 20 and so on."""
-    if count <= 2:
-        return 2.0
-    size = 10 ** math.floor(math.log10(count))
-    return float(next(size * factor for factor in (1, 2, 4, 5, 6, 8, 10) if size * factor >= count))
+    """The next number that reads well on an axis, and whose half does."""
+    size = 10 ** math.floor(math.log10(max(count, 1)))
+    factors = (1, 2, 3, 4, 5, 6, 8, 10) if size > 1 else (2, 4, 6, 8, 10)
+    return float(next(size * factor for factor in factors if size * factor >= count))
