@@ -1,0 +1,127 @@
+"""The options that several commands share: how data are read, and how much is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fractal.errors import BadSpec
+
+if TYPE_CHECKING:
+    from fractal.readers import ReadReport
+    from fractal.records import Preference, Response, ScoredResponse
+
+__all__ = ["Reading", "json_option", "pairs_of", "quiet_option", "reading_options", "scored_options"]
+
+Function = Callable[..., Any]
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How records are read: the options of `fractal.readers.read`, as they were given."""
+
+    reader: str = "auto"
+    column: tuple[str, ...] = ()
+    splitter: str = "sentences"
+    scale: str | None = None
+    levels: int | None = None
+    on_error: str = "raise"
+    rejects: str | None = None
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Fields by the columns that hold them."""
+        return pairs_of(self.column, "--column", "response=answer")
+
+    def records(
+        self, source: str, report: ReadReport | None = None, splitter: str | None = None
+    ) -> Iterator[Response | Preference]:
+        """Yield responses and preferences."""
+        from fractal.readers import read
+
+        return read(source, self.reader, **self._common(report), splitter=splitter or self.splitter)
+
+    def responses(
+        self, source: str, report: ReadReport | None = None, splitter: str | None = None
+    ) -> Iterator[Response]:
+        """Yield responses; of a preference both, the better one first."""
+        from fractal.records import Preference
+
+        for record in self.records(source, report, splitter):
+            if isinstance(record, Preference):
+                yield record.better
+                yield record.worse
+            else:
+                yield record
+
+    def scored(self, source: str, report: ReadReport | None = None) -> Iterator[ScoredResponse]:
+        """Yield scored responses."""
+        from fractal.readers import read_scored
+
+        return read_scored(source, self.reader, **self._common(report))
+
+    def _common(self, report: ReadReport | None) -> dict[str, Any]:
+        from fractal.readers import ReadReport
+
+        return {
+            "columns": self.columns,
+            "label_scale": self.scale,
+            "levels": self.levels,
+            "on_error": self.on_error,
+            "rejects": self.rejects,
+            "report": ReadReport() if report is None else report,
+        }
+
+
+READING = (
+    click.option("--reader", default="auto", metavar="SPEC", help="How the file is read; see `fractal list readers`."),
+    click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field. Repeatable."),
+    click.option("--scale", metavar="WORST..BEST", help="The scale of numeric labels, as in 1..5 (5..1: 1 is best)."),
+    click.option("--levels", type=click.IntRange(2), metavar="K", help="Labels are levels 0 … K−1."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["raise", "reject"]),
+        default="raise",
+        help="Stop at a wrong record, or leave it out and count it.",
+    ),
+    click.option("--rejects", type=click.Path(dir_okay=False), metavar="FILE", help="Where rejected records go."),
+)
+SPLITTER = click.option(
+    "--splitter", default="sentences", metavar="SPEC", help="How texts are cut; see `fractal list splitters`."
+)
+
+
+def reading_options(function: Function | None = None, *, splitter: bool = True) -> Any:
+    """Give a command the options of reading; it receives them as one `reading`."""
+    if function is None:
+        return functools.partial(reading_options, splitter=splitter)
+    inner = function
+
+    @functools.wraps(inner)
+    def gathered(**options: Any) -> Any:
+        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Reading) if field.name in options}
+        return inner(**options, reading=Reading(**own))
+
+    chosen = (*READING, SPLITTER) if splitter else READING
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), gathered)
+
+
+scored_options = reading_options(splitter=False)
+
+
+def pairs_of(given: tuple[str, ...], option: str, example: str) -> dict[str, str]:
+    """Split `name=value` texts."""
+    found = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise BadSpec(f"{option} {text!r}: write name=value, as in {option} {example}")
+        found[name.strip()] = value.strip()
+    return found

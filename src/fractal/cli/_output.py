@@ -1,0 +1,106 @@
+"""Where results and messages go: files written beside and renamed, tables on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "emit", "note", "plain", "print_json", "table", "whole_file", "whole_stream"]
+
+PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that colours on a terminal alone; `NO_COLOR` and `FORCE_COLOR` are heeded."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False)
+
+
+def note(text: str = "", quiet: bool = False) -> None:
+    """Say something on stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def emit(text: str) -> None:
+    """Print a line of results."""
+    click.echo(text)
+
+
+def print_json(value: Any, stderr: bool = False) -> None:
+    """Print plain values as JSON; what is undefined is null."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, default=str), err=stderr)
+
+
+def plain(value: Any) -> Any:
+    """Return the same with numbers that JSON does not have as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr: bool = False) -> None:
+    """Print a table; numbers stand right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    for place, name in enumerate(head):
+        numeric = bool(rows) and all(_numeric(row[place]) for row in rows)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    console(stderr).print(made)
+
+
+def _numeric(cell: str) -> bool:
+    return cell.strip("+-–%").replace(",", "").replace(".", "").isdigit() or cell in ("", "–")
+
+
+@contextlib.contextmanager
+def whole_file(path: str, suffix: str = "") -> Iterator[Path]:
+    """Give a path beside the target; what is written there becomes the target at the end, or vanishes on an error."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.name}-", suffix=suffix or "".join(target.suffixes[-2:]), dir=target.parent
+    )
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o644 if not target.exists() else target.stat().st_mode & 0o777)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_stream(path: str) -> Iterator[IO[bytes]]:
+    """Give a stream of bytes: stdout for `-`, else a file that appears when it is complete."""
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
+        with whole_file(path) as beside, beside.open("wb") as stream:
+            yield stream

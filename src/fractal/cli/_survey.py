@@ -1,0 +1,144 @@
+"""What a file of responses holds, counted in one pass: enough to judge whether it can be learned from."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from fractal.cli._options import Reading
+
+if TYPE_CHECKING:
+    from fractal.readers import ReadReport
+    from fractal.records import Response
+
+__all__ = ["Survey", "leaks", "survey"]
+
+LONG, SHORT = 2_000, 2  # characters: a sentence longer than this was not cut, one shorter says nothing
+MANY = 200  # sentences of one response
+SHOWN = 80
+DUPLICATE, OPPOSITE = "the same response twice", "the same text with opposite labels"
+LENGTH, COUNT = "a sentence of extreme length", "very many sentences"
+CONTRADICTION = "sentences and response disagree"
+
+
+@dataclasses.dataclass
+class Survey:
+    """One file: what was read, and what looks wrong."""
+
+    source: str
+    report: ReadReport
+    sentences: list[int] = dataclasses.field(default_factory=list)  # of each response
+    labels: Counter[str] = dataclasses.field(default_factory=Counter)
+    sentence_labels: int = 0
+    with_query: int = 0
+    with_context: int = 0
+    texts: dict[int, tuple[str, float | None]] = dataclasses.field(default_factory=dict)  # hash → first id and label
+    groups: dict[int, str] = dataclasses.field(default_factory=dict)  # hash → the first such group
+    suspicious: dict[str, list[tuple[str, str]]] = dataclasses.field(
+        default_factory=lambda: {kind: [] for kind in (OPPOSITE, DUPLICATE, LENGTH, COUNT, CONTRADICTION)}
+    )
+
+    def add(self, response: Response) -> None:
+        """Count one response."""
+        self.sentences.append(len(response.sentences))
+        if response.label is not None:
+            self.labels[_rounded(response.label)] += 1
+        self.sentence_labels += sum(sentence.label is not None for sentence in response.sentences)
+        self.with_query += bool(response.query)
+        self.with_context += bool(response.context)
+        if response.group or response.query:
+            self.groups.setdefault(hash(response.split_group), response.split_group[:SHOWN])
+        self._compare(response)
+        self._measure(response)
+
+    def _compare(self, response: Response) -> None:
+        key = hash((response.query, response.text))
+        first, label = self.texts.setdefault(key, (response.id, response.label))
+        if first == response.id:
+            return
+        if None not in (label, response.label) and label != response.label:
+            what = f"labelled {response.label:g}, but {label:g} as {first}: {response.text[:SHOWN]}"
+            self.suspicious[OPPOSITE].append((response.id, what))
+        else:
+            self.suspicious[DUPLICATE].append((response.id, f"is {first}: {response.text[:SHOWN]}"))
+
+    def _measure(self, response: Response) -> None:
+        for number, sentence in enumerate(response.sentences, 1):
+            if len(sentence.text) > LONG or len(sentence.text.strip()) < SHORT:
+                what = f"sentence {number} has {len(sentence.text):,} characters: {sentence.text[:SHOWN]}"
+                self.suspicious[LENGTH].append((response.id, what))
+        if len(response.sentences) > MANY:
+            self.suspicious[COUNT].append((response.id, f"{len(response.sentences):,} sentences"))
+        known = [label for label in response.sentence_labels if label is not None]
+        said = response.extra.get("aggregation")
+        if response.label is None or len(known) < len(response.sentences) or said not in ("min", "max", "avg", "mean"):
+            return
+        implied = {"min": min(known), "max": max(known)}.get(str(said), sum(known) / len(known))
+        if abs(implied - response.label) > 0.01:
+            what = f"labelled {response.label:g}, but the {said} of its sentences is {implied:g}"
+            self.suspicious[CONTRADICTION].append((response.id, what))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the counts by name."""
+        counts = self.sentences or [0]
+        return {
+            "responses": len(self.sentences),
+            "labelled": sum(self.labels.values()),
+            "preferences": self.report.preferences,
+            "sentences": sum(counts),
+            "sentences labelled": self.sentence_labels,
+            "sentences per response, mean": float(statistics.fmean(counts)),
+            "sentences per response, median": float(statistics.median(counts)),
+            "sentences per response, most": max(counts),
+            "with a query": self.with_query,
+            "with a context": self.with_context,
+            "queries or groups": len(self.groups),
+            "rejected": self.report.rejected,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        found = {kind: [{"id": id, "what": what} for id, what in rows] for kind, rows in self.suspicious.items()}
+        return {
+            "source": self.source,
+            "reader": self.report.reader,
+            "guessed": self.report.guessed,
+            **self.numbers(),
+            "labels": dict(sorted(self.labels.items())),
+            "suspicious": found,
+        }
+
+
+def survey(source: str, reading: Reading) -> Survey:
+    """Read a file and count what is in it."""
+    from fractal.readers import ReadReport
+
+    report = ReadReport()
+    found = Survey(source, report)
+    for response in reading.responses(source, report):
+        found.add(response)
+    return found
+
+
+def leaks(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
+    """Return what two files share: responses, and queries or groups."""
+    found = []
+    for first, second in combinations(surveys, 2):
+        shared: tuple[tuple[str, list[str]], ...] = (
+            ("the same response", [first.texts[key][0] for key in first.texts.keys() & second.texts.keys()]),
+            ("the same query or group", [first.groups[key] for key in first.groups.keys() & second.groups.keys()]),
+        )
+        found += [
+            {"first": first.source, "second": second.source, "what": what, "count": len(both), "example": min(both)}
+            for what, both in shared
+            if both
+        ]
+    return found
+
+
+def _rounded(label: float) -> str:
+    return f"{label:.2f}".rstrip("0").rstrip(".") if label not in (0.0, 1.0) else f"{label:g}"

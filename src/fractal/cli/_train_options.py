@@ -1,0 +1,194 @@
+"""The options of training: what a scorer is made with, from flags, `--set`, or a file of settings."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fractal.cli._options import pairs_of
+from fractal.errors import BadSpec, suggestion
+
+if TYPE_CHECKING:
+    from fractal.estimator import SentenceScorer
+
+__all__ = ["Making", "config_option", "making_options"]
+
+OWN = ("aggregation", "recipe", "encoder", "splitter", "priors", "plan", "self_training", "cache")  # have flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """What a scorer is made with, as it was given."""
+
+    aggregation: str = "auto"
+    recipe: str = "auto"
+    encoder: str = "minilm"
+    priors: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    cache: str | None = None
+    no_cache: bool = False
+
+    def scorer(self, splitter: str, **changes: Any) -> SentenceScorer:
+        """Return the scorer that the options describe, not trained yet."""
+        from fractal.estimator import SentenceScorer
+        from fractal.self_training import SelfTraining
+        from fractal.training import TrainingPlan
+
+        plan, rounds, whole = self._settings()
+        if self.seed is not None:
+            plan["seed"] = self.seed
+        recipe: Any = self.recipe.split() if " " in self.recipe else self.recipe
+        options: dict[str, Any] = {
+            "aggregation": self.aggregation,
+            "recipe": recipe,
+            "encoder": self.encoder,
+            "splitter": splitter,
+            "priors": self.priors,
+            "plan": _made(TrainingPlan, plan),
+            "self_training": _made(SelfTraining, rounds) if rounds else None,
+            "cache": False if self.no_cache else self.cache or True,
+        }
+        return SentenceScorer(**{**options, **whole, **changes})
+
+    def _settings(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Sort `--set` by what it belongs to: the plan, the self-training, the scorer."""
+        import inspect
+
+        from fractal.estimator import SentenceScorer
+        from fractal.self_training import SelfTraining
+        from fractal.training import TrainingPlan
+
+        homes: tuple[tuple[set[str], dict[str, Any]], ...] = (
+            ({field.name for field in dataclasses.fields(TrainingPlan)}, {}),
+            ({field.name for field in dataclasses.fields(SelfTraining)}, {}),
+            ({*inspect.signature(SentenceScorer.__init__).parameters} - {"self", *OWN}, {}),
+        )
+        for name, text in pairs_of(self.settings, "--set", "epochs=30").items():
+            home = next((values for names, values in homes if name in names), None)
+            if home is None:
+                known = sorted(set().union(*(names for names, _ in homes)))
+                raise BadSpec(
+                    f"--set: no option is called {name!r}.{suggestion(name, known)} Known: {', '.join(known)}."
+                )
+            home[name] = _literal(text)
+        return homes[0][1], homes[1][1], homes[2][1]
+
+
+def _literal(text: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _made(kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise BadSpec(f"--set: {error}") from error
+
+
+def _config(ctx: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    """Let a file give what the flags do not; names are those of the flags, and `set` is a table."""
+    if path is None:
+        return None
+    given = _read(Path(path))
+    known = {name.lstrip("-").replace("-", "_"): p for p in ctx.command.params for name in (p.name, *p.opts) if name}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        owner = known.get(name.replace("-", "_"))
+        if owner is None or owner.name is None or owner is parameter:
+            words = sorted(word for word in known if len(word) > 1)
+            raise BadSpec(f"{path}: no option is called {name!r}.{suggestion(name, words)} Known: {', '.join(words)}.")
+        pairs = [f"{key}={_written(inner)}" for key, inner in value.items()] if isinstance(value, dict) else value
+        values[owner.name] = [pairs] if (owner.multiple or owner.nargs == -1) and isinstance(pairs, str) else pairs
+    for name in ("sources", "gold", "valid"):  # files stand beside the file that names them
+        if name in values:
+            values[name] = _beside(Path(path), values[name])
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+    return path
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _beside(config: Path, given: Any) -> Any:
+    if isinstance(given, str):
+        found = config.parent / given
+        return str(found) if found.exists() else given
+    return [_beside(config, part) for part in given]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise BadSpec(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadSpec(f"{path} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    if not isinstance(found, dict):
+        raise BadSpec(f'{path} must hold names and values, as in {{"aggregation": "product"}}')
+    return found
+
+
+config_option = click.option(
+    "--config",
+    "--recipe-file",
+    "config",
+    is_eager=True,  # read before the other options look for their values
+    expose_value=False,
+    callback=_config,
+    metavar="FILE",
+    help="TOML or JSON with the same names as the flags; flags win.",
+)
+
+MAKING = (
+    click.option(
+        "--aggregation", default="auto", show_default=True, metavar="SPEC", help="How sentences make up a response."
+    ),
+    click.option(
+        "--recipe",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="Columns to learn from: a name, or features.",
+    ),
+    click.option(
+        "--encoder", default="minilm", show_default=True, metavar="SPEC", help="What turns texts into vectors."
+    ),
+    click.option("--prior", "priors", multiple=True, metavar="SPEC", help="See `fractal list priors`. Repeatable."),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any option of plan, self-training or scorer, as in epochs=30.",
+    ),
+    click.option("--seed", type=int, help="Same seed, same scorer.  [default: 0]"),
+    click.option("--cache", metavar="FOLDER", help="Where vectors are kept."),
+    click.option("--no-cache", is_flag=True, help="Keep no vectors."),
+)
+
+
+def making_options(function: Callable[..., Any]) -> Any:
+    """Give a command the options of making a scorer; it receives them as one `making`."""
+
+    @functools.wraps(function)
+    def gathered(**options: Any) -> Any:
+        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Making)}
+        return function(**options, making=Making(**own))
+
+    chosen: Sequence[Callable[..., Any]] = (*MAKING, config_option)
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), gathered)

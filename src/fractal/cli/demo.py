@@ -1,0 +1,111 @@
+"""`fractal demo`: the whole way in one command, on made responses whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import json_option, quiet_option
+from fractal.cli._output import console, emit, note, print_json, table
+
+if TYPE_CHECKING:
+    from fractal.demo import Demo, Telling
+    from fractal.estimator import SentenceScorer
+    from fractal.records import Response
+
+__all__ = ["command"]
+
+
+@subcommand("demo", "fractal demo", "fractal demo --output demo --seed 7")
+@click.option("-o", "--output", default="demo", show_default=True, metavar="FOLDER")
+@click.option("-n", "--responses", default=1_500, show_default=True, type=click.IntRange(120), help="How many to make.")
+@click.option("--encoder", default="minilm", show_default=True, metavar="SPEC")
+@click.option("--seed", default=0, show_default=True)
+@quiet_option
+@json_option
+def command(output: str, responses: int, encoder: str, seed: int, quiet: bool, as_json: bool) -> None:
+    """Make rated responses of two tasks, learn from the ratings, score sentences, and compare with the truth.
+
+    Takes a few minutes and no network. Leaves the data, two scorers, the scores and a report in FOLDER.
+    """
+    from fractal.cli.train import fit
+    from fractal.demo import run_demo
+
+    def train(scorer: SentenceScorer, rated: Sequence[Response]) -> None:
+        fit(scorer, rated, quiet or as_json)
+
+    found = run_demo(
+        output,
+        responses=responses,
+        seed=seed,
+        encoder=encoder,
+        train=train,
+        say=lambda text: note(text, quiet or as_json),
+    )
+    if as_json:
+        print_json(_facts(found))
+    else:
+        _show(found, output, quiet)
+
+
+def _facts(found: Demo) -> dict[str, object]:
+    return {
+        "report": found.report,
+        "seconds": round(found.seconds, 1),
+        "tasks": {part.task: {"folder": part.folder, **part.evaluation.to_dict()} for part in found.parts},
+        "telling": [
+            {"id": one.scored.response.id, "sentence": one.text, "score": one.score, "truth": one.truth}
+            for one in found.telling
+        ],
+    }
+
+
+def _show(found: Demo, output: str, quiet: bool) -> None:
+    if not quiet:
+        rows = [
+            (
+                part.task,
+                f"{part.trained_on:,}",
+                f"{len(part.scored):,}",
+                part.aggregation,
+                _interval(part, "roc_auc"),
+                _interval(part, "response_roc_auc"),
+            )
+            for part in found.parts
+        ]
+        head = ("task", "trained on", "measured on", "aggregation", "sentence AUC", "response AUC")
+        table("Learned from labels on whole responses alone", head, rows)
+        first = found.parts[0].folder
+        note(f"{found.seconds:.0f} s. Look further:")
+        note(f"  fractal show {first}/scores.jsonl --limit 3")
+        note(f"  fractal evaluate {first}/scores.jsonl --truth {first}/truth.jsonl")
+        note()
+    for telling in found.telling:
+        _print_telling(telling)
+    emit(f"Report: {found.report}")
+
+
+def _interval(part: object, metric: str) -> str:
+    row = part.evaluation[metric]  # type: ignore[attr-defined]
+    return f"{row.value:.3f} ({row.low:.2f}–{row.high:.2f})"
+
+
+def _print_telling(telling: Telling) -> None:
+    """Print a response with its telling sentence in colour: blue for good, orange for bad."""
+    from rich.text import Text
+
+    from fractal.reports.terminal import visible
+
+    good = telling.score >= 0.5
+    text = Text("▲ " if good else "▼ ", style="bold #2f80c0" if good else "bold #d75f00")
+    for place, sentence in enumerate(telling.scored.response.sentences):
+        style = text.style if place == telling.place else "dim"
+        text.append(visible(sentence.text) + " ", style=style)
+    verdict = "good" if good else "bad"
+    truth = "" if telling.truth is None else f", in truth {telling.truth:.2g}"
+    text.append(f"\n  {verdict}: {telling.score:.2f}{truth}", style="bold")
+    console().print(text)
+    console().print()

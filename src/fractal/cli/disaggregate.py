@@ -1,0 +1,100 @@
+"""`fractal disaggregate`: sentence labels that agree with the known labels of the responses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._output import note, print_json
+from fractal.cli._scoring import output_options, write_scored
+from fractal.errors import BadSpec
+
+if TYPE_CHECKING:
+    from fractal.estimator import SentenceScorer
+    from fractal.records import Response
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "disaggregate",
+    "fractal disaggregate scorer/ ratings.jsonl > labelled.jsonl",
+    "fractal disaggregate ratings.jsonl --cross-fit 5 -o labelled.jsonl",
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="[SCORER] DATA")
+@output_options
+@click.option(
+    "--cross-fit",
+    type=click.IntRange(2, 64),
+    metavar="K",
+    help="Train anew on DATA with K heads, each blind to one K-th of it, and label every response by the head that "
+    "never saw it. With SCORER, its settings are used.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of --cross-fit.")
+@click.option("--encoder", metavar="SPEC", help="Of --cross-fit without SCORER.  [default: minilm]")
+@reading_options
+@quiet_option
+@json_option
+def command(
+    arguments: tuple[str, ...],
+    output: str,
+    writer: str,
+    resume: bool,
+    batch: int,
+    cross_fit: int | None,
+    seed: int,
+    encoder: str | None,
+    quiet: bool,
+    as_json: bool,
+    reading: Reading,
+) -> None:
+    """Label sentences so that they agree with the known labels of their responses.
+
+    The score of a sentence becomes its probability given the response's label; `disaggregated_labels` are the most
+    likely hard labels. A scorer's heads each trained on a part of its data: a response that it was trained on is
+    labelled by the heads that did not see it. --cross-fit makes sure of that by training on DATA itself.
+    """
+    if len(arguments) > 2 or (len(arguments) == 1 and cross_fit is None):
+        raise BadSpec("give a scorer and data, as in `fractal disaggregate scorer/ ratings.jsonl`, or --cross-fit K")
+    folder, data = (None, arguments[0]) if len(arguments) == 1 else arguments
+    scorer = _loaded(folder, reading.splitter, encoder)
+    if cross_fit is None:
+        responses = reading.responses(data, splitter=scorer.splitter)
+    else:
+        kept = list(reading.responses(data, splitter=scorer.splitter))
+        _cross_fit(scorer, kept, cross_fit, seed, quiet)
+        responses = iter(kept)
+    count = write_scored(
+        scorer.disaggregate,
+        responses,
+        output=output,
+        writer=writer,
+        resume=resume,
+        batch=batch,
+        belongs_to=f"{folder} {cross_fit} {seed}",
+        quiet=quiet or as_json,
+    )
+    if as_json:
+        print_json({"labelled": count, "output": output}, stderr=output == "-")
+
+
+def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer:
+    from fractal.estimator import SentenceScorer
+
+    if folder is None:
+        return SentenceScorer(splitter=splitter, encoder=encoder or "minilm")
+    return SentenceScorer.from_pretrained(folder)
+
+
+def _cross_fit(scorer: SentenceScorer, responses: list[Response], folds: int, seed: int, quiet: bool) -> None:
+    from fractal.cli.train import fit
+    from fractal.training import TrainingPlan
+
+    plan = scorer.plan or TrainingPlan()
+    scorer.plan = dataclasses.replace(plan, members=folds, folds=folds, seed=seed)
+    note(f"{folds} heads, each blind to one of {folds} parts of {len(responses):,} responses", quiet)
+    fit(scorer, responses, quiet)

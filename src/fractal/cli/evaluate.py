@@ -1,0 +1,100 @@
+"""`fractal evaluate`: how good scores are, measured against the labels that they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, json_option, quiet_option, scored_options
+from fractal.cli._output import emit, note, print_json, whole_file
+from fractal.errors import BadData
+from fractal.records import ScoredResponse
+
+__all__ = ["command", "with_truth"]
+
+NOTHING_LABELLED = 1
+
+
+@subcommand(
+    "evaluate",
+    "fractal evaluate scores.jsonl --truth labelled.jsonl",
+    "fractal evaluate new.jsonl --against old.jsonl --metric roc_auc --metric brier",
+)
+@click.argument("scores", default="-")
+@click.option("--against", metavar="SCORES", help="Other scores of the same responses to compare with.")
+@click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
+@click.option(
+    "-m", "--metric", "metrics", multiple=True, metavar="SPEC", help="See `fractal list metrics`. Repeatable."
+)
+@click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
+@click.option("--confidence", default=0.95, show_default=True, help="Of the intervals.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--aspect", metavar="NAME", help="Measure the scores of this aspect.")
+@click.option("--markdown", is_flag=True, help="Print a Markdown table.")
+@click.option("-o", "--output", metavar="FILE", help="Also write the result as JSON.")
+@json_option
+@quiet_option
+@scored_options
+def command(
+    scores: str,
+    against: str | None,
+    truth: str | None,
+    metrics: tuple[str, ...],
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    aspect: str | None,
+    markdown: bool,
+    output: str | None,
+    as_json: bool,
+    quiet: bool,
+    reading: Reading,
+) -> int:
+    """Measure scores against the sentence and response labels that they carry, with intervals.
+
+    Whole responses are resampled, so the intervals hold though sentences of one response are alike. Needs no torch, and
+    judges anybody's scores. Exits with 1 where there is no label to measure against.
+    """
+    from fractal.evaluation import compare, evaluate
+
+    known = list(reading.responses(truth)) if truth else None
+    items = with_truth(reading.scored(scores), known)
+    asked = list(metrics) or None
+    common = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed, "aspect": aspect}
+    found = (
+        compare(items, with_truth(reading.scored(against), known), asked, names=(scores, against), **common)  # type: ignore[arg-type]
+        if against
+        else evaluate(items, asked, **common)  # type: ignore[arg-type]
+    )
+    if output:
+        with whole_file(output) as beside:
+            beside.write_text(found.to_json() + "\n", encoding="utf-8")
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        emit(found.to_markdown() if markdown else str(found))
+    if not found.rows:
+        note("No label to measure against: give labelled responses with --truth.", quiet)
+    return 0 if found.rows else NOTHING_LABELLED
+
+
+def with_truth(scored: Iterable[ScoredResponse], known: Iterable[object] | None) -> list[ScoredResponse]:
+    """Give scores the labels of the responses with the same ids."""
+    import dataclasses
+
+    from fractal.records import Response
+
+    items = list(scored)
+    if known is None:
+        return items
+    labelled = {response.id: response for response in known if isinstance(response, Response)}
+    missing = [item.response.id for item in items if item.response.id not in labelled]
+    if missing:
+        raise BadData(
+            f"{len(missing):,} of {len(items):,} scored responses are not among the labelled ones, "
+            f"the first is {missing[0]!r}: give the labels of the same responses",
+            field="id",
+        )
+    return [dataclasses.replace(item, response=labelled[item.response.id]) for item in items]

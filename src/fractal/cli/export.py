@@ -1,0 +1,40 @@
+"""`fractal export`: scored responses in the form that the next tool reads."""
+
+from __future__ import annotations
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, json_option, quiet_option, scored_options
+from fractal.cli._output import note, print_json
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "export",
+    "fractal export scores.jsonl --to csv -o scores.csv",
+    "fractal score scorer/ answers.jsonl | fractal export - --to stepwise > steps.jsonl",
+)
+@click.argument("scores", default="-")
+@click.option(
+    "--to", "writer", default="auto", metavar="SPEC", help="See `fractal list writers`.  [default: by the ending]"
+)
+@click.option("-o", "--output", default="-", metavar="FILE", help="[default: stdout]")
+@click.option("--plain", is_flag=True, help="SCORES are responses without scores.")
+@scored_options
+@quiet_option
+@json_option
+def command(scores: str, writer: str, output: str, plain: bool, quiet: bool, as_json: bool, reading: Reading) -> None:
+    """Write scored responses in another form: a table, stepwise rewards, preferences, annotation tools.
+
+    A record at a time goes through, so files may be of any size. With --plain, responses are converted as they are.
+    """
+    from fractal.writers import write
+
+    records = reading.records(scores) if plain else reading.scored(scores)
+    count = write(records, output, writer)
+    if as_json:
+        print_json({"written": count, "output": output}, stderr=output == "-")
+    else:
+        note(f"{count:,} records written to {'stdout' if output == '-' else output}", quiet)

@@ -1,0 +1,76 @@
+"""`fractal report`: scored responses as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, quiet_option, scored_options
+from fractal.cli._output import emit, note
+from fractal.cli.evaluate import with_truth
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "report",
+    "fractal report scores.jsonl -o report.html",
+    "fractal report scores.jsonl --scorer scorer/ --truth labelled.jsonl -o report.html",
+)
+@click.argument("scores", default="-")
+@click.option("-o", "--output", default="report.html", show_default=True, metavar="FILE")
+@click.option("--title", default="Sentence scores", show_default=True)
+@click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
+@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks and training.")
+@click.option("--threshold", default=0.5, show_default=True, help="Sentences below it count as flagged.")
+@click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
+@quiet_option
+@scored_options
+def command(
+    scores: str,
+    output: str,
+    title: str,
+    truth: str | None,
+    scorer: str | None,
+    threshold: float,
+    bootstrap: int,
+    quiet: bool,
+    reading: Reading,
+) -> None:
+    """Write one self-contained HTML page: overview, metrics, and every response as coloured sentences.
+
+    The page loads nothing from the network and can be sent as it is. Metrics appear where labels are known.
+    """
+    from fractal.evaluation import evaluate
+    from fractal.reports import write_report
+
+    known = list(reading.responses(truth)) if truth else None
+    items = with_truth(reading.scored(scores), known)
+    evaluations = {}
+    for aspect in sorted({item.aspect for item in items}):
+        measured = evaluate([item for item in items if item.aspect == aspect], bootstrap=bootstrap)
+        if measured.rows:
+            evaluations[aspect] = measured
+    loaded = _loaded(scorer)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    path = write_report(
+        output,
+        items,
+        title=title,
+        evaluation=evaluations or None,
+        checks=getattr(loaded, "checks_", ()),
+        history=getattr(loaded, "history_", ()),
+        threshold=threshold,
+    )
+    note(f"A report on {len(items):,} responses; open it in a browser:", quiet)
+    emit(str(path))
+
+
+def _loaded(folder: str | None) -> object:
+    if folder is None:
+        return None
+    from fractal.estimator import SentenceScorer
+
+    return SentenceScorer.from_pretrained(folder)

@@ -1,0 +1,64 @@
+"""`fractal score`: a score for every sentence of a stream of responses."""
+
+from __future__ import annotations
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._output import print_json
+from fractal.cli._scoring import output_options, write_scored
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "score",
+    "fractal score scorer/ answers.jsonl > scores.jsonl",
+    "zcat answers.jsonl.gz | fractal score scorer/ - -o scores.jsonl --resume",
+)
+@click.argument("scorer")
+@click.argument("data", default="-")
+@output_options
+@click.option("--no-cache", is_flag=True, help="Keep no vectors of these responses.")
+@reading_options(splitter=False)
+@quiet_option
+@json_option
+def command(
+    scorer: str,
+    data: str,
+    output: str,
+    writer: str,
+    resume: bool,
+    batch: int,
+    no_cache: bool,
+    quiet: bool,
+    as_json: bool,
+    reading: Reading,
+) -> None:
+    """Score every sentence of responses, as they come and however many.
+
+    SCORER is a folder of `fractal train`, or a repository of the Hub; DATA anything that can be read, `-` is stdin. No
+    label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were.
+    """
+    from fractal.estimator import SentenceScorer
+    from fractal.persistence import load_folder
+    from fractal.readers import ReadReport
+
+    loaded = SentenceScorer.from_pretrained(scorer)
+    if no_cache:
+        loaded.cache = False
+    report = ReadReport()
+    count = write_scored(
+        loaded.score_responses,
+        reading.responses(data, report, splitter=loaded.splitter),
+        output=output,
+        writer=writer,
+        resume=resume,
+        batch=batch,
+        belongs_to=str(load_folder(scorer).config.get("head_sha256")),
+        quiet=quiet or as_json,
+    )
+    if as_json:
+        summary = {"read": report.read, "scored": count, "rejected": report.rejected, "output": output}
+        print_json(summary, stderr=output == "-")

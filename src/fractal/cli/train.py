@@ -1,0 +1,235 @@
+"""`fractal train`: learn from rated responses, and keep a scorer of sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._live import training_display
+from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._output import emit, note, plain, print_json, table
+from fractal.cli._train_options import Making, making_options
+from fractal.errors import BadSpec
+from fractal.records import Preference, Response
+
+if TYPE_CHECKING:
+    from fractal.estimator import SentenceScorer
+    from fractal.evaluation import Evaluation
+    from fractal.training import Epoch, Listener
+
+__all__ = ["command", "embed_ahead", "fit", "gathered"]
+
+
+@subcommand(
+    "train",
+    "fractal train ratings.jsonl -o scorer/",
+    "fractal train answers.csv --column response=answer --scale 1..5 --prior cosine --set epochs=30 -o scorer/",
+)
+@click.argument("sources", nargs=-1, required=True, metavar="DATA...")
+@click.option("-o", "--output", metavar="FOLDER", help="Where the scorer is written: config, weights, model card.")
+@click.option(
+    "--gold",
+    metavar="DATA|none",
+    help="Responses with sentence labels to learn from as well; none ignores those in DATA.",
+)
+@click.option("--valid", metavar="DATA", help="Responses kept apart to measure the trained scorer on.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
+@click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
+@click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
+@making_options
+@reading_options
+@quiet_option
+@json_option
+def command(
+    sources: tuple[str, ...],
+    output: str | None,
+    gold: str | None,
+    valid: str | None,
+    dry_run: bool,
+    resume: bool,
+    log: str | None,
+    quiet: bool,
+    as_json: bool,
+    making: Making,
+    reading: Reading,
+) -> None:
+    """Learn from labels on whole responses (or preferences) to score every sentence.
+
+    DATA is JSON lines, CSV, Parquet or anything `fractal list readers` names; `-` is stdin. What is not said is chosen
+    by held-out response labels, and reported. Sentence labels in the data are used where there are some.
+    """
+    if output is None and not dry_run:
+        raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
+    scorer = making.scorer(reading.splitter)
+    records = gathered(sources, gold, reading, quiet)
+    if dry_run:
+        _tell_plan(scorer, records, as_json)
+        return
+    assert output is not None
+    started = time.perf_counter()
+    fit(scorer, records, quiet, log=log, resume=f"{output.rstrip('/')}.training" if resume else None)
+    folder = scorer.save_pretrained(output)
+    measured = _measured(scorer, valid, reading)
+    summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        _tell(summary, sources[0])
+
+
+def gathered(sources: Sequence[str], gold: str | None, reading: Reading, quiet: bool) -> list[Response | Preference]:
+    """Read every source and say what was found; gold sentence labels join the responses they belong to."""
+    from fractal.readers import ReadReport
+
+    records: list[Response | Preference] = []
+    for source in sources:
+        report = ReadReport()
+        records += reading.records(source, report)
+        note(str(report), quiet)
+    if gold == "none":
+        return [without_sentence_labels(record) for record in records]
+    if gold:
+        labelled = {(r.query, r.text): r for r in Reading(splitter=reading.splitter).responses(gold)}
+        note(f"{gold}: {len(labelled):,} responses with gold sentence labels", quiet)
+        records = [_with_gold(record, labelled) for record in records]
+        records += labelled.values()
+    return records
+
+
+def without_sentence_labels(record: Response | Preference) -> Response | Preference:
+    """Return the record as one who rates only whole responses sees it."""
+    if isinstance(record, Preference):
+        return dataclasses.replace(record, better=_bare(record.better), worse=_bare(record.worse))
+    return _bare(record)
+
+
+def _bare(response: Response) -> Response:
+    bare = tuple(dataclasses.replace(sentence, label=None) for sentence in response.sentences)
+    return dataclasses.replace(response, sentences=bare)
+
+
+def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Response]) -> Response | Preference:
+    if isinstance(record, Preference):
+        return record
+    gold = labelled.pop((record.query, record.text), None)
+    return dataclasses.replace(record, sentences=gold.sentences) if gold else record
+
+
+def fit(
+    scorer: SentenceScorer,
+    records: Sequence[Response | Preference],
+    quiet: bool,
+    *,
+    log: str | None = None,
+    resume: str | None = None,
+) -> SentenceScorer:
+    """Train, and show how it goes."""
+    embed_ahead(scorer, records, quiet)
+    with training_display(quiet) as listen, epoch_log(log) as write_down:
+        return scorer.fit(records, listeners=[listen, write_down])
+
+
+@contextlib.contextmanager
+def epoch_log(path: str | None) -> Iterator[Listener]:
+    """Give a listener that writes every epoch as a line of JSON."""
+    if path is None:
+        yield lambda epoch: None
+        return
+    with Path(path).open("w", encoding="utf-8") as stream:
+
+        def write_down(epoch: Epoch) -> None:
+            stream.write(json.dumps(plain(dataclasses.asdict(epoch))) + "\n")
+
+        yield write_down
+
+
+def embed_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
+    """Fill the cache while the progress is shown; training then finds every vector there."""
+    from fractal.embedding import embed
+    from fractal.encoders import ENCODERS, EmbeddingCache
+    from fractal.preparation import gather
+    from fractal.progress import progress
+
+    if scorer.cache is False or not records:
+        return
+    responses = gather(records).responses
+    folder = None if scorer.cache is True else scorer.cache
+    with progress(len(responses), "responses encoded", quiet) as report:
+        embed(responses, ENCODERS.build(scorer.encoder), EmbeddingCache(folder), progress=report)
+
+
+def _tell_plan(scorer: SentenceScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
+    from fractal.preparation import gather
+    from fractal.summary import described
+
+    params = {name: value for name, value in scorer.get_params().items() if name != "plan"}
+    facts = {"data": described(gather(records)), "options": {name: str(value) for name, value in params.items()}}
+    if as_json:
+        print_json(facts)
+        return
+    table(
+        "What would be learned from", ("", "count"), [(name, _number(value)) for name, value in facts["data"].items()]
+    )
+    table("With which options", ("option", "value"), list(facts["options"].items()))
+    emit("Nothing was trained: leave out --dry-run to train.")
+
+
+def _measured(scorer: SentenceScorer, valid: str | None, reading: Reading) -> Evaluation | None:
+    if valid is None:
+        return None
+    from fractal.evaluation import evaluate
+
+    return evaluate(scorer.stream(reading.responses(valid)))
+
+
+def _summary(scorer: SentenceScorer, folder: str, seconds: float, measured: Evaluation | None) -> dict[str, Any]:
+    return {
+        "folder": folder,
+        "seconds": round(seconds, 1),
+        "data": dict(scorer.data_),
+        "aggregation": scorer._config()["blend"]["aggregation"],
+        "choices": [dataclasses.asdict(choice) for choice in scorer.choices_],
+        "held out": dict(scorer.metrics_),
+        "checks": [
+            {name: getattr(found, name) for name in ("name", "verdict", "sentence", "value")}
+            for found in getattr(scorer, "checks_", ())
+        ],
+        "validation": measured.to_dict() if measured else None,
+    }
+
+
+def _tell(summary: dict[str, Any], source: str) -> None:
+    told = {**summary["data"], **summary["held out"], "aggregation": summary["aggregation"]}
+    table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
+    if summary["choices"]:
+        rows = [
+            (
+                choice["about"],
+                choice["taken"],
+                "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items()),
+            )
+            for choice in summary["choices"]
+        ]
+        table("What held-out response labels decided", ("choice", "taken", "cost of each"), rows, stderr=True)
+    if summary["checks"]:
+        found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
+        table("Checks of the assumptions", ("verdict", "check", "what it says"), found, stderr=True)
+    if summary["validation"]:
+        measured = [(row["metric"], _number(row["value"])) for row in summary["validation"]["rows"]]
+        table("On the responses kept apart", ("metric", "value"), measured, stderr=True)
+    note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
+    note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
