@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.cache import machine
 
+from benchmarks.cache import machine
 from fractal.encoders import ENCODERS
 from fractal.encoders.hardware import native_bf16
 from fractal.encoders.weights import find_minilm
@@ -88,8 +88,8 @@ def report(given: argparse.Namespace, texts: list[str], rates: dict, cosines: di
         "# Encoding",
         "",
         f"{len(texts):,} sentences of real text ({np.mean([len(text) for text in texts]):.0f} characters on average), "
-        f"one thread, processor time, medians of {given.rounds} interleaved rounds. The ratio is the median of the ratios inside a "
-        "round; cosines are to the rows of the sentence-transformers default (fp32).",
+        f"one thread, processor time, medians of {given.rounds} interleaved rounds. The ratio is the median "
+        "of the ratios inside a round; cosines are to the rows of the sentence-transformers default (fp32).",
         "",
         "| encoder | sentences/s | ratio to the default | lowest–highest ratio | mean cosine | lowest cosine |",
         "|---|---|---|---|---|---|",
