@@ -18,6 +18,7 @@ from torch import Tensor
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.calibration import Calibrator, fit_calibrator
 from fractal.cards import model_card
+from fractal.checks import Finding, run_checks
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
@@ -119,6 +120,7 @@ class SentenceScorer(BaseEstimator):
         self.seen_ = Seen.of(corpus.responses, fitted.weights)
         self.data_ = described(corpus)
         self.metrics_ = held_out_metrics(fitted, block.offsets, corpus)
+        self.checks_ = run_checks(block, corpus, fitted, seed=settings.plan.seed)
         return self
 
     def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
@@ -272,6 +274,7 @@ class SentenceScorer(BaseEstimator):
             "choices": [dataclasses.asdict(choice) for choice in self.choices_],
             "data": self.data_,
             "metrics": self.metrics_,
+            "checks": [finding.to_dict() for finding in self.checks_],
         }
 
     @classmethod
@@ -289,6 +292,7 @@ class SentenceScorer(BaseEstimator):
         scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
         scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
+        scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
         scorer.seen_ = Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         scorer.history_ = ()
         return scorer
