@@ -143,7 +143,7 @@ def _float(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _read_text(text: str, form: LabelForm) -> tuple[float | None, str]:

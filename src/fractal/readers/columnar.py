@@ -151,6 +151,7 @@ def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
     else:
         batches = iter(ipc.open_stream(file))
     for batch in batches:
+        batch.validate(full=True)  # offsets that point outside their buffer would end the process
         for start_row in range(0, batch.num_rows, ROWS_AT_ONCE):
             yield batch.slice(start_row, ROWS_AT_ONCE)
 

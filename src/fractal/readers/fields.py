@@ -85,14 +85,14 @@ class Fields:
         roles = {role: column for role, column in self._given.items() if column in layout}
         taken = {*self._given.values()}
         candidates: dict[str, list[str]] = {}
-        cut = "sentences" in layout
+        cut = "sentences" in layout or {"completions", "labels"} <= {*layout}
         by_name = {_normal(column): column for column in reversed(layout) if isinstance(column, str)}
         for role, names in KNOWN_NAMES.items():
             if role in self._given:
                 continue
-            if cut and role not in BESIDE_SENTENCES:
-                names = (role,)
             found = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
+            if role in layout or (cut and role not in BESIDE_SENTENCES):
+                found = [role] if role in layout and role not in taken else []
             if found:
                 roles[role] = found[0]
                 taken.add(found[0])

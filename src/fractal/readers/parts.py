@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -157,8 +158,9 @@ def sentences(roles: Mapping[str, Any], said: str | None, door: Door) -> tuple[s
         raise BadData("the response is empty: give at least one sentence with text", field="sentences")
     if len(labels) != len(texts):
         raise _unequal(len(labels), len(texts))
+    offsets = given(roles, "offsets")
+    places = _places(texts, text, offsets) if text else _one_after_another(texts, len(joint))
     text = text or joint.join(texts)
-    places = _places(texts, text, given(roles, "offsets"))
     return text, tuple(
         Sentence(part, start, end, label) for part, (start, end), label in zip(texts, places, labels, strict=True)
     )
@@ -199,6 +201,11 @@ def _unequal(labels: int, texts: int, hint: str = "") -> BadData:
         f"{labels} labels for {texts} sentences{hint}: give one a sentence, null where it is unknown",
         field="sentence_labels",
     )
+
+
+def _one_after_another(texts: list[str], gap: int) -> list[tuple[int, int]]:
+    ends = itertools.accumulate(len(text) + gap for text in texts)
+    return [(end - gap - len(text), end - gap) for text, end in zip(texts, ends, strict=True)]
 
 
 def _places(texts: list[str], text: str, offsets: Any) -> list[tuple[int, int]]:

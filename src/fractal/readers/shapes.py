@@ -64,7 +64,7 @@ def make_response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> R
     """Build one response of its fields; every part says itself what is wrong with it."""
     asked, said = read_chat(roles["messages"]) if parts.given(roles, "messages") is not None else ("", None)
     text, sentences = parts.sentences(roles, said, door)
-    extra = {**extra, **parts.mapping(roles.get("extra"), "extra")}
+    extra = {**parts.mapping(roles.get("extra"), "extra"), **extra}
     return Response(
         id=id,
         sentences=sentences,

@@ -171,7 +171,8 @@ def _whole(rows: list[Row]) -> Row | Broken:
             fields[plural] = columns[name]
     if "start" in columns and "end" in columns and all(columns["start"] + columns["end"]):
         fields["offsets"] = [_numbers(pair) for pair in zip(columns["start"], columns["end"], strict=True)]
-    return Row(line, {name: None if value == "" else value for name, value in fields.items()})
+    blank = {name for name, value in fields.items() if value == "" and name != "group"}
+    return Row(line, {name: value or None for name, value in fields.items() if name not in blank})
 
 
 def _numbers(pair: tuple[str, str]) -> list[Any]:

@@ -67,7 +67,7 @@ def score_fields(scored: ScoredResponse) -> dict[str, Any]:
 def preference_fields(record: Preference) -> dict[str, Any]:
     """Return a preference: what its responses share stands once, the better one is `a`."""
     better, worse = record.better, record.worse
-    fields: dict[str, Any] = {"id": record.id} if record.id else {}
+    fields: dict[str, Any] = {"id": record.id, "query": None, "context": None, "group": None}
     bare: dict[str, Any] = {}
     own: list[str] = []
     if (better.query, better.context, better.group) == (worse.query, worse.context, worse.group):

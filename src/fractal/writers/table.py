@@ -45,7 +45,7 @@ class Csv(Writer):
     def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
         """Write the header, then every sentence of every response."""
         buffer = io.StringIO(newline="")
-        table = csv.DictWriter(buffer, HEADER, restval="", delimiter=self.delimiter, lineterminator="\n")
+        table = csv.DictWriter(buffer, HEADER, restval="", delimiter=self.delimiter, lineterminator="\r\n")
         table.writeheader()
         for record in records:
             table.writerows(_sentence_rows(record))
