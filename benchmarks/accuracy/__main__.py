@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -19,25 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
-    """Fit and judge one cell of the table."""
-    import torch
-
-    from benchmarks.accuracy.data import load
-    from benchmarks.accuracy.judging import judge
-    from benchmarks.accuracy.methods import METHODS
-
-    torch.set_num_threads(1)
-    data = load(name, most, seed)
-    started = time.process_time()
-    scored = METHODS[method](data, seed)
-    spent = time.process_time() - started
-    judged = {setting: judge(found, data.test, data.name) for setting, found in scored.items()}
-    return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}
-
-
 def main() -> None:
     """Parse the command line, run what is missing, write the tables."""
+    from benchmarks.accuracy.cells import run_one
     from benchmarks.accuracy.data import SETS, WITHOUT_SENTENCE_LABELS, folder
     from benchmarks.accuracy.methods import METHODS, NEEDS_SENTENCE_LABELS
     from benchmarks.accuracy.tables import write_tables
@@ -83,4 +66,5 @@ def main() -> None:
     write_tables(done, RESULTS / f"{args.out}.md", args)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -43,8 +43,9 @@ except ImportError as missing:
 
 __all__ = ["SentenceScorer"]
 
-FIRST = ("own", "vectors")  # what recipe='auto' trains on response labels and blends
-LATER = ("relational", "default")  # and on guesses: what tells of the rest of the response is then no shortcut any more
+FIRST = ("own", "vectors")  # what recipe='auto' trains on the labels of responses, and blends
+SUMMED = ("relational", "vectors")  # where the label is a mean: no column can satisfy it without its sentences
+LATER = ("relational", "default")  # on sentence labels or guesses, which a column on the rest cannot satisfy either
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -105,10 +106,14 @@ class SentenceScorer(BaseEstimator):
         y: Sequence[float | None] | None = None,
         *,
         listeners: Sequence[Listener] = (),
+        checkpoints: str | PathLike[str] | None = None,
     ) -> Self:
-        """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses."""
+        """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
+
+        With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
+        """
         corpus = gather(X, y)
-        settings = self._settings(corpus)
+        settings = dataclasses.replace(self._settings(corpus), checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
         fitted = fit_blend(block, corpus, settings, listeners)
         self.blend_ = fitted.blend
@@ -193,11 +198,12 @@ class SentenceScorer(BaseEstimator):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
-        first, later = self._recipes()
+        first, summed, later = (tuple(map(feature_specs, recipes)) for recipes in self._recipes())
         return Settings(
             aggregations=self._aggregations(corpus),
-            recipes=tuple(feature_specs(recipe) for recipe in first),
-            later=tuple(feature_specs(recipe) for recipe in later),
+            recipes=first,
+            mean_recipes=summed,
+            later=later,
             priors=tuple(PRIORS.build(prior) for prior in self.priors),
             start=self.start,
             directions=self.directions,
@@ -207,11 +213,11 @@ class SentenceScorer(BaseEstimator):
             plan=plan,
         )
 
-    def _recipes(self) -> tuple[Sequence[str | Sequence[str]], Sequence[str | Sequence[str]]]:
-        """What the heads see that train on labels, and what those see that train on guesses."""
+    def _recipes(self) -> tuple[Sequence[str | Sequence[str]], ...]:
+        """What heads see that train on labels, on labels that are means, and on guesses."""
         if self.recipe != "auto":
-            return (self.recipe,), ()
-        return (LATER, ()) if self.learn_from == "sentences" else (FIRST, LATER)
+            return (self.recipe,), (), ()
+        return (LATER, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """The forms to try: the one given, or all that suit the labels and what the data say of themselves."""

@@ -5,8 +5,10 @@ Every choice is made by response labels that the chosen heads have not seen.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,6 +42,7 @@ class Settings:
 
     aggregations: tuple[Aggregation, ...]
     recipes: tuple[tuple[str, ...], ...]
+    mean_recipes: tuple[tuple[str, ...], ...] = ()  # under aggregations by the mean; as before if empty
     later: tuple[tuple[str, ...], ...] = ()  # what heads see that train on guesses; as before if empty
     priors: tuple[Term, ...] = ()
     start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer
@@ -48,12 +51,18 @@ class Settings:
     gold_weight: float = 1.0
     learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
     plan: TrainingPlan = field(default_factory=TrainingPlan)
+    checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
 
     def __post_init__(self) -> None:
         if self.learn_from not in ("responses", "sentences"):
             raise BadSpec(f"learn_from={self.learn_from!r}: give 'responses' or 'sentences'")
         if self.start not in ("even", "prior", "auto"):
             raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
+
+    def recipes_under(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[tuple[str, ...], ...]:
+        """Return what the first heads see: of the rest of a response only where no shortcut leads over it."""
+        summed = aggregation.direction == "mean" and not has_pairs
+        return self.mean_recipes if summed and self.mean_recipes else self.recipes
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ def _fit_under(
     """Train one expert a recipe, blend them, and let fresh ones learn what the blend guesses."""
     choices: list[Choice] = []
     first = []
-    for recipe in settings.recipes:
+    for recipe in settings.recipes_under(aggregation, has_pairs=len(corpus.pairs) > 0):
         trained, choice = _best_start(_lay(block, corpus, recipe, settings), aggregation, settings, listeners)
         first.append(trained)
         choices += choice
@@ -223,11 +232,19 @@ def _fit(
     laid: _Laid, objective: Objective, settings: Settings, listeners: Sequence[Listener], turn: int = 0
 ) -> _Trained:
     plan = replace(settings.plan, seed=settings.plan.seed + 1000 * turn)
-    fitted = fit_head(laid.bags, objective, plan, listeners)
+    fitted = fit_head(laid.bags, objective, plan, listeners, _checkpoint(settings.checkpoints, laid, objective, plan))
     held_out = held_out_logits(fitted.head, laid.bags)
     return _Trained(
         laid, fitted.head, held_out, _cost_of(held_out, laid.bags, objective.aggregation, settings), fitted.history
     )
+
+
+def _checkpoint(folder: Path | None, laid: _Laid, objective: Objective, plan: TrainingPlan) -> Path | None:
+    """Where the state of this one head is kept while it trains: every head of a fit has a file of its own."""
+    if folder is None:
+        return None
+    told = repr((laid.columns.recipe, laid.prior, objective, plan)).encode("utf-8", "surrogatepass")
+    return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
 
 
 def _cost_of(held_out: Tensor, bags: Bags, aggregation: Aggregation, settings: Settings) -> float:

@@ -21,7 +21,7 @@ __all__ = ["calibrated_prior", "label_terms", "labels_cost", "starts"]
 
 def label_terms(bags: Bags) -> list[Term]:
     """What reads the labels of responses: preferences where there are some, ratings where there are some."""
-    terms: list[Term] = [PreferenceLoss()] if bags.pairs is not None and len(bags.pairs) else []
+    terms: list[Term] = [PreferenceLoss(kind="logit")] if bags.pairs is not None and len(bags.pairs) else []
     return terms if terms and bool(bags.labels.isnan().all()) else [*terms, ResponseLoss()]
 
 

@@ -1,0 +1,22 @@
+"""One cell of the study: a method fitted to a set with a seed, and judged."""
+
+from __future__ import annotations
+
+import time
+
+
+def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
+    """Fit and judge one cell of the table."""
+    import torch
+
+    from benchmarks.accuracy.data import load
+    from benchmarks.accuracy.judging import judge
+    from benchmarks.accuracy.methods import METHODS
+
+    torch.set_num_threads(1)
+    data = load(name, most, seed)
+    started = time.process_time()
+    scored = METHODS[method](data, seed)
+    spent = time.process_time() - started
+    judged = {setting: judge(found, data.test, data.name) for setting, found in scored.items()}
+    return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}
