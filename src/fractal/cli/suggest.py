@@ -1,0 +1,66 @@
+"""`fractal suggest`: which sentences people should label next, and their answers back into the data."""
+
+from __future__ import annotations
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, quiet_option, reading_options
+from fractal.cli._output import note
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "suggest",
+    "fractal suggest scorer/ answers.jsonl -k 100 -o to_label.jsonl",
+    "fractal suggest scorer/ answers.jsonl --answers to_label.jsonl -o labelled.jsonl",
+)
+@click.argument("scorer")
+@click.argument("data")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="Where the lines go.")
+@click.option("-k", "--count", default=50, show_default=True, type=click.IntRange(1), help="How many sentences.")
+@click.option("--annotator", "annotators", multiple=True, metavar="NAME", help="Who labels. Repeatable.")
+@click.option("--overlap", default=0.0, show_default=True, help="Share of sentences that two annotators get.")
+@click.option(
+    "--answers",
+    multiple=True,
+    metavar="FILE",
+    help="Filled-in lines: write DATA with these labels instead. Repeatable.",
+)
+@reading_options(splitter=False)
+@quiet_option
+def command(
+    scorer: str,
+    data: str,
+    output: str,
+    count: int,
+    annotators: tuple[str, ...],
+    overlap: float,
+    answers: tuple[str, ...],
+    quiet: bool,
+    reading: Reading,
+) -> None:
+    """Choose the sentences whose labels would teach the scorer most.
+
+    Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
+    With --answers the filled-in lines become sentence labels of DATA, to train on.
+    """
+    from fractal.estimator import SentenceScorer
+    from fractal.suggestions import agreement, apply_answers, read_answers, suggest_labels, write_suggestions
+
+    loaded = SentenceScorer.from_pretrained(scorer)
+    responses = list(reading.responses(data, splitter=loaded.splitter))
+    if answers:
+        from fractal.writers import write
+
+        given = [answer for path in answers for answer in read_answers(path)]
+        write(apply_answers(responses, given), output)
+        known, same = sum(answer.label is not None for answer in given), agreement(given)
+        together = "" if same != same else f"; annotators agree on {same:.0%} of what two of them saw"
+        note(f"{known} of {len(given)} sentences have a label{together}. Wrote {output}.", quiet)
+        return
+    found = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap)
+    note(
+        f"Wrote {write_suggestions(found, output)} sentences to {output}: fill in `label`, then give --answers.", quiet
+    )
