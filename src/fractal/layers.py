@@ -161,8 +161,7 @@ class Layers(torch.autograd.Function):
             hidden = _products(hidden, run.gained(weight), offset, run.borrow(*size))
         residual = hidden.to(parameters[0].dtype, copy=True)
         if run.learning:
-            ctx.run = run
-            ctx.save_for_backward(*parameters)
+            ctx.run, ctx.later = run, tuple(map(run.gained, weights))
         else:
             run.finish()
         return residual
@@ -173,15 +172,13 @@ class Layers(torch.autograd.Function):
         run: Pass = ctx.run
         if not run.borrowed:
             raise RuntimeError("the way back through the layers can be gone once: run the head again")
-        parameters = ctx.saved_tensors
-        _, _, _, weights, _ = _parts(run, parameters)
         gradient = gradients[0].to(run.precision).contiguous()
         later: list[tuple[Tensor, Tensor]] = []
-        for weight in reversed(weights):
+        for weight in reversed(ctx.later):
             active = run.active.pop()
             slopes = run.gained(_outer(active, gradient, weight.shape))
             later.insert(0, (slopes, gradient.sum(0).view(weight.shape[0], 1, weight.shape[2])))
-            _products_back(gradient, run.gained(weight), out=active)  # its memory is free now
+            _products_back(gradient, weight, out=active)  # its memory is free now
             gradient = run.deactivate(active)
         enter = run.given.T @ gradient
         sums = [gradient.new_zeros(len(rows), gradient.shape[1]) for rows, _ in run.shared]
@@ -191,7 +188,7 @@ class Layers(torch.autograd.Function):
         projections = [rows.to(run.precision).T @ total for total, (rows, _) in zip(sums, run.shared, strict=True)]
         run.finish()
         found = (enter, bias, *projections, *(w for w, _ in later), *(b for _, b in later))
-        return (None, None, *(value.to(p.dtype) for value, p in zip(found, parameters, strict=True)))
+        return (None, None, *(value.to(gradients[0].dtype) for value in found))
 
 
 def _parts(
