@@ -13,7 +13,7 @@ from fractal.errors import BadData, MissingExtra
 from fractal.readers.base import READERS, Reader
 from fractal.readers.door import Door, Record
 from fractal.readers.shapes import SHAPES
-from fractal.readers.sources import Broken, Row, name_of, open_bytes
+from fractal.readers.sources import DAMAGED, Broken, Row, name_of, open_bytes
 from fractal.records import Preference, Response
 
 __all__ = ["Arrow", "Frame", "Parquet", "Rows", "plain_row"]
@@ -113,15 +113,17 @@ def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Itera
     import pyarrow
 
     line = 1
-    with _seekable(source) as file:
-        try:
+    try:
+        with _seekable(source) as file:
             for batch in opened(file):
                 for row in _numbered([batch], line):
                     yield row
                     line = row.line + 1
-        except (pyarrow.ArrowException, OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
-            first = str(error).partition("\n")[0][:200]
-            yield Broken(line, BadData(f"the file is damaged or of another format ({first}): write it anew"))
+    except BadData:
+        raise
+    except (pyarrow.ArrowException, *DAMAGED, ValueError, LookupError, ArithmeticError, NotImplementedError) as error:
+        first = str(error).partition("\n")[0][:200]
+        yield Broken(line, BadData(f"the file is damaged or of another format ({first}): write it anew"))
 
 
 @contextlib.contextmanager

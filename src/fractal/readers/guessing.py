@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.sources import endings, name_of, open_bytes
+from fractal.readers.sources import endings, name_of, open_bytes, peeked
 
 __all__ = ["guess_reader"]
 
@@ -54,7 +53,7 @@ def _by_content(source: Any) -> str:
     if not isinstance(source, str | Path) or str(source) == "-":
         return "jsonl"  # a stream cannot be read twice, and lines of JSON are what commands pass on
     with open_bytes(source) as stream:
-        start = cast(io.BufferedReader, stream).peek(4096)[:4096]
+        start = peeked(stream)
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith((b"ARROW1", b"FEA1")):

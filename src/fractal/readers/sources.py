@@ -14,10 +14,22 @@ from typing import IO, Any, cast
 
 from fractal.errors import BadData
 
-__all__ = ["MAX_LINE", "Broken", "Row", "endings", "name_of", "numbered_lines", "open_bytes", "text_of"]
+__all__ = [
+    "DAMAGED",
+    "MAX_LINE",
+    "Broken",
+    "Row",
+    "endings",
+    "name_of",
+    "numbered_lines",
+    "open_bytes",
+    "peeked",
+    "text_of",
+]
 
 MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
 SHOWN = 2_000  # characters of a broken line that the rejects file keeps
+DAMAGED = (EOFError, OSError, zlib.error)  # what cut or altered compression raises
 BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -59,7 +71,7 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
         stream = _raw(source, stack)
         if stream.peek(2)[:2] == b"\x1f\x8b":
             stream = io.BufferedReader(cast(Any, stack.enter_context(gzip.GzipFile(fileobj=stream))), 1 << 18)
-        mark = stream.peek(3)[:3]
+        mark = peeked(stream)[:3]
         if mark[:2] in BOMS:
             raise BadData(
                 f"the text is {BOMS[mark[:2]]}, but UTF-8 is expected: convert it, as in `iconv -f UTF-16 -t UTF-8`",
@@ -69,6 +81,14 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
         if mark == b"\xef\xbb\xbf":
             stream.read(3)
         yield stream
+
+
+def peeked(stream: IO[bytes]) -> bytes:
+    """Return how a stream begins; of damaged compression nothing, for the lines themselves will tell."""
+    try:
+        return cast(io.BufferedReader, stream).peek(4096)[:4096]
+    except DAMAGED:
+        return b""
 
 
 def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
@@ -100,7 +120,7 @@ def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | 
         try:
             line = stream.readline(MAX_LINE + 1)
             length = len(line) if len(line) <= MAX_LINE else len(line) + _skip_rest(stream, line)
-        except (EOFError, OSError, zlib.error) as error:
+        except DAMAGED as error:
             problem = f"the compressed file is cut short or damaged ({error}): nothing after this line can be read"
             yield number, Broken(number, BadData(problem, source=name, line=number))
             return
