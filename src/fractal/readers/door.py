@@ -162,7 +162,7 @@ class Door:
         placed = error.at(self.name, line)
         if not self._rejecting:
             raise placed from error.__cause__
-        reason = error.field or "the record"
+        reason = error.field or "the line"
         self.report.rejected += 1
         self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
         self.report.examples.setdefault(reason, f"line {line}: {error.problem}")

@@ -112,12 +112,12 @@ def decode_line(line: int, content: bytes) -> Row | Broken:
     try:
         fields = decode_any(content)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, OverflowError) as error:
-        return Broken(line, BadData(_why_not(content, error), field="the line"), text_of(content))
+        return Broken(line, BadData(_why_not(content, error)), text_of(content))
     if isinstance(fields, dict):
         return Row(line, fields)
     hint = "; a file that is one JSON array becomes lines by `jq -c '.[]'`" if content.lstrip()[:1] == b"[" else ""
     problem = f"found {type(fields).__name__} where an object should be: write one record a line{hint}"
-    return Broken(line, BadData(problem, field="the line"), text_of(content))
+    return Broken(line, BadData(problem), text_of(content))
 
 
 def _why_not(content: bytes, error: Exception) -> str:

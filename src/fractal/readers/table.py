@@ -118,7 +118,7 @@ class _Records:
         self._again.extendleft(reversed(used[1:]))
         raw = used[0][1] if used else b""
         shown = raw[:2000].decode("utf-8", "backslashreplace").rstrip("\r\n") if isinstance(raw, bytes) else raw.raw
-        return Broken(number, BadData(problem, field="the line"), shown)
+        return Broken(number, BadData(problem), shown)
 
     def _text(self, used: list[tuple[int, bytes | Broken]]) -> Iterator[str]:
         length = 0
