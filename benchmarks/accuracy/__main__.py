@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -51,7 +52,7 @@ def main() -> None:
         cell for cell in wanted if not (cell[0] in WITHOUT_SENTENCE_LABELS and cell[1] in NEEDS_SENTENCE_LABELS)
     ]
     missing = [cell for cell in possible if cell not in known]
-    with ProcessPoolExecutor(args.jobs, max_tasks_per_child=4) as pool, log.open("a") as file:
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool, log.open("a") as file:
         cells = {pool.submit(run_one, *cell): cell for cell in missing}
         for number, future in enumerate(as_completed(cells), start=1):
             row = future.result()
