@@ -47,7 +47,7 @@ def load_checkpoint(path: Path, run: _Run, belongs_to: str) -> None:
         with safe_open(path, framework="pt") as file:
             told = json.loads(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadFolder(f"{path} is no checkpoint that can be read ({error}): delete it to start anew") from error
     if told["belongs_to"] != belongs_to:
         raise BadFolder(f"{path} belongs to a run with other data or another plan: delete it, or give the same plan")

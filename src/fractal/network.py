@@ -46,6 +46,7 @@ class Head(nn.Module):
     def __init__(self, shape: HeadShape, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.shape = shape
+        generator = generator or torch.Generator().manual_seed(0)
         widths = (*shape.hidden, shape.thresholds)
         inputs = shape.columns + sum(shape.shared)
         first = shape.members * widths[0]
@@ -129,6 +130,6 @@ def pick_members(head: Head, members: Sequence[int]) -> Head:
     return smaller.train(head.training)
 
 
-def _uniform(size: tuple[int, ...], fan_in: int, generator: torch.Generator | None) -> Tensor:
+def _uniform(size: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
     bound = 1.0 / math.sqrt(max(fan_in, 1))
     return torch.empty(size).uniform_(-bound, bound, generator=generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -137,17 +138,18 @@ def fit_head(
     its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits.
     """
     device = choose_device(plan.device)
+    belongs_to = "" if checkpoint is None else _fingerprint(bags, objective, plan)
     bags = bags.to(device)
     run = _start(bags, objective, plan, device)
     if checkpoint is not None:
-        load_checkpoint(checkpoint, run, _fingerprint(bags, objective, plan))
+        load_checkpoint(checkpoint, run, belongs_to)
     if run.epoch == 0:
         _judge(run, bags, objective)
     while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
         told = _train_epoch(run, bags, objective, plan)
         run.history.append(told)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, run, _fingerprint(bags, objective, plan))
+            save_checkpoint(checkpoint, run, belongs_to)
         for listen in listeners:
             listen(told)
     run.head.load_member_states(run.best_states)
@@ -264,10 +266,13 @@ def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) ->
 
 def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
     """What a checkpoint belongs to: another plan, objective or other data must not take it up."""
-    size = (
-        tuple(bags.features.shape),
-        len(bags.labels),
-        float(bags.features.sum(dtype=torch.float64)),
-        float(bags.labels.nansum()),
-    )
-    return f"{replace(plan, device='auto')}|{objective}|{size}"
+    digest = hashlib.sha256()
+    small = {"offsets": bags.offsets, "labels": bags.labels, "weights": bags.weights, "prior": bags.prior}
+    small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
+    small |= {} if bags.pairs is None else {"pairs": bags.pairs}
+    large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
+    small |= {f"block {i}": torch.sum(block, 0, dtype=torch.float64) for i, block in enumerate(large)}
+    for name, values in small.items():
+        digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+        digest.update(values.cpu().contiguous().numpy().tobytes())
+    return f"{replace(plan, device='auto')}|{objective}|{digest.hexdigest()}"

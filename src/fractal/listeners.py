@@ -1,0 +1,108 @@
+"""Who can listen to a training: a line of progress on stderr, a file of JSON lines, TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from fractal.errors import MissingExtra
+from fractal.progress import Report, progress
+
+if TYPE_CHECKING:
+    from fractal.training import Epoch
+
+__all__ = ["JsonLines", "ProgressLine", "TensorBoard"]
+
+Open = Callable[[int, str], contextlib.AbstractContextManager[Report]]
+
+
+class _Closing:
+    """A listener that holds something open while it listens: use it in a `with` block, or close it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+class ProgressLine(_Closing):
+    """Shows how far a training is on stderr: epochs done, rate and time left."""
+
+    def __init__(self, what: str = "training", open_progress: Open = progress) -> None:
+        self.what = what
+        self._open = open_progress
+        self._shown: tuple[contextlib.ExitStack, Report] | None = None
+
+    def __call__(self, epoch: Epoch) -> None:
+        if epoch.epoch == 1 or self._shown is None:  # a training may be followed by another
+            self.close()
+            stack = contextlib.ExitStack()
+            self._shown = stack, stack.enter_context(self._open(epoch.epochs, f"{self.what}, epochs"))
+        self._shown[1](epoch.epoch, epoch.epochs)
+        if epoch.epoch == epoch.epochs:
+            self.close()
+
+    def close(self) -> None:
+        """End the line; a training that stopped early has no last epoch to end it."""
+        if self._shown is not None:
+            shown, self._shown = self._shown, None
+            shown[0].close()
+
+
+class JsonLines(_Closing):
+    """Appends every epoch to a file, one JSON object a line; each line is whole as soon as it is written."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def __call__(self, epoch: Epoch) -> None:
+        self._file.write(json.dumps(_plain(dataclasses.asdict(epoch)), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoard(_Closing):
+    """Writes every number of an epoch as a scalar for TensorBoard."""
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as missing:
+            raise MissingExtra("Listening with TensorBoard", "tensorboard", "tensorboard") from missing
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def __call__(self, epoch: Epoch) -> None:
+        scalars = {f"terms/{name}": value for name, value in epoch.parts.items()}
+        scalars |= {"held_out": epoch.held_out, "best": epoch.best, "sentences_per_second": epoch.sentences_per_second}
+        for name, value in scalars.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(name, value, epoch.epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._writer.close()
+
+
+def _plain(value: Any) -> Any:
+    """Put null where a number is none: JSON has no nan."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
