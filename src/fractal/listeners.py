@@ -9,16 +9,28 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fractal.errors import MissingExtra
 from fractal.progress import Report, progress
 
-if TYPE_CHECKING:
-    from fractal.training import Epoch
+__all__ = ["Epoch", "JsonLines", "Listener", "ProgressLine", "TensorBoard"]
 
-__all__ = ["JsonLines", "ProgressLine", "TensorBoard"]
 
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What is told of an epoch to whoever listens."""
+
+    epoch: int
+    epochs: int
+    parts: dict[str, float]  # each term by name, mean over batches and members
+    held_out: float  # mean over members of the cost of held-out response labels; nan where nothing is held out
+    best: float
+    sentences_per_second: float
+    seconds_left: float
+
+
+Listener = Callable[[Epoch], None]
 Open = Callable[[int, str], contextlib.AbstractContextManager[Report]]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from fractal.devices import choose_device, choose_precision
 from fractal.errors import TrainingDiverged
 from fractal.held_out import Unseen, held_out_logits, hold_out, predict_logits, unseen_cost
 from fractal.layers import Fetcher
+from fractal.listeners import Epoch, Listener
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.network import Head, HeadShape
 from fractal.terms import Scores, Term
@@ -81,22 +83,6 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What is told of an epoch to whoever listens."""
-
-    epoch: int
-    epochs: int
-    parts: dict[str, float]  # each term by name, mean over batches and members
-    held_out: float  # mean over members of the cost of held-out response labels; nan where nothing is held out
-    best: float
-    sentences_per_second: float
-    seconds_left: float
-
-
-Listener = Callable[[Epoch], None]
-
-
-@dataclass(frozen=True)
 class FittedHead:
     """A trained head: every member at its best epoch, and how it came there."""
 
@@ -124,6 +110,38 @@ class _Run:
     best_states: dict[str, Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
 
+    def told(self) -> dict[str, Any]:
+        """Return all but the tensors, as plain data."""
+        return {"epoch": self.epoch, "history": [asdict(epoch) for epoch in self.history]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that later steps depend on."""
+        kept = {f"head.{name}": value for name, value in self.head.state_dict().items()}
+        kept |= {f"best.{name}": value for name, value in self.best_states.items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        drawn = {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
+        return kept | drawn | {"best_cost": self.best, "best_epochs": self.best_epochs}
+
+    def restore(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from here: the steps after it give the same bits whether or not the process lived on."""
+        device = self.best.device
+        self.head.load_state_dict(_under("head.", tensors))
+        self.best_states = {name: value.to(device) for name, value in _under("best.", tensors).items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimiser.", tensors).items():
+            number, _, part = name.partition(".")
+            state.setdefault(int(number), {})[part] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.generator.set_state(tensors["generator"])
+        self.noise.set_state(tensors["noise"])
+        self.best, self.best_epochs = tensors["best_cost"].to(device), tensors["best_epochs"]
+        self.epoch, self.history = told["epoch"], [Epoch(**epoch) for epoch in told["history"]]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
 
 def fit_head(
     bags: Bags,
@@ -142,14 +160,16 @@ def fit_head(
     bags = bags.to(device)
     run = _start(bags, objective, plan, device)
     if checkpoint is not None:
-        load_checkpoint(checkpoint, run, belongs_to)
+        found = load_checkpoint(checkpoint, belongs_to)
+        if found is not None:
+            run.restore(*found)
     if run.epoch == 0:
         _judge(run, bags, objective)
     while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
         told = _train_epoch(run, bags, objective, plan)
         run.history.append(told)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, run, belongs_to)
+            save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
         for listen in listeners:
             listen(told)
     run.head.load_member_states(run.best_states)
