@@ -64,7 +64,7 @@ def test_silent_where_every_assumption_holds(seed: int) -> None:
 def test_wrong_aggregation_is_noticed_and_the_right_one_named(
     seed: int, task: str, rule: str, assumed: str, better: str
 ) -> None:
-    finding = checked(made(seed, task, rule), assumed)["aggregation"]
+    finding = checked(made(seed, task, rule, n=500), assumed)["aggregation"]
     assert (finding.verdict, finding.advice) == ("warn", better)
     assert finding.low > 0
 
@@ -84,7 +84,7 @@ def test_prior_without_signal_or_against_it_is_named(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_noisy_labels_are_noticed(seed: int) -> None:
-    finding = checked(made(seed, noise=0.2, n=600))["label noise"]
+    finding = checked(made(seed, noise=0.2, n=1200))["label noise"]
     assert finding.verdict != "ok"
     assert finding.value == pytest.approx(0.2, abs=0.1)
 
