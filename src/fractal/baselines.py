@@ -54,6 +54,7 @@ class Baseline(ABC):
 class Trained(Baseline):
     """What is a SentenceScorer with parts left out or put in."""
 
+    epochs: int = TrainingPlan.epochs
     scorer: SentenceScorer | None = field(default=None, repr=False)
 
     @abstractmethod
@@ -78,7 +79,7 @@ class Trained(Baseline):
         settings: dict[str, Any] = {
             "start": "even",
             "self_training": SelfTraining(rounds=0),
-            "plan": TrainingPlan(seed=self.seed),
+            "plan": TrainingPlan(seed=self.seed, epochs=self.epochs),
         }
         shared = {"aggregation": self.aggregation, "encoder": self.encoder, "cache": self.cache}
         return SentenceScorer(**{**shared, **settings, **options})
@@ -183,6 +184,7 @@ class Paper(Trained):
             dropout=0.0,
             from_prior=False,
             seed=self.seed,
+            epochs=self.epochs,
         )
         w = self.prior_weight
         return self.plain(

@@ -1,0 +1,133 @@
+"""Fitting: what is trained, blended and chosen, and by which labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fractal.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.bags import Bags  # noqa: E402
+from fractal.datasets import make_responses  # noqa: E402
+from fractal.embedding import embed  # noqa: E402
+from fractal.encoders import ENCODERS  # noqa: E402
+from fractal.errors import BadSpec  # noqa: E402
+from fractal.experts import blend_weights, response_cost, sentence_cost  # noqa: E402
+from fractal.fitting import Settings, fit_blend  # noqa: E402
+from fractal.preparation import Corpus, gather  # noqa: E402
+from fractal.records import Response  # noqa: E402
+from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
+from fractal.starts import calibrated_prior  # noqa: E402
+from fractal.training import TrainingPlan  # noqa: E402
+
+PLAN = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
+PRODUCT = AGGREGATIONS.build("product")
+OFFSETS = torch.tensor([0, 2, 3, 6])
+
+
+def corpus_of(records: list[Response]) -> tuple[object, Corpus]:
+    corpus = gather([replace(record.without_labels(), label=record.label) for record in records])
+    return embed(corpus.responses, ENCODERS.build("hashing(dim=32)")), corpus
+
+
+@pytest.fixture(scope="module")
+def summaries() -> tuple[object, Corpus]:
+    return corpus_of(make_responses(60, task="summaries", seed=2))
+
+
+def test_blending_drops_an_expert_that_knows_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.rand(400, 1, generator=generator) > 0.5).float()
+    knowing, guessing = 4 * truth - 2, 4 * torch.randn(400, 1, generator=generator)
+    weights, _ = blend_weights(
+        [knowing, guessing], lambda z: torch.nn.functional.binary_cross_entropy_with_logits(z, truth)
+    )
+    assert weights[0] > 10 * weights[1]
+
+
+def test_the_cost_of_labels_does_not_mind_how_sure_the_scores_are() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(400, 1, generator=generator)
+    offsets = torch.arange(0, 401, 2)
+    least = logits.view(-1, 2).min(1).values
+    labels = (least + torch.randn(200, generator=generator) > -0.5).float()
+    bags, form = Bags.make(torch.zeros(400, 1), offsets, labels), AGGREGATIONS.build("min")
+    assert response_cost(logits, bags, form) == pytest.approx(response_cost(3 * logits, bags, form), rel=0.01)
+    assert response_cost(-logits, bags, form) > response_cost(logits, bags, form)
+
+
+def test_scores_that_point_the_wrong_way_are_no_better_than_none() -> None:
+    gold = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    bags = Bags.make(torch.zeros(6, 1), OFFSETS, targets={"gold": gold})
+    nothing = sentence_cost(torch.zeros(6, 1), bags, PRODUCT)
+    assert sentence_cost((1 - 2 * gold).unsqueeze(1), bags, PRODUCT) == pytest.approx(nothing, rel=1e-2)
+    assert sentence_cost((2 * gold - 1).unsqueeze(1), bags, PRODUCT) < 0.5 * nothing
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_guesses_agree_with_response_labels_and_never_overrule_gold(soft: bool) -> None:
+    gold = torch.full((6,), torch.nan)
+    gold[3] = 0.0
+    bags = Bags.make(torch.zeros(6, 1), OFFSETS, torch.tensor([1.0, 0.0, torch.nan]), targets={"gold": gold})
+    guesses = guess_labels(torch.zeros(6, 1), bags, PRODUCT, soft=soft)
+    assert guesses[:2].tolist() == [1.0, 1.0]  # of a good response every sentence is good
+    assert guesses[2] == 0.0  # of a bad response of one sentence, that one is bad
+    assert guesses[3] == 0.0
+    assert guesses[4:].isnan().all()  # nothing is known of the third response
+
+
+def test_the_surest_guesses_are_those_at_either_end() -> None:
+    guesses = torch.tensor([0.0, 0.1, 0.4, 0.5, 0.6, 0.9, 1.0, torch.nan])
+    kept = surest(guesses, 4 / 7)
+    assert (~kept.isnan()).tolist() == [True, True, False, False, False, True, True, False]
+    assert torch.equal(surest(guesses, 1.0).nan_to_num(-1), guesses.nan_to_num(-1))
+
+
+def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, Corpus]) -> None:
+    settings = Settings((PRODUCT,), (("overlap", "length"),), self_training=SelfTraining(rounds=3), plan=PLAN)
+    fitted = fit_blend(*summaries, settings)
+    rounds = [choice for choice in fitted.choices if "self-training" in choice.about]
+    assert rounds
+    for choice in rounds:
+        assert (choice.taken == "after") == (choice.costs["after"] < choice.costs["before"])
+    assert all(choice.taken == "after" for choice in rounds[:-1])  # the first round that does not gain is the last
+
+
+def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple[object, Corpus]) -> None:
+    forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
+    fitted = fit_blend(*summaries, Settings(forms, (("overlap", "novel_names"),), plan=PLAN))
+    choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
+    assert choice.taken == min(choice.costs, key=choice.costs.__getitem__)
+    assert AGGREGATIONS.spec(fitted.blend.aggregation) == choice.taken
+
+
+def test_sentence_labels_of_training_are_not_read_unless_given(summaries: tuple[object, Corpus]) -> None:
+    block, corpus = summaries
+    settings = Settings((PRODUCT,), (("overlap", "length"),), plan=PLAN)
+    plain = fit_blend(block, corpus, settings)
+    labelled = make_responses(60, task="summaries", seed=2)
+    told = fit_blend(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
+    assert not torch.equal(plain.held_out, told.held_out)  # gold labels, where given, are used
+    deaf = fit_blend(
+        embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), replace(settings, gold_weight=0.0)
+    )
+    assert torch.equal(plain.held_out, deaf.held_out)
+
+
+def test_a_similarity_that_points_the_wrong_way_is_no_start() -> None:
+    generator = np.random.default_rng(0)
+    labels = torch.from_numpy((generator.random(200) > 0.5).astype(np.float32))
+    bags = Bags.make(torch.zeros(200, 1), torch.arange(201), labels)
+    toward = (0.5 + 0.2 * (labels.numpy() - 0.5) + 0.05 * generator.standard_normal(200)).astype(np.float32)
+    assert calibrated_prior(toward, bags, PRODUCT).scale > 0
+    assert calibrated_prior(1 - toward, bags, PRODUCT).scale == 0
+
+
+def test_settings_refuse_words_they_do_not_know() -> None:
+    with pytest.raises(BadSpec, match="learn_from"):
+        Settings((PRODUCT,), (("length",),), learn_from="dreams")
+    with pytest.raises(BadSpec, match="start"):
+        Settings((PRODUCT,), (("length",),), start="somewhere")
