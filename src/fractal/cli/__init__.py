@@ -12,16 +12,16 @@ from typing import Any, NoReturn
 import click
 
 from fractal import __version__
-from fractal.cli._command import Command, Failure
+from fractal.cli._command import Failure
 from fractal.errors import FractalError, suggestion
 
 __all__ = ["app", "main"]
 
 SECTIONS = {
-    "Begin": ("demo", "inspect", "doctor"),
+    "Begin": ("demo", "fetch", "inspect", "doctor"),
     "Learn and score": ("train", "tune", "score", "disaggregate"),
     "Look and judge": ("show", "evaluate", "report", "plot"),
-    "Pass on and keep": ("export", "list", "cache"),
+    "Pass on and keep": ("export", "suggest", "corrupt", "list", "cache"),
 }
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what shells expect: 128 and the number of the signal
 
@@ -97,6 +97,3 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush goes nowhere
         sys.exit(PIPE_CLOSED)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-__all__ += ["Command"]

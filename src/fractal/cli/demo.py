@@ -27,9 +27,10 @@ __all__ = ["command"]
 @quiet_option
 @json_option
 def command(output: str, responses: int, encoder: str, seed: int, quiet: bool, as_json: bool) -> None:
-    """Make rated responses of two tasks, learn from the ratings, score sentences, and compare with the truth.
+    """Go the whole way on made responses whose truth is known.
 
-    Takes a few minutes and no network. Leaves the data, two scorers, the scores and a report in FOLDER.
+    Makes rated responses of two tasks, learns from the ratings alone, scores sentences and compares with the
+    truth. Takes a few minutes and no network. Leaves data, scorers, scores and a report in FOLDER.
     """
     from fractal.cli.train import fit
     from fractal.demo import run_demo

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, scored_options
-from fractal.cli._output import emit, note, print_json, whole_file
+from fractal.cli._options import Reading, json_option, scored_options
+from fractal.cli._output import emit, print_json, whole_file
 from fractal.errors import BadData
 from fractal.records import ScoredResponse
 
 __all__ = ["command", "with_truth"]
-
-NOTHING_LABELLED = 1
 
 
 @subcommand(
@@ -35,7 +33,6 @@ NOTHING_LABELLED = 1
 @click.option("--markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("-o", "--output", metavar="FILE", help="Also write the result as JSON.")
 @json_option
-@quiet_option
 @scored_options
 def command(
     scores: str,
@@ -49,13 +46,12 @@ def command(
     markdown: bool,
     output: str | None,
     as_json: bool,
-    quiet: bool,
     reading: Reading,
-) -> int:
-    """Measure scores against the sentence and response labels that they carry, with intervals.
+) -> None:
+    """Measure scores against known labels, with intervals.
 
     Whole responses are resampled, so the intervals hold though sentences of one response are alike. Needs no torch, and
-    judges anybody's scores. Exits with 1 where there is no label to measure against.
+    judges anybody's scores.
     """
     from fractal.evaluation import compare, evaluate
 
@@ -75,9 +71,6 @@ def command(
         print_json(found.to_dict())
     else:
         emit(found.to_markdown() if markdown else str(found))
-    if not found.rows:
-        note("No label to measure against: give labelled responses with --truth.", quiet)
-    return 0 if found.rows else NOTHING_LABELLED
 
 
 def with_truth(scored: Iterable[ScoredResponse], known: Iterable[object] | None) -> list[ScoredResponse]:

@@ -29,10 +29,11 @@ FOUND_BAD = 1
 @json_option
 @quiet_option
 def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, quiet: bool, reading: Reading) -> int:
-    """Say what is in files: counts, label balance, lengths, duplicates, suspicious rows, leaks between files.
+    """Say what is in files, and what in them would mislead.
 
-    Leaks are looked for between every two files given: the same response, or the same query or group on both sides.
-    Wrong records stop it; with --on-error reject they are counted.
+    Counts, label balance, lengths, duplicates, and suspicious rows, as one text with opposite labels. Leaks are looked
+    for between every two files given: the same response, or the same query or group on both sides. Wrong records stop
+    it; with --on-error reject they are counted.
     """
     surveys = [survey(source, reading) for source in sources]
     crossings = leaks(surveys)

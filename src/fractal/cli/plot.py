@@ -16,7 +16,7 @@ from fractal.errors import BadData
 
 __all__ = ["command"]
 
-KINDS = ("roc", "precision-recall", "calibration", "positions", "history")
+KINDS = ("roc", "precision_recall", "calibration", "positions", "history")
 
 
 @subcommand(
@@ -41,7 +41,7 @@ def command(kind: str, source: str, output: str | None, truth: str | None, quiet
         figure = plots.plot_history(_epochs(source))
     else:
         known = list(reading.responses(truth)) if truth else None
-        draw = getattr(plots, f"plot_{kind.replace('-', '_')}")
+        draw = plots.PLOTS[kind]
         figure = draw(with_truth(reading.scored(source), known))
     path = plots.save_plot(figure, output or f"{kind}.pdf")
     note("Drawn:", quiet)

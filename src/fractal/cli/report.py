@@ -50,9 +50,9 @@ def command(
     items = with_truth(reading.scored(scores), known)
     evaluations = {}
     for aspect in sorted({item.aspect for item in items}):
-        measured = evaluate([item for item in items if item.aspect == aspect], bootstrap=bootstrap)
-        if measured.rows:
-            evaluations[aspect] = measured
+        own = [item for item in items if item.aspect == aspect]
+        if any(label is not None for item in own for label in (item.response.label, *item.response.sentence_labels)):
+            evaluations[aspect] = evaluate(own, bootstrap=bootstrap)
     loaded = _loaded(scorer)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     path = write_report(

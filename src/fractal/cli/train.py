@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +70,19 @@ def command(
     if output is None and not dry_run:
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
     scorer = making.scorer(reading.splitter)
-    records = gathered(sources, gold, reading, quiet)
+    silent = quiet or as_json
+    records = gathered(sources, gold, reading, silent)
     if dry_run:
         _tell_plan(scorer, records, as_json)
         return
     assert output is not None
     started = time.perf_counter()
-    fit(scorer, records, quiet, log=log, resume=f"{output.rstrip('/')}.training" if resume else None)
+    kept = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
+    if not resume:
+        shutil.rmtree(kept, ignore_errors=True)
+    fit(scorer, records, silent, log=log, checkpoints=kept)
     folder = scorer.save_pretrained(output)
+    shutil.rmtree(kept, ignore_errors=True)
     measured = _measured(scorer, valid, reading)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     if as_json:
@@ -129,12 +135,12 @@ def fit(
     quiet: bool,
     *,
     log: str | None = None,
-    resume: str | None = None,
+    checkpoints: str | None = None,
 ) -> SentenceScorer:
     """Train, and show how it goes."""
     embed_ahead(scorer, records, quiet)
     with training_display(quiet) as listen, epoch_log(log) as write_down:
-        return scorer.fit(records, listeners=[listen, write_down])
+        return scorer.fit(records, listeners=[listen, write_down], checkpoints=checkpoints)
 
 
 @contextlib.contextmanager

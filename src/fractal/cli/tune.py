@@ -1,0 +1,118 @@
+"""`fractal tune`: search for the settings that held-out response labels prefer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fractal.cli._command import subcommand
+from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._output import emit, note, print_json, table, whole_file
+from fractal.cli._train_options import Making, making_options
+
+if TYPE_CHECKING:
+    from fractal.estimator import SentenceScorer
+    from fractal.tuning import Found, Trial
+
+__all__ = ["command"]
+
+
+@subcommand(
+    "tune",
+    "fractal tune ratings.jsonl -o tuned/ --trials 30",
+    "fractal train ratings.jsonl --config tuned/best.toml -o scorer/",
+)
+@click.argument("sources", nargs=-1, required=True, metavar="DATA...")
+@click.option(
+    "-o", "--output", default="tuned", show_default=True, metavar="FOLDER", help="best.toml, the plot, the study."
+)
+@click.option("--study", metavar="FILE", help="The SQLite file of the search.  [default: FOLDER/study.db]")
+@click.option(
+    "--trials", default=30, show_default=True, type=click.IntRange(1), help="In all, those done before included."
+)
+@making_options
+@reading_options
+@quiet_option
+@json_option
+def command(
+    sources: tuple[str, ...],
+    output: str,
+    study: str | None,
+    trials: int,
+    quiet: bool,
+    as_json: bool,
+    making: Making,
+    reading: Reading,
+) -> None:
+    """Search for the settings that held-out response labels prefer.
+
+    Searched are aggregation, recipe, prior and plan, for the lowest cost of labels that no head trained on. Stop it at
+    any time: the same command goes on with the same study. No sentence label is looked at. Options given here hold for
+    every trial, but for those that are searched.
+    """
+    from fractal.cli.train import embed_ahead, gathered
+    from fractal.tuning import options_of, tune
+
+    records = gathered(sources, None, reading, quiet or as_json)
+    embed_ahead(making.scorer(reading.splitter), records, quiet or as_json)
+
+    def make(settings: Mapping[str, Any]) -> SentenceScorer:
+        return _under(making, settings).scorer(reading.splitter)
+
+    found = tune(
+        records,
+        make,
+        study=study or Path(output) / "study.db",
+        trials=trials,
+        seed=making.seed or 0,
+        told=lambda trial: note(_told(trial), quiet or as_json),
+    )
+    Path(output).mkdir(parents=True, exist_ok=True)
+    with whole_file(f"{output}/best.toml") as beside:
+        beside.write_text(options_of(found.best.settings), encoding="utf-8")
+    _draw(found, Path(output) / "trials.svg")
+    if as_json:
+        print_json(
+            {"best": dataclasses.asdict(found.best), "trials": [dataclasses.asdict(one) for one in found.trials]}
+        )
+    else:
+        _show(found, output, sources[0], quiet)
+
+
+def _under(making: Making, settings: Mapping[str, Any]) -> Making:
+    searched = tuple(f"{name}={value!r}" for name, value in settings["set"].items())
+    return dataclasses.replace(
+        making,
+        aggregation=settings["aggregation"],
+        recipe=settings["recipe"],
+        priors=(*making.priors, *settings["prior"]),
+        settings=(*making.settings, *searched),
+    )
+
+
+def _told(trial: Trial) -> str:
+    how = " ".join(
+        f"{name}={value}" for name, value in {**trial.settings, **trial.settings["set"]}.items() if name != "set"
+    )
+    return f"trial {trial.number + 1}: {trial.problem if trial.cost is None else f'{trial.cost:.4f}'}  {how}"
+
+
+def _draw(found: Found, path: Path) -> None:
+    from fractal.reports.plots import save_plot
+    from fractal.tuning import plot_trials
+
+    save_plot(plot_trials(found), path)
+
+
+def _show(found: Found, output: str, source: str, quiet: bool) -> None:
+    best = found.best
+    options = {**best.settings, **best.settings["set"]}
+    rows = [(name, str(value)) for name, value in options.items() if name != "set"]
+    table(f"Trial {best.number + 1} of {len(found.trials)}: cost {best.cost:.4f}", ("option", "value"), rows)
+    emit(f"{output}/best.toml")
+    note(f"The way there is drawn in {output}/trials.svg. Next:", quiet)
+    note(f"  fractal train {source} --config {output}/best.toml -o scorer/", quiet)
