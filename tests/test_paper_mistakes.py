@@ -16,7 +16,7 @@ from fractal.errors import BadData
 from fractal.features import prior_similarity
 from fractal.folds import deal_folds
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from fractal.metrics import METRICS, Sample
+from fractal.metrics import METRICS
 from fractal.preparation import gather, sentence_targets
 from fractal.priors import CorrelationPrior, CosinePrior
 from fractal.records import Preference, Response
@@ -169,7 +169,7 @@ def test_mistake_11_what_shares_a_question_is_never_torn_apart():
 def test_mistake_15_a_perfect_but_saturated_ranking_is_perfect():
     truth = np.array([0.0, 0.0, 1.0, 1.0])
     scores = np.array([0.999990, 0.999991, 0.999992, 0.999993])
-    assert METRICS.build("roc_auc")(Sample.of(truth, scores)) == 1.0
+    assert METRICS.build("roc_auc")(truth, scores) == 1.0
 
 
 def test_mistake_15_the_best_state_is_the_one_that_is_kept():
