@@ -21,6 +21,7 @@ from fractal.self_training import SelfTraining
 from fractal.training import TrainingPlan
 
 BATCH = 64
+OPEN: list[io.TextIOWrapper] = []  # a reader that was left early lets go of its stream only when it is collected
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,8 @@ def test_killed_and_resumed_equals_an_uninterrupted_run(scorer, tmp_path):
 
 def here(monkeypatch, capsys, given: str, scorer: Path, *args: object) -> tuple[int, str, str]:
     """Run the command in this process, which spares it the imports; return its code, stdout and stderr."""
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    OPEN.append(io.TextIOWrapper(io.BytesIO(given.encode())))
+    monkeypatch.setattr("sys.stdin", OPEN[-1])
     with pytest.raises(SystemExit) as ended:
         main(command(scorer, *args)[3:])
     return int(ended.value.code or 0), *capsys.readouterr()
