@@ -14,6 +14,7 @@ import pytest
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.readers import ReadReport, read, read_scored
+from fractal.readers.seen import Seen
 from fractal.readers.sources import MAX_LINE
 from fractal.records import Preference, Response
 
@@ -126,7 +127,6 @@ def test_columns_in_files_and_in_memory(tmp_path):
     assert list(read(made.to_batches()[0])) == expected()
     parquet.write_table(made, tmp_path / "a.parquet")
     feather.write_feather(made, tmp_path / "a.feather")
-    feather.write_feather(pyarrow.table({"text": ["One."]}), tmp_path / "old.feather", version=1)
     with ipc.new_stream(tmp_path / "a.arrow", made.schema) as stream:
         stream.write_table(made)
     for name in ("a.parquet", "a.feather", "a.arrow"):
@@ -134,7 +134,6 @@ def test_columns_in_files_and_in_memory(tmp_path):
         (tmp_path / name).rename(tmp_path / "unnamed")
         if name != "a.arrow":  # a stream has no magic number at its start
             assert list(read(tmp_path / "unnamed")) == expected()
-    assert next(read(tmp_path / "old.feather")).text == "One."
 
 
 def test_data_sets(tmp_path):
@@ -305,6 +304,15 @@ def test_records_pass_through_in_memory():
 def test_reading_tells_of_rejects_when_nobody_asked(caplog):
     list(read(lines(GOOD, b"{"), on_error="reject"))
     assert "1 rejected" in caplog.text
+
+
+def test_ids_are_remembered_through_every_fold():
+    seen, ids = Seen(), [f"r{number}" for number in range(600_000)]
+    for id in ids:
+        seen.add(id)
+    assert len(seen) == len(ids)
+    assert all(id in seen for id in ids[::997])
+    assert not any(f"other {number}" in seen for number in range(2_000))
 
 
 def test_reading_needs_no_memory_for_the_file():

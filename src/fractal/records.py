@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from fractal.errors import BadData
 
-__all__ = ["NATIVE_FIELDS", "SCORE_FIELDS", "Preference", "Response", "ScoredResponse", "Sentence", "join_sentences"]
+__all__ = [
+    "NATIVE_FIELDS",
+    "SCORE_FIELDS",
+    "Preference",
+    "Response",
+    "ScoredResponse",
+    "Sentence",
+    "checked_response",
+    "join_sentences",
+]
 
 NATIVE_FIELDS = (  # what the native schema calls the parts of a record
     *("id", "query", "context", "response", "sentences", "offsets", "completions", "messages", "label"),
@@ -199,8 +208,51 @@ def join_sentences(
     sentences: Sequence[str], labels: Sequence[float | None] | None = None
 ) -> tuple[str, tuple[Sentence, ...]]:
     """Join sentences by blanks and say where each stands."""
+    for label in labels or ():
+        check_label(label, "sentence_labels")
+    return " ".join(sentences), tuple(_parts(sentences, labels or [None] * len(sentences)))
+
+
+def checked_response(
+    id: str,
+    sentences: Sequence[str],
+    labels: Sequence[float | None] | None,
+    query: str,
+    context: tuple[str, ...],
+    label: float | None,
+    group: str | None,
+    extra: Mapping[str, Any],
+) -> Response:
+    """Make a response of joined sentences whose values were checked already, several times as fast as `Response`."""
+    made = object.__new__(Response)
+    values = (
+        *(id, tuple(_parts(sentences, labels or [None] * len(sentences))), " ".join(sentences), query, context, label),
+        *(group, NOTHING, NOTHING, extra),
+    )
+    for put, value in zip(_RESPONSE_SLOTS, values, strict=True):
+        put(made, value)
+    return made
+
+
+def _parts(sentences: Sequence[str], labels: Sequence[float | None]) -> list[Sentence]:
+    """Make sentences that stand one blank apart; their places are right by construction, so nothing is checked."""
+    new, (put_text, put_start, put_end, put_label) = object.__new__, _SENTENCE_SLOTS
     parts, start = [], 0
-    for text, label in zip(sentences, labels or [None] * len(sentences), strict=True):
-        parts.append(Sentence(text, start, start + len(text), label))
-        start += len(text) + 1
-    return " ".join(sentences), tuple(parts)
+    for text, label in zip(sentences, labels, strict=True):
+        part = new(Sentence)
+        end = start + len(text)
+        put_text(part, text)
+        put_start(part, start)
+        put_end(part, end)
+        put_label(part, label)
+        parts.append(part)
+        start = end + 1
+    return parts
+
+
+def _slots(record: type) -> tuple[Callable[[Any, Any], None], ...]:
+    """Return what sets each field of a frozen record."""
+    return tuple(record.__dict__[field.name].__set__ for field in dataclasses.fields(record))
+
+
+_SENTENCE_SLOTS, _RESPONSE_SLOTS = _slots(Sentence), _slots(Response)

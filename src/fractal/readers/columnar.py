@@ -146,10 +146,6 @@ def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
     if start == b"ARROW1":
         opened = ipc.open_file(file)
         batches = (opened.get_batch(place) for place in range(opened.num_record_batches))
-    elif start.startswith(b"FEA1"):
-        from pyarrow import feather
-
-        batches = iter(feather.read_table(file).to_batches())
     else:
         batches = iter(ipc.open_stream(file))
     for batch in batches:

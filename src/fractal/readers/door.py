@@ -14,6 +14,7 @@ from fractal.errors import BadData, BadSpec
 from fractal.labels import LabelColumn, LabelForm, Scale
 from fractal.readers.fields import Fields
 from fractal.readers.report import ReadReport
+from fractal.readers.seen import Seen
 from fractal.readers.sources import Broken, Row, name_of
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 
@@ -25,7 +26,8 @@ Shape = Callable[[Mapping[str, Any], "Door", int], Iterable[Record]]
 
 logger = logging.getLogger("fractal.readers")
 NUMBERS = ("", "number")
-PLAIN = (int, float, bool, type(None))
+ESCAPED_NUL = rb"\u0000"
+ENCODE = msgspec.json.Encoder().encode
 
 
 class Door:
@@ -61,7 +63,7 @@ class Door:
         self._splitter = splitter
         self._rejecting, self._rejects_path = on_error == "reject", rejects
         self._rejects: IO[bytes] | None = None
-        self._seen: set[int] = set()  # hashes of 8 bytes, not the ids themselves: they are all that grows with the file
+        self._seen = Seen()
 
     @property
     def plain(self) -> bool:
@@ -130,10 +132,9 @@ class Door:
 
     def is_new(self, id: str) -> bool:
         """Whether no record with this id has come through; from now on one has."""
-        key = hash(id)
-        if key in self._seen:
+        if id in self._seen:
             return False
-        self._seen.add(key)
+        self._seen.add(id)
         return True
 
     def takes_numbers(self, *, label: bool, sentence_labels: bool) -> bool:
@@ -149,13 +150,14 @@ class Door:
 
     def _refuse_known(self, made: list[Record]) -> None:
         ids = [key for key in map(_key, made) if key]
-        known = next((id for id in ids if hash(id) in self._seen), None)
+        known = next((id for id in ids if id in self._seen), None)
         if known is not None:
             shown = known.partition("\0")[0][:80]
             raise BadData(
                 f"found {shown!r} a second time: give every record an id of its own, or none at all", field="id"
             )
-        self._seen.update(map(hash, ids))
+        for id in ids:
+            self._seen.add(id)
 
     def refuse(self, line: int, error: BadData, raw: Any) -> None:
         """Stop with the error, or write the record to the rejects file and go on."""
@@ -188,9 +190,12 @@ def _encoded(kept: dict[str, Any]) -> bytes:
 
 def refuse_nul(row: Mapping[str, Any]) -> None:
     """NUL bytes are never text: they end strings in other programs, so what follows them would be lost there."""
+    try:
+        if ESCAPED_NUL not in ENCODE(row):  # one fast look at everything; only what is found is looked for
+            return
+    except (ValueError, OverflowError, TypeError, RecursionError):
+        pass
     for name, field in row.items():
-        if isinstance(field, PLAIN):
-            continue
         waiting = [name, field]
         while waiting:
             value = waiting.pop()

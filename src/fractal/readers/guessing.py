@@ -56,7 +56,7 @@ def _by_content(source: Any) -> str:
         start = peeked(stream)
     if start.startswith(b"PAR1"):
         return "parquet"
-    if start.startswith((b"ARROW1", b"FEA1")):
+    if start.startswith(b"ARROW1"):
         return "arrow"
     if not start.strip() or start.lstrip()[:1] in b"{[":
         return "jsonl"

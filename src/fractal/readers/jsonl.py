@@ -14,7 +14,7 @@ from fractal.readers.base import READERS, Reader
 from fractal.readers.door import Door, Record
 from fractal.readers.shapes import SHAPES
 from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes, text_of
-from fractal.records import Response, join_sentences
+from fractal.records import NOTHING, Response, checked_response
 
 __all__ = ["JsonLines", "decode_line"]
 
@@ -36,27 +36,36 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     aggregation: Any = UNSET
     meta: Any = UNSET
 
-    def admitted(self, door: Door) -> Response | None:
-        """Return the response, or nothing where only the thorough way can tell what is wrong."""
+    def fits(self, door: Door) -> bool:
+        """Whether the record is right in every way that one sees fast; what is not is for the thorough way to judge."""
         labels = self.sentence_labels
         if not self.id or (labels is not None and len(labels) != len(self.sentences)):
-            return None
+            return False
         if not any(map(str.strip, self.sentences)):
-            return None
+            return False
+        if self.group is UNSET and self.meta is not UNSET:
+            own = self.meta.get("group") if isinstance(self.meta, dict) else None
+            if not (own is None or isinstance(own, str)):
+                return False
+            self.group = own
+        told = labels is not None and labels.count(None) != len(labels)
+        return door.takes_numbers(label=self.label is not None, sentence_labels=told) and door.is_new(self.id)
+
+    def response(self) -> Response:
+        """Return the response of a record that fits."""
         extra = {} if self.aggregation is UNSET else {"aggregation": self.aggregation}
-        group = self.group
         if self.meta is not UNSET:
             extra["meta"] = self.meta
-        if group is UNSET:
-            group = self.meta.get("group") if isinstance(self.meta, dict) else None
-            if not (group is None or isinstance(group, str)):
-                return None
-        told = labels is not None and any(label is not None for label in labels)
-        if not door.takes_numbers(label=self.label is not None, sentence_labels=told) or not door.is_new(self.id):
-            return None
-        text, parts = join_sentences(self.sentences, labels)
-        context = tuple(self.context) if self.context else ()
-        return Response(self.id, parts, text, self.query or "", context, self.label, group, extra=extra)
+        return checked_response(
+            self.id,
+            self.sentences,
+            self.sentence_labels,
+            self.query or "",
+            tuple(self.context) if self.context else (),
+            self.label,
+            None if self.group is UNSET else self.group,
+            extra or NOTHING,
+        )
 
 
 decode_native = msgspec.json.Decoder(Native).decode
@@ -102,7 +111,8 @@ def _native(content: bytes, door: Door) -> Response | None:
     if ESCAPED_NUL in content:
         return None
     try:
-        return decode_native(content).admitted(door)
+        native = decode_native(content)
+        return native.response() if native.fits(door) else None
     except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, too
         return None
 
