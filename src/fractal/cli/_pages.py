@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,7 +49,7 @@ learning_rate = 1e-3
 
 def document() -> str:
     """Return the whole page."""
-    return INTRODUCTION + "".join(_sections(app, click.Context(app, info_name="fractal", **_width(app))))
+    return INTRODUCTION + "".join(_sections(app, _context(app, "fractal")))
 
 
 def _sections(command: click.Command, ctx: click.Context) -> Iterator[str]:
@@ -57,11 +58,13 @@ def _sections(command: click.Command, ctx: click.Context) -> Iterator[str]:
         for name in command.list_commands(ctx):
             inner = command.get_command(ctx, name)
             if inner is not None and not inner.hidden:
-                yield from _sections(inner, click.Context(inner, info_name=name, parent=ctx, **_width(inner)))
+                yield from _sections(inner, _context(inner, name, ctx))
 
 
-def _width(command: click.Command) -> dict[str, int]:
-    return {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}  # type: ignore[dict-item]
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """Return where a command stands, at one width on every machine."""
+    settings: dict[str, Any] = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 if __name__ == "__main__":

@@ -72,10 +72,9 @@ def command(
     scorer = making.scorer(reading.splitter)
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
-    if dry_run:
+    if dry_run or output is None:
         _tell_plan(scorer, records, as_json)
         return
-    assert output is not None
     started = time.perf_counter()
     kept = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
     if not resume:
