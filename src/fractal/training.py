@@ -223,7 +223,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
         logits = run.head(batch, run.noise, run.precision)
         scores = Scores(logits, batch.offsets, objective.aggregation)
         parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
-        loss = (weights @ parts).sum()
+        loss = (weights.to(parts.dtype) @ parts).sum()
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         run.optimiser.step()
