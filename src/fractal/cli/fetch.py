@@ -10,7 +10,6 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import json_option, quiet_option
 from fractal.cli._output import emit, note, print_json, table
-from fractal.fetching import SOURCES, fetch
 
 __all__ = ["command"]
 
@@ -40,6 +39,8 @@ def command(
 
     What was broken off goes on where it stopped; a file appears when it is complete and its checksum is right.
     """
+    from fractal.fetching import SOURCES, fetch
+
     if name is None:
         rows = [(known, source.licence, source.by_hand or source.base) for known, source in SOURCES.items()]
         if as_json:
