@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -133,25 +133,50 @@ def figures(scored: Sequence[ScoredResponse]) -> dict[str, float]:
     return {row.metric: row.value for row in evaluate(scored, METRICS, bootstrap=0).rows}
 
 
-def run_set(folder: Path, seeds: int, epochs: int, nli: str) -> dict[str, list[dict[str, float]] | str]:
+Figures = list[dict[str, float]]
+
+
+class Kept:
+    """Figures that are measured already, in a file of JSON lines: a run that was stopped goes on."""
+
+    def __init__(self, path: Path | None, plan: str) -> None:
+        self.path, self.plan = path, plan
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self.found = {(line["plan"], line["set"], line["row"]): line["figures"] for line in map(json.loads, lines)}
+
+    def get(self, name: str, row: str, measure: Callable[[], Figures]) -> Figures:
+        """Return what is known, else measure it and keep it."""
+        key = (self.plan, name, row)
+        if key not in self.found:
+            started = time.perf_counter()
+            self.found[key] = measure()
+            line = {"plan": self.plan, "set": name, "row": row, "figures": self.found[key]}
+            if self.path:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            print(f"{json.dumps(line)} {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        return self.found[key]
+
+
+def run_set(folder: Path, seeds: int, epochs: int, nli: str, kept: Kept) -> dict[str, Figures | str]:
     """Return each row's figures, one a seed, or why there are none."""
     form = PAPER[folder.name][0]
     train, test = records_of(folder, "train"), labelled(records_of(folder, "test"))
     shown = [without_gold(record) for record in train]
     bare = [response.without_labels() for response in test]
-    found: dict[str, list[dict[str, float]] | str] = {}
+    found: dict[str, Figures | str] = {}
     for row, spec, sees_gold in ROWS:
-        started = time.perf_counter()
         if not spec:
             found[row] = [figures(_with_truth(entailed(nli, bare), test))] if nli else "no entailment model here"
             continue
-        fit = partial(made, spec, form)
         count = 1 if spec.startswith("cosine") else seeds
         data = gold_of(train, form) if sees_gold else shown
-        found[row] = [
-            figures(_with_truth(fit(seed, epochs).fit(data).score_responses(bare), test)) for seed in range(count)
-        ]
-        print(f"{folder.name}: {row}: {found[row]} {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+
+        def measure(spec: str = spec, count: int = count, data: Any = data) -> Figures:
+            models = (made(spec, form, seed, epochs) for seed in range(count))
+            return [figures(_with_truth(model.fit(data).score_responses(bare), test)) for model in models]
+
+        found[row] = kept.get(folder.name, row, measure)
     return found
 
 
@@ -159,7 +184,7 @@ def _with_truth(scored: Sequence[ScoredResponse], test: Sequence[Response]) -> l
     return [dataclasses.replace(one, response=truth) for one, truth in zip(scored, test, strict=True)]
 
 
-def cell(found: list[dict[str, float]] | str, metric: str) -> str:
+def cell(found: Figures | str, metric: str) -> str:
     """Return the mean over seeds, and how far they lie apart."""
     if isinstance(found, str):
         return "skipped"
@@ -188,8 +213,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=TrainingPlan.epochs)
     parser.add_argument("--nli", default="", help="an entailment model of transformers: a folder or a name")
+    parser.add_argument("--keep", type=Path, help="a file of figures: a run that was stopped goes on from there")
     given = parser.parse_args()
-    results = {name: run_set(given.data / name, given.seeds, given.epochs, given.nli) for name in given.sets}
+    kept = Kept(given.keep, f"{given.seeds} seeds, {given.epochs} epochs")
+    results = {name: run_set(given.data / name, given.seeds, given.epochs, given.nli, kept) for name in given.sets}
     import torch
 
     print("# The paper's comparison\n\nSentence ROC AUC on the test split, mean of the seeds ± half their range.\n")
