@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from fractal.checks.outcomes import Outcome
 from fractal.datasets import make_preferences, make_responses
 from fractal.embedding import embed
 from fractal.encoders import ENCODERS
+from fractal.estimator import SentenceScorer
 from fractal.preparation import gather
 from fractal.records import Preference, Response
+from fractal.self_training import SelfTraining
+from fractal.training import TrainingPlan
 
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]
 ENCODER = ENCODERS.build("hashing")
@@ -160,3 +164,14 @@ def test_data_checks_need_no_torch() -> None:
         "data_checks(make_responses(50)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_fit_keeps_its_findings_and_saves_them(tmp_path: Path) -> None:
+    plan = TrainingPlan(epochs=3, members=2, folds=2)
+    scorer = SentenceScorer(
+        "noisy_or", "own", "hashing", start="even", self_training=SelfTraining(rounds=0), plan=plan, cache=False
+    )
+    scorer.fit(made(0))
+    assert {f.name: f.advice for f in scorer.checks_}["aggregation"] == "product"
+    again = SentenceScorer.from_pretrained(scorer.save_pretrained(tmp_path / "scorer"))
+    assert [f.to_dict() for f in again.checks_] == [f.to_dict() for f in scorer.checks_]
