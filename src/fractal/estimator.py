@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,7 @@ from fractal.persistence import Saved, load_folder, push_folder, save_folder
 from fractal.preparation import Corpus, gather
 from fractal.priors import PRIORS
 from fractal.records import Preference, Response, ScoredResponse, Sentence
+from fractal.reports import card_fragment
 from fractal.scoring import Seen, flat, records, runs
 from fractal.self_training import SelfTraining
 from fractal.splitting import SPLITTERS
@@ -235,8 +237,17 @@ class SentenceScorer(BaseEstimator):
         return ENCODERS.build(self.encoder)
 
     def _embed(self, responses: Sequence[Response]) -> EncodedBlock:
+        self._warn_of_another_encoder()
         folder = None if isinstance(self.cache, bool) else self.cache
         return embed(responses, self._encoder(), EmbeddingCache(folder) if self.cache is not False else None)
+
+    def _warn_of_another_encoder(self) -> None:
+        """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
+        learned, here = getattr(self, "encoder_fingerprint_", ""), self._encoder().fingerprint
+        if learned and learned != here:
+            warnings.warn(
+                f"this scorer learned with the encoder {learned}, here it is {here}: scores may differ", stacklevel=4
+            )
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
@@ -308,6 +319,12 @@ class SentenceScorer(BaseEstimator):
             raise NotFitted(
                 "this scorer has not learned anything yet: call fit with rated responses, or load a saved one"
             )
+
+    def _repr_html_(self) -> str:
+        if not hasattr(self, "blend_"):
+            return card_fragment("SentenceScorer, not fitted", self.get_params(deep=False))
+        blend = {"aggregation": AGGREGATIONS.spec(self.blend_.aggregation), "encoder": self.encoder_fingerprint_}
+        return card_fragment("SentenceScorer", {**blend, **self.data_, **self.metrics_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "blend_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -188,6 +189,10 @@ class ScoredResponse(_Picklable):
         for score in (*self.sentence_scores, self.response_score):
             if not 0.0 <= score <= 1.0:
                 raise BadData(f"a score of {score}: a score lies in [0, 1]", field="sentence_scores")
+
+    def _repr_html_(self) -> str:
+        # pages stand on a higher floor; a notebook's wish for one is looked up by name
+        return str(importlib.import_module("fractal.reports").fragment(self))
 
     def conservative(self, kappa: float = 1.0) -> tuple[float, ...]:
         """Return score − κ · spread, cut at 0: the scores to reward with, where over-optimisation is feared."""

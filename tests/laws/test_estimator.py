@@ -167,6 +167,20 @@ def test_new_raw_text_is_scored(fitted: SentenceScorer) -> None:
         fitted.score_text("   ")
 
 
+def test_another_encoder_is_told_of(fitted: SentenceScorer, responses: list[Response]) -> None:
+    other = pickle.loads(pickle.dumps(fitted))
+    other.encoder_fingerprint_ = "hashing-of-old"
+    with pytest.warns(UserWarning, match="hashing-of-old"):
+        other.score_responses(responses[:1])
+
+
+def test_a_notebook_shows_scorers_and_scores(fitted: SentenceScorer, responses: list[Response]) -> None:
+    assert "product" in fitted._repr_html_()
+    assert "not fitted" in small()._repr_html_()
+    scored = fitted.score_responses(responses[:1])[0]
+    assert responses[0].sentences[0].text.split()[0] in scored._repr_html_()
+
+
 @pytest.mark.parametrize("label", [0.0, 1.0, None])
 def test_labels_that_teach_nothing_are_refused(responses: list[Response], label: float | None) -> None:
     with pytest.raises(BadData, match=r"labels are|nothing can be learned"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -91,6 +92,10 @@ class _Table:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        # pages stand on a higher floor; a notebook's wish for one is looked up by name
+        return str(importlib.import_module("fractal.reports").evaluation_fragment(self))
 
 
 @dataclasses.dataclass(frozen=True)
