@@ -34,7 +34,9 @@ from fractal.training import Objective, TrainingPlan, fit_head, predict_logits
 
 DIM, WIDE, SMALL = 384, (384, 192), (64,)
 EPOCHS = 3
-COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training.py --rounds 3 --table benchmarks/results/training.md"
+COMMAND = (
+    "OMP_NUM_THREADS=1 python benchmarks/training.py --rounds 3 --bags 3000 --table benchmarks/results/training.md"
+)
 Step = Callable[[], int]  # runs, and says how many sentences it went through
 
 
