@@ -69,6 +69,8 @@ def cells(sets: list[str], seeds: int) -> None:
         for name in sets:
             data = load(name)
             bare = [response.without_labels() for response in data.test]
+            for responses in (data.train, bare):  # vectors are made beforehand, whoever comes first
+                REGISTERED["dllp"]().embedded(responses)
             for method in (*SCHOOLS, *BEYOND):
                 if (name, method, seed) in known:
                     continue
@@ -102,14 +104,16 @@ def page() -> str:
         f"|---|{'---|' * (len(sets) + 2)}",
     ]
     for method in (*SCHOOLS, *BEYOND):
-        parts, areas, spent = [], [], 0.0
-        for name in sets:
-            own = [row for row in rows if (row["set"], row["method"]) == (name, method)]
-            area, within = (float(np.mean([row[key] for row in own])) if own else np.nan for key in ("auc", "within"))
-            parts.append(f"{area:.3f} ({within:.3f})")
-            areas.append(area)
-            spent += float(np.mean([row["cpu_s"] for row in own])) if own else np.nan
-        lines.append(f"| {method} | {' | '.join(parts)} | {np.mean(areas):.3f} | {spent:.0f} |")
+        own = [[row for row in rows if (row["set"], row["method"]) == (name, method)] for name in sets]
+        areas = [_mean([row["auc"] for row in found]) for found in own]
+        within = [_mean([row["within"] for row in found]) for found in own]
+        spent = [_mean([row["cpu_s"] for row in found if row["cpu_s"] is not None]) for found in own]
+        parts = [f"{a:.3f} ({w:.3f})" if a == a else "–" for a, w in zip(areas, within, strict=True)]
+        shown = [
+            f"{value:{how}}" if value == value else "–"
+            for value, how in ((sum(areas) / len(sets), ".3f"), (sum(spent), ".0f"))
+        ]
+        lines.append(f"| {method} | {' | '.join([*parts, *shown])} |")
     if SPEED.exists():
         told = json.loads(SPEED.read_text())
         lines += [
@@ -122,6 +126,10 @@ def page() -> str:
             f"(load of the machine {told['load']:.1f} on {os.cpu_count()} cores).",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _mean(values: list[float]) -> float:
+    return statistics.fmean(values) if values else float("nan")
 
 
 def _cpu() -> str:
