@@ -194,7 +194,7 @@ def test_guesses_for_a_million_sentences_grow_linearly(spec):
         shape = (bags * 10, 1) if made.thresholds == 1 else (bags * 10, 3, 1)
         scores = made.probabilities(torch.randn(shape, generator=generator))
         labels = torch.randint(2, (bags,), generator=generator).float()
-        started = time.perf_counter()
+        started = time.process_time()
         made.most_likely_labels(scores, offsets, labels)
-        spent.append(time.perf_counter() - started)
+        spent.append(time.process_time() - started)
     assert spent[1] < 10 * spent[0]

@@ -90,11 +90,11 @@ def test_the_page_of_the_docs_is_fresh():
 
 def test_help_is_quick_and_light():
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time\n"
         "from fractal.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(time.perf_counter() - start)\n"
+        "print(time.process_time())\n"  # of the whole process, its start included
         "print(sorted({'torch', 'numpy', 'rich', 'sklearn', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
     spent = []
@@ -103,7 +103,7 @@ def test_help_is_quick_and_light():
         *_, seconds, heavy = result.stdout.splitlines()
         assert heavy == "[]"
         spent.append(float(seconds))
-    assert min(spent) < 0.5  # the machine may be busy; what the code needs is the least
+    assert min(spent) < 0.5  # processor time: on a busy machine the clock tells of others
 
 
 @pytest.mark.parametrize("family", ["aggregations", "priors", "readers", "writers", "metrics", "recipes", "splitters"])
