@@ -126,6 +126,14 @@ def test_a_similarity_that_points_the_wrong_way_is_no_start() -> None:
     assert calibrated_prior(1 - toward, bags, PRODUCT).scale == 0
 
 
+def test_scores_learned_from_preferences_alone_lie_around_one_half() -> None:
+    pairs = make_responses(60, task="answers", seed=4, preferences=True)
+    corpus = gather(pairs)
+    block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
+    fitted = fit_blend(block, corpus, Settings((AGGREGATIONS.build("mean"),), (("overlap", "novel_names"),), plan=PLAN))
+    assert float(fitted.held_out.median()) == pytest.approx(0.0, abs=1e-5)
+
+
 def test_settings_refuse_words_they_do_not_know() -> None:
     with pytest.raises(BadSpec, match="learn_from"):
         Settings((PRODUCT,), (("length",),), learn_from="dreams")

@@ -165,9 +165,16 @@ def _fit_under(
         laid = [_lay(block, corpus, recipe, settings) for recipe in settings.later] or [part.laid for part in first]
         mixed, cost, rounds = _self_trained(mixed, cost, laid, aggregation, settings, listeners)
         choices += rounds
+    if settings.learn_from == "responses" and bool(bags.labels.isnan().all()):
+        mixed = _centred(mixed)
     blend = Blend(tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation)
     history = tuple(epoch for part in mixed.parts for epoch in part.history)
     return Fitted(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy())
+
+
+def _centred(mixed: _Mixed) -> _Mixed:
+    """Preferences tell which response is better, never how good: the middle of the scores is then put at one half."""
+    return replace(mixed, shift=mixed.shift - float(mixed.held_out.median()))
 
 
 def _self_trained(

@@ -17,12 +17,15 @@ from fractal.registry import Registry
 FAMILIES = {
     "aggregations": ("fractal.aggregations", "AGGREGATIONS"),
     "baselines": ("fractal.baselines", "BASELINES"),
+    "corruptors": ("fractal.corruption", "CORRUPTORS"),
     "encoders": ("fractal.encoders", "ENCODERS"),
     "features": ("fractal.features", "FEATURES"),
+    "generators": ("fractal.corruption", "GENERATORS"),
     "losses": ("fractal.losses", "LOSSES"),
     "metrics": ("fractal.metrics", "METRICS"),
     "priors": ("fractal.priors", "PRIORS"),
     "readers": ("fractal.readers", "READERS"),
+    "schools": ("fractal.schools", "SCHOOLS"),
     "splitters": ("fractal.splitting", "SPLITTERS"),
     "writers": ("fractal.writers", "WRITERS"),
 }

@@ -45,5 +45,6 @@ def neighbours(block: EncodedBlock) -> Columns:
             f"{name}_below_best": np.maximum.reduceat(near, offsets[:-1])[bag] - near,
         }
     words = np.log1p(word_counts(block)["words"])
+    columns["sentences"] = np.log1p(np.diff(offsets)[bag])
     columns["longer"] = words - bag_mean(words, offsets)[bag]
     return scalars("neighbours", dict(columns))

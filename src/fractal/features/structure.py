@@ -17,7 +17,7 @@ _PUNCTUATION = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 @FEATURES.register("position")
 def position(block: EncodedBlock) -> Columns:
-    """Where the sentence stands in its response, from the start and from the end, and how many there are."""
+    """Where the sentence stands in its response, from the start and from the end."""
     counts = np.diff(block.offsets)[block.sentence_bag]
     place = np.arange(len(counts)) - block.offsets[:-1][block.sentence_bag]
     return scalars(
@@ -28,7 +28,6 @@ def position(block: EncodedBlock) -> Columns:
             "from_end": np.log1p(counts - 1 - place),
             "first": place == 0,
             "last": place == counts - 1,
-            "sentences": np.log1p(counts),
         },
     )
 

@@ -18,12 +18,12 @@ TILE = 8192  # sentences whose columns are made at once, so that memory above th
 
 _OWN = (
     *("cosine", "late_interaction", "overlap", "coverage", "novel_numbers", "novel_names"),
-    *("redundancy", "length", "markers", "arithmetic"),
+    *("redundancy", "position", "length", "markers", "arithmetic"),
 )
-_SCALARS = (*_OWN, "neighbours", "position")
+_SCALARS = (*_OWN, "neighbours")
 RECIPES: dict[str, tuple[str, ...]] = {
     "paper": ("sentence", "context", "query"),
-    "own": _OWN,  # nothing that tells of the rest of the response: see docs/architecture.md on shortcuts
+    "own": _OWN,  # nothing that tells of the other sentences: see docs/architecture.md on shortcuts
     "relational": _SCALARS,
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence", "product", "difference"),
