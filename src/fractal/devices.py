@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from fractal.bags import Bags
 from fractal.errors import BadSpec
 
-__all__ = ["choose_device", "choose_precision", "native_bf16"]
+__all__ = ["choose_device", "choose_precision", "native_bf16", "suited_threads"]
 
 WIDE = 96 * 384  # from so many weights in the first layer on, bf16 gains more than its conversions cost
 
@@ -38,6 +39,19 @@ def choose_precision(given: str, hidden: Sequence[int], bags: Bags) -> torch.dty
     columns = bags.features.shape[1] + sum(shared.rows.shape[1] for shared in bags.shared)
     pays = columns * (hidden[0] if hidden else 1) >= WIDE and native_bf16(bags.features.device.type)
     return torch.bfloat16 if given == "bf16" or (given == "auto" and pays) else torch.float32
+
+
+@contextlib.contextmanager
+def suited_threads(hidden: Sequence[int], bags: Bags) -> Iterator[None]:
+    """Keep small products on one thread: to share them costs more than they do, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    columns = bags.features.shape[1] + sum(shared.rows.shape[1] for shared in bags.shared)
+    small = columns * (hidden[0] if hidden else 1) < WIDE
+    torch.set_num_threads(1 if small else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from torch import Tensor
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
 from fractal.checkpoints import load_checkpoint, save_checkpoint
-from fractal.devices import choose_device, choose_precision
+from fractal.devices import choose_device, choose_precision, suited_threads
 from fractal.errors import TrainingDiverged
 from fractal.held_out import Unseen, held_out_logits, hold_out, predict_logits, unseen_cost
 from fractal.layers import Fetcher
@@ -163,15 +163,16 @@ def fit_head(
         found = load_checkpoint(checkpoint, belongs_to)
         if found is not None:
             run.restore(*found)
-    if run.epoch == 0:
-        _judge(run, bags, objective)
-    while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
-        told = _train_epoch(run, bags, objective, plan)
-        run.history.append(told)
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
-        for listen in listeners:
-            listen(told)
+    with suited_threads(plan.hidden, bags):
+        if run.epoch == 0:
+            _judge(run, bags, objective)
+        while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
+            told = _train_epoch(run, bags, objective, plan)
+            run.history.append(told)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
+            for listen in listeners:
+                listen(told)
     run.head.load_member_states(run.best_states)
     run.head.eval()
     return FittedHead(
