@@ -194,7 +194,16 @@ def test_guesses_for_a_million_sentences_grow_linearly(spec):
         shape = (bags * 10, 1) if made.thresholds == 1 else (bags * 10, 3, 1)
         scores = made.probabilities(torch.randn(shape, generator=generator))
         labels = torch.randint(2, (bags,), generator=generator).float()
-        started = time.process_time()
-        made.most_likely_labels(scores, offsets, labels)
-        spent.append(time.process_time() - started)
-    assert spent[1] < 10 * spent[0]
+        spent.append(
+            min(
+                _seconds(lambda made=made, s=scores, o=offsets, y=labels: made.most_likely_labels(s, o, y))
+                for _ in range(3)
+            )
+        )
+    assert spent[1] < 12 * spent[0]  # four times the sentences; work that grows with their square takes 16 times
+
+
+def _seconds(work):
+    started = time.process_time()
+    work()
+    return time.process_time() - started
