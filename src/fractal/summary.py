@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.fitting import Fitted
+from fractal.metrics import METRICS
 from fractal.preparation import Corpus
 from fractal.scoring import flat
 
@@ -46,13 +47,6 @@ def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:
 
 
 def concordance(labels: NDArray[np.float64], scores: NDArray[Any]) -> float:
-    """Share of pairs with different labels that the scores put in order; ties count half."""
+    """Share of pairs with different known labels that the scores put in order; ties count half."""
     known = ~np.isnan(labels)
-    labels, scores = labels[known], np.asarray(scores, dtype=np.float64)[known]
-    right = total = 0.0
-    for level in np.unique(labels)[1:]:
-        lower = np.sort(scores[labels < level])
-        own = scores[labels == level]
-        right += 0.5 * float((np.searchsorted(lower, own, "left") + np.searchsorted(lower, own, "right")).sum())
-        total += float(len(lower) * len(own))
-    return right / total if total else float("nan")
+    return float(METRICS.build("concordance")(labels[known], np.asarray(scores, dtype=np.float64)[known]))
