@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from benchmarks.machine import cpu
 
 PAGE = Path(__file__).parent / "results" / "checks.md"
 SETS = ("faithbench", "qags", "absa16_reviews", "multispanqa_windows", "qa_feedback_bags")
@@ -87,13 +87,6 @@ def real_table(sets: list[str]) -> list[str]:
     return lines
 
 
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return platform.processor()
-
-
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +97,7 @@ def main() -> None:
     head = [
         "# Checks",
         "",
-        f"Machine: {_cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
+        f"Machine: {cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
         f"`python -m benchmarks.checks --sets {args.sets} --seeds {args.seeds}`.",
         "",
     ]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from benchmarks.machine import cpu
 
 RESULTS = Path(__file__).parent / "results"
 LOG, SPEED, PAGE = RESULTS / "schools.jsonl", RESULTS / "schools-speed.json", RESULTS / "schools.md"
@@ -93,7 +94,7 @@ def page() -> str:
     lines = [
         "# The other schools",
         "",
-        f"Machine: {_cpu()}, one thread a run, torch {torch.__version__}, numpy {np.__version__}. "
+        f"Machine: {cpu()}, one thread a run, torch {torch.__version__}, numpy {np.__version__}. "
         "`python -m benchmarks.schools table`, `… speed`.",
         "",
         f"Sentence ROC AUC on test responses (inside responses), learned from response labels alone; the aggregation "
@@ -130,13 +131,6 @@ def page() -> str:
 
 def _mean(values: list[float]) -> float:
     return statistics.fmean(values) if values else float("nan")
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return platform.processor()
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from benchmarks.machine import cpu
 
 RESULTS = Path(__file__).parent / "results"
 LOG, PAGE = RESULTS / "suggestions.jsonl", RESULTS / "suggestions.md"
@@ -78,7 +78,7 @@ def page(rows: list[dict]) -> str:
     lines = [
         "# Labels suggested against labels at random",
         "",
-        f"Machine: {_cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
+        f"Machine: {cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
         "`python -m benchmarks.suggestions`.",
         "",
         f"Sentence ROC AUC on test responses by the share of training sentences with a label; every response has its "
@@ -112,13 +112,6 @@ def page(rows: list[dict]) -> str:
         + (f"; mean where reached {np.mean(reached):.0%}, median {np.median(reached):.0%}." if reached else "."),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return platform.processor()
 
 
 def main() -> None:

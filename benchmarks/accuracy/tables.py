@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import cpu
+
 
 def write_tables(rows: list[dict], path: Path, args: argparse.Namespace) -> None:
     """Write every table of a study as Markdown."""
@@ -24,7 +26,7 @@ def write_tables(rows: list[dict], path: Path, args: argparse.Namespace) -> None
         + (f", at most {args.most} responses of each set" if args.most else "")
         + ". No method but `supervised` and the `gold` ones sees a sentence label.",
         "",
-        f"Machine: {_cpu()}, one thread a run; Python {platform.python_version()}, torch {torch.__version__}. "
+        f"Machine: {cpu()}, one thread a run; Python {platform.python_version()}, torch {torch.__version__}. "
         f"Command: `python -m benchmarks.accuracy {' '.join(sys.argv[1:])}`.",
         "",
     ]
@@ -69,9 +71,3 @@ def _cell(mean: float, spread: float, digits: int) -> str:
     if np.isnan(mean):
         return "–"
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if digits and spread > 0 else "")
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
