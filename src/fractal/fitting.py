@@ -232,7 +232,9 @@ def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Obje
     terms = label_terms(bags)
     if not bool(bags.targets["gold"].isnan().all()) and settings.gold_weight > 0:
         terms.append(SentenceLoss(weight=settings.gold_weight))
-    return Objective((*terms, *settings.priors), aggregation)
+    return Objective(
+        (*terms, *settings.priors), aggregation, curriculum=settings.plan.curriculum, reads_labels=len(terms)
+    )
 
 
 def _fit(
