@@ -44,7 +44,9 @@ class Objective:
     terms: tuple[Term, ...]
     aggregation: Aggregation
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    judged_by: str = "response"  # held-out response labels stop the training; else the sentence targets of that name
+    judged_by: str | Term = (
+        "response"  # held-out response labels stop it; else sentence targets of that name, or a term
+    )
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
         """Return each term's weight in an epoch: with a curriculum the first term takes over what the others lose."""
@@ -270,6 +272,8 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
 
 
 def _judge_of(bags: Bags, objective: Objective) -> Term:
+    if isinstance(objective.judged_by, Term):
+        return objective.judged_by
     if objective.judged_by != "response":
         return SentenceLoss(target=objective.judged_by)
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0
