@@ -65,14 +65,15 @@ class AspectScorer(BaseEstimator):
         With `checkpoints`, a folder, a fit that was killed goes on where it was.
         """
         responses = _rated(X)
-        corpora = {name: _under(responses, name) for name in self._given(responses)}
-        scorers = {name: self._made(aggregation=form) for name, form in self._given(responses).items()}
-        settings = {name: scorer._settings(corpora[name]) for name, scorer in scorers.items()}
-        forms = {name: own.aggregations for name, own in settings.items()}
-        shared = next(iter(settings.values()))
-        shared = dataclasses.replace(shared, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = next(iter(scorers.values()))._embed(responses)
-        fits = fit_aspects(block, corpora, forms, shared, listeners)
+        scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
+        corpora = {name: _under(responses, name) for name in scorers}
+        kept = Path(checkpoints) if checkpoints else None
+        settings = {
+            name: dataclasses.replace(scorer._settings(corpora[name]), checkpoints=kept)
+            for name, scorer in scorers.items()
+        }
+        block = self._made()._embed(responses)
+        fits = fit_aspects(block, corpora, settings, listeners)
         self.scorers_ = {
             name: scorer._learned(fits[name], _labelled(block, corpora[name]), corpora[name], settings[name])
             for name, scorer in scorers.items()

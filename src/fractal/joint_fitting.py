@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import Aggregation
 from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
-from fractal.errors import BadData
+from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
-from fractal.fitting import Choice, Fitted, Settings
+from fractal.fitting import Choice, Fitted, Settings, fit_blend
 from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
 from fractal.losses import ResponseLoss
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
@@ -29,41 +29,39 @@ from fractal.training import Epoch, Listener, Objective, fit_head, held_out_logi
 
 __all__ = ["fit_aspects"]
 
-Form = tuple[str, Aggregation]  # an aspect, and a rule that it may follow
-
 
 def fit_aspects(
     block: EncodedBlock,
     corpora: Mapping[str, Corpus],
-    forms: Mapping[str, Sequence[Aggregation]],
-    settings: Settings,
+    settings: Mapping[str, Settings],
     listeners: Sequence[Listener] = (),
 ) -> dict[str, Fitted]:
     """Fit all aspects together; the corpus of each holds the block's responses under the labels of that aspect.
 
-    Where an aspect has several forms, all of them learn together first; the one that explains the aspect's held-out
-    labels best learns again without the others.
+    Settings differ in their aggregations only. An aspect of several is first fitted alone, to choose among them.
     """
+    shared = next(iter(settings.values()))
+    if shared.learn_from != "responses" or shared.start != "even" or shared.self_training.rounds:
+        raise BadSpec("aspects learn from labels of responses alone: leave out learn_from, start and self_training")
     for name, corpus in corpora.items():
         _refuse_unlabelled(name, corpus)
-    rated = _Rated.of(block, corpora)
-    tried = [(name, form) for name in corpora for form in forms[name]]
-    fits = _fit_jointly(rated, tried, settings, listeners)
-    costs: dict[str, dict[str, float]] = {name: {} for name in corpora}
-    for name, form in tried:
-        costs[name][AGGREGATIONS.spec(form)] = fits[name, form].cost
-    taken = [min((form for form in tried if form[0] == name), key=lambda form: fits[form].cost) for name in corpora]
-    if len(taken) < len(tried):
-        fits = _fit_jointly(rated, taken, settings, listeners)
-    return {form[0]: _told(fits[form], costs[form[0]]) for form in taken}
+    rules, choices = {}, {}
+    for number, (name, corpus) in enumerate(corpora.items(), 1):
+        folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
+        own = replace(settings[name], checkpoints=folder)
+        rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, listeners)
+    fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, listeners)
+    return {name: replace(fitted, choices=(*choices[name], *fitted.choices)) for name, fitted in fits.items()}
 
 
-def _told(fitted: Fitted, costs: dict[str, float]) -> Fitted:
-    """Add to a fit which forms were tried before it."""
-    if len(costs) == 1:
-        return fitted
-    choice = Choice("aggregation", costs, AGGREGATIONS.spec(fitted.blend.aggregation))
-    return replace(fitted, choices=(choice, *fitted.choices))
+def _rule(
+    block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener]
+) -> tuple[Aggregation, tuple[Choice, ...]]:
+    """Return the aggregation of an aspect, and how it was chosen."""
+    if len(settings.aggregations) == 1:
+        return settings.aggregations[0], ()
+    fitted = fit_blend(block, corpus, settings, listeners)
+    return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if choice.about == "aggregation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,39 +89,50 @@ class _Rated:
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """Heads that learned one recipe, and where each form finds its outputs among theirs."""
+    """Heads that learned one recipe, and where each aspect finds its outputs among theirs."""
 
     expert: Expert
     bags: Bags
     held_out: Tensor  # (sentence, [output,] 1)
-    aspects: dict[Form, Aspect]
+    aspects: dict[str, Aspect]
     history: tuple[Epoch, ...]
 
 
 def _fit_jointly(
-    rated: _Rated, forms: Sequence[Form], settings: Settings, listeners: Sequence[Listener]
-) -> dict[Form, Fitted]:
-    """Train one head a recipe for all forms that read it, then blend for each form the heads that it reads."""
-    readers: dict[tuple[str, ...], list[Form]] = {}
-    for name, form in forms:
-        for recipe in settings.recipes_under(form, has_pairs=False):
-            readers.setdefault(recipe, []).append((name, form))
-    shared = [_train(rated, recipe, own, settings, listeners) for recipe, own in readers.items()]
-    return {form: _blended([part for part in shared if form in part.aspects], form) for form in forms}
+    rated: _Rated, rules: Mapping[str, Aggregation], settings: Settings, listeners: Sequence[Listener]
+) -> dict[str, Fitted]:
+    """Train one head a recipe for all aspects that read it, then blend for each aspect the heads that it reads."""
+    readers: dict[tuple[str, ...], list[str]] = {}
+    for name, rule in rules.items():
+        for recipe in settings.recipes_under(rule, has_pairs=False):
+            readers.setdefault(recipe, []).append(name)
+    shared = [
+        _train(rated, recipe, {name: rules[name] for name in names}, settings, listeners)
+        for recipe, names in readers.items()
+    ]
+    return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
 
 
 def _train(
-    rated: _Rated, recipe: tuple[str, ...], forms: Sequence[Form], settings: Settings, listeners: Sequence[Listener]
+    rated: _Rated,
+    recipe: tuple[str, ...],
+    rules: Mapping[str, Aggregation],
+    settings: Settings,
+    listeners: Sequence[Listener],
 ) -> _Shared:
-    plan = settings.plan
     columns, bags = _lay(rated, recipe, settings)
-    joint = Joint.of([(name, rated.names.index(name), form) for name, form in forms])
+    joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
     terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
     objective = Objective(tuple(terms), joint, judged_by=held_out_by_aspect(joint.aspects))
-    fitted = fit_head(bags, objective, plan, listeners, _checkpoint(settings.checkpoints, recipe, objective))
-    held_out = held_out_logits(fitted.head, bags)
-    expert = Expert(columns, Prior(), fitted.head)
-    return _Shared(expert, bags, held_out, dict(zip(forms, joint.aspects, strict=True)), fitted.history)
+    checkpoint = _checkpoint(settings.checkpoints, recipe, objective)
+    fitted = fit_head(bags, objective, settings.plan, listeners, checkpoint)
+    return _Shared(
+        Expert(columns, Prior(), fitted.head),
+        bags,
+        held_out_logits(fitted.head, bags),
+        {aspect.name: aspect for aspect in joint.aspects},
+        fitted.history,
+    )
 
 
 def _lay(rated: _Rated, recipe: tuple[str, ...], settings: Settings) -> tuple[Columns, Bags]:
@@ -147,12 +156,11 @@ def _checkpoint(folder: Path | None, recipe: tuple[str, ...], objective: Objecti
     return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
 
 
-def _blended(parts: Sequence[_Shared], form: Form) -> Fitted:
+def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     """Weigh the heads that an aspect reads by what their held-out log-odds say of its labels."""
-    aspects, aggregation = [part.aspects[form] for part in parts], form[1]
-    bags = replace(
-        parts[0].bags, labels=parts[0].bags.labels[:, aspects[0].column], weights=torch.ones(len(parts[0].bags), 1)
-    )
+    aspects, every = [part.aspects[name] for part in parts], parts[0].bags
+    aggregation = aspects[0].aggregation
+    bags = replace(every, labels=every.labels[:, aspects[0].column], weights=torch.ones(len(every), 1))
     held_out = [read_outputs(part.held_out, aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
     experts = [replace(part.expert, outputs=aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
     weights: tuple[float, ...] = (1.0,)
@@ -168,7 +176,7 @@ def _blended(parts: Sequence[_Shared], form: Form) -> Fitted:
         response_cost(mixed, bags, aggregation),
         choices,
         tuple(epoch for part in parts for epoch in part.history),
-        parts[0].bags.weights.numpy(),
+        every.weights.numpy(),
     )
 
 
