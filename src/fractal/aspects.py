@@ -19,6 +19,7 @@ from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.cards import aspects_card
 from fractal.checks import Finding
 from fractal.embedding import EncodedBlock
+from fractal.encoders import Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, NotFitted
 from fractal.estimator import SentenceScorer
 from fractal.experts import Blend, Expert, expert_arrays, restored_experts
@@ -155,6 +156,16 @@ class AspectScorer(BaseEstimator):
         return self._made().splitter
 
     @property
+    def encoder(self) -> str | Encoder:
+        """What turns texts into vectors."""
+        return self._made().encoder
+
+    @property
+    def cache(self) -> str | PathLike[str] | bool:
+        """Where vectors are kept."""
+        return self._made().cache
+
+    @property
     def aggregation_(self) -> dict[str, str]:
         """The rule of every aspect."""
         return {name: scorer.aggregation_ for name, scorer in self.scorers_.items()}
@@ -162,7 +173,8 @@ class AspectScorer(BaseEstimator):
     @property
     def data_(self) -> dict[str, Any]:
         """What was learned from: responses and sentences in all, labels by aspect."""
-        return {**self._first.data_, **self._told("data_", ("labelled responses", "mean label"))}
+        counts = {key: self._first.data_[key] for key in ("responses", "sentences")}
+        return {**counts, **self._told("data_", ("labelled responses", "mean label"))}
 
     @property
     def metrics_(self) -> dict[str, Any]:
