@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 from sklearn.model_selection import cross_val_score  # noqa: E402
 
+from fractal import estimator, experts  # noqa: E402
 from fractal.aspects import AspectScorer, load_scorer  # noqa: E402
 from fractal.checks import Finding  # noqa: E402
 from fractal.datasets import make_responses  # noqa: E402
@@ -78,7 +79,7 @@ def test_one_aspect_learns_what_the_plain_scorer_learns(responses: list[Response
     plain = small(aggregation=form).fit([replace(r, label=r.aspects["sound"], aspects={}) for r in responses])
     assert alone.aggregation_ == {"sound": plain.aggregation_}
     found = of("sound", alone.score_responses(responses))
-    assert found == pytest.approx(of("", plain.score_responses(responses)), abs=1e-6)
+    assert np.array_equal(found, of("", plain.score_responses(responses)))
 
 
 def test_aspects_with_missing_labels_learn_from_those_there_are() -> None:
@@ -136,6 +137,20 @@ def test_shared_heads_are_kept_and_saved_once(fitted: AspectScorer, tmp_path: Pa
     one, other = (scorer.blend_.experts[0].head for scorer in shared.scorers_.values())
     assert one is other
     assert one.shape.thresholds == 2
+
+
+def test_texts_are_encoded_once_and_every_head_runs_once(
+    fitted: AspectScorer, responses: list[Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        return lambda *args, **options: calls.append(name) or function(*args, **options)
+
+    monkeypatch.setattr(estimator, "embed", counted("embed", estimator.embed))
+    monkeypatch.setattr(experts, "predict_logits", counted("head", experts.predict_logits))
+    fitted.score_responses(responses)
+    assert sorted(calls) == ["embed", "head", "head", "head"]  # two recipes an aspect, of which they share one
 
 
 def test_each_kind_of_folder_says_who_reads_it(fitted: AspectScorer, tmp_path: Path) -> None:
