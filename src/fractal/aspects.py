@@ -224,18 +224,18 @@ class AspectScorer(BaseEstimator):
 
     def _given(self, responses: Sequence[Response]) -> dict[str, str | Aggregation]:
         """Return the aspects to learn, each with its rule."""
-        if not isinstance(self.aggregations, str):
-            if not self.aggregations:
-                raise BadSpec("aggregations names no aspect: give each with its rule, as in {'factual': 'product'}")
-            return dict(self.aggregations)
-        if self.aggregations != "auto":
+        known = sorted({name for response in responses for name in response.aspects})
+        given = dict.fromkeys(known, "auto") if self.aggregations == "auto" else self.aggregations
+        if isinstance(given, str) or not (given or self.aggregations == "auto"):
             raise BadSpec(
                 f"aggregations={self.aggregations!r}: give every aspect its rule, as in {{'factual': 'product'}}"
             )
-        names = sorted({name for response in responses for name in response.aspects})
-        if not names:
-            raise BadData("no response has a label of any aspect: nothing can be learned", field="aspects")
-        return dict.fromkeys(names, "auto")
+        strange = [name for name in given if name and name not in known]
+        if strange or not given:
+            what = f"the aspect {strange[0]!r}" if strange else "any aspect"
+            told = ", ".join(map(repr, known)) or "none"
+            raise BadData(f"no response has a label of {what}; the aspects here are: {told}", field="aspects")
+        return dict(given)
 
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
         """Encode once, run every head once, and give each response its record of every aspect."""

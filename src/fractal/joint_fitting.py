@@ -188,11 +188,11 @@ def _blend_choice(experts: Sequence[Expert], weights: Sequence[float], costs: Se
 
 
 def _refuse_unlabelled(name: str, corpus: Corpus) -> None:
-    labels = corpus.labels[~np.isnan(corpus.labels)]
+    labels, field = corpus.labels[~np.isnan(corpus.labels)], f"aspects.{name}" if name else "label"
     if not len(labels):
-        raise BadData("no response has a label of this aspect: nothing can be learned", field=f"aspects.{name}")
+        raise BadData("no response has a label of this aspect: nothing can be learned", field=field)
     if labels.min() == labels.max():
         raise BadData(
             f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
-            field=f"aspects.{name}",
+            field=field,
         )

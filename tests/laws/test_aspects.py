@@ -27,7 +27,7 @@ from fractal.estimator import SentenceScorer  # noqa: E402
 from fractal.evaluation import evaluate  # noqa: E402
 from fractal.records import Preference, Response, ScoredResponse  # noqa: E402
 from fractal.self_training import SelfTraining  # noqa: E402
-from fractal.training import TrainingPlan  # noqa: E402
+from fractal.training import Epoch, TrainingPlan  # noqa: E402
 
 SMALL = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
 RULES = {"sound": "product", "wrong": "mean"}
@@ -161,13 +161,17 @@ def test_each_kind_of_folder_says_who_reads_it(fitted: AspectScorer, tmp_path: P
         AspectScorer.from_pretrained(fitted.scorers_["sound"].save_pretrained(tmp_path / "plain"))
 
 
-def test_the_same_data_give_the_same_scorer_after_a_kill_too(responses: list[Response], tmp_path: Path) -> None:
+@pytest.mark.parametrize("training", ["response", "response sound"], ids=["choosing a rule", "all together"])
+def test_the_same_data_give_the_same_scorer_after_a_kill_too(
+    responses: list[Response], tmp_path: Path, training: str
+) -> None:
     rules = {"sound": "auto", "wrong": "auto"}
     binary = [replace(r, aspects={**r.aspects, "wrong": round(r.aspects["wrong"])}) for r in responses]
     expected = AspectScorer(rules, small(recipe="own")).fit(binary).score_responses(responses)
 
-    def stop(epoch: object) -> None:
-        raise KeyboardInterrupt
+    def stop(epoch: Epoch) -> None:
+        if training in epoch.parts and epoch.epoch == 2:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         AspectScorer(rules, small(recipe="own")).fit(binary, listeners=[stop], checkpoints=tmp_path)
@@ -249,7 +253,7 @@ def test_checks_and_history_name_their_aspect(fitted: AspectScorer) -> None:
 @pytest.mark.parametrize(
     ("scorer", "wrong"),
     [
-        (AspectScorer({}, small()), "names no aspect"),
+        (AspectScorer({}, small()), "every aspect its rule"),
         (AspectScorer("product", small()), "every aspect its rule"),
         (AspectScorer(RULES, small(self_training=SelfTraining(rounds=1))), "self_training"),
         (AspectScorer(RULES, small(start="auto")), "start"),
@@ -264,12 +268,14 @@ def test_what_cannot_be_learned_together_is_refused(
 
 
 def test_labels_that_teach_nothing_are_refused_by_name(responses: list[Response]) -> None:
-    with pytest.raises(BadData, match=r"aspects\.kind"):
+    with pytest.raises(BadData, match="aspect 'kind'; the aspects here are: 'sound', 'wrong'"):
         AspectScorer({"sound": "product", "kind": "mean"}, small()).fit(responses)
+    with pytest.raises(BadData, match="no response has a label of this aspect"):
+        AspectScorer({"": "product"}, small()).fit(responses)
     same = [replace(r, aspects={"sound": 1.0}) for r in responses]
     with pytest.raises(BadData, match=r"aspects\.sound.*all 80 labels are 1"):
         AspectScorer({"sound": "product"}, small()).fit(same)
-    with pytest.raises(BadData, match="aspects"):
+    with pytest.raises(BadData, match="any aspect; the aspects here are: none"):
         AspectScorer(scorer=small()).fit([r.without_labels() for r in responses])
     with pytest.raises(BadData, match="not from preferences"):
         AspectScorer(RULES, small()).fit([Preference(responses[0], responses[1])])
