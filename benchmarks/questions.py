@@ -261,7 +261,9 @@ def _table(rows: list[dict], question: Question) -> list[str]:
     lines = ["| | " + " | ".join(sets) + " | mean |", "|---|" + "---:|" * (len(sets) + 1)]
     for variant in question.variants:
         values = [_mean(rows, name, variant, "auc") for name in sets]
-        lines.append(f"| {variant} | " + " | ".join(_shown(v) for v in values) + f" | {_shown(float(np.mean(values)))} |")
+        lines.append(
+            f"| {variant} | " + " | ".join(_shown(v) for v in values) + f" | {_shown(float(np.mean(values)))} |"
+        )
     if question.variants and any(row["kept"] for row in rows):
         tried = [row for row in rows if row["kept"]]
         lines += ["", f"Kept in {np.mean([row['kept'][0] == 'after' for row in tried]):.0%} of {len(tried)} runs."]

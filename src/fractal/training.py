@@ -44,7 +44,7 @@ class Objective:
     terms: tuple[Term, ...]
     aggregation: Aggregation
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    judged_by: str = "response"  # held-out response labels stop the training; else the sentence targets of that name
+    judged_by: str | Term = "response"  # held-out labels stop it: of responses, of a sentence target, or a term's
     reads_labels: int = 1  # so many first terms read labels; those after them are priors
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
@@ -273,6 +273,8 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
 
 
 def _judge_of(bags: Bags, objective: Objective) -> Term:
+    if isinstance(objective.judged_by, Term):
+        return objective.judged_by
     if objective.judged_by != "response":
         return SentenceLoss(target=objective.judged_by)
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0
