@@ -24,7 +24,6 @@ from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
 from fractal.experts import Blend
-from fractal.features import feature_specs
 from fractal.fitting import FORMS, Choice, Fitted, Settings, fit_blend
 from fractal.persistence import Saved, load_folder, push_folder, save_folder
 from fractal.preparation import Corpus, gather
@@ -33,6 +32,7 @@ from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.reports import card_fragment
 from fractal.scoring import Seen, flat, records, runs
 from fractal.self_training import SelfTraining
+from fractal.sketches import Sketch
 from fractal.splitting import SPLITTERS
 from fractal.summary import calibrated, concordance, described, held_out_metrics, preferences_right
 from fractal.terms import Term
@@ -45,9 +45,14 @@ except ImportError as missing:
 
 __all__ = ["SentenceScorer"]
 
-FIRST = ("own", "vectors")  # what recipe='auto' trains on the labels of responses, and blends
-SUMMED = ("relational", "vectors")  # where the label is a mean: no column can satisfy it without its sentences
-LATER = ("relational", "default")  # on sentence labels or guesses, which a column on the rest cannot satisfy either
+
+def _blend(readers: str) -> tuple[Sketch, ...]:
+    return Sketch.of(readers), Sketch.of(readers, linear=True), Sketch.of("vectors"), Sketch.of("default")
+
+
+FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
+SUMMED = _blend("relational")  # where the label is a mean: no column can satisfy it without its sentences
+LATER = (Sketch.of("relational"), Sketch.of("default"))  # on sentence labels or guesses, which no shortcut satisfies
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -206,11 +211,11 @@ class SentenceScorer(BaseEstimator):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
-        first, summed, later = (tuple(map(feature_specs, recipes)) for recipes in self._recipes())
+        first, summed, later = self._experts()
         return Settings(
             aggregations=self._aggregations(corpus),
-            recipes=first,
-            mean_recipes=summed,
+            experts=first,
+            mean_experts=summed,
             later=later,
             priors=tuple(PRIORS.build(prior) for prior in self.priors),
             start=self.start,
@@ -221,10 +226,10 @@ class SentenceScorer(BaseEstimator):
             plan=plan,
         )
 
-    def _recipes(self) -> tuple[Sequence[str | Sequence[str]], ...]:
-        """What heads see that train on labels, on labels that are means, and on guesses."""
+    def _experts(self) -> tuple[tuple[Sketch, ...], ...]:
+        """The experts that train on labels, on labels that are means, and on guesses."""
         if self.recipe != "auto":
-            return (self.recipe,), (), ()
+            return (Sketch.of(self.recipe),), (), ()
         return (LATER, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:

@@ -1,6 +1,6 @@
 """How a scorer of several aspects is fitted: heads that share what they learn, one blend of them for every aspect.
 
-An aspect reads the recipes that it would read alone; a head learns from all aspects that read its recipe.
+An aspect has the experts that it would have alone; a head learns from all aspects that have its sketch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_ou
 from fractal.losses import ResponseLoss
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
 from fractal.priors import ColumnPrior, CorrelationPrior, relate
+from fractal.sketches import Sketch
 from fractal.starts import labels_cost
 from fractal.training import Epoch, Listener, Objective, fit_head, held_out_logits
 
@@ -89,8 +90,9 @@ class _Rated:
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """Heads that learned one recipe, and where each aspect finds its outputs among theirs."""
+    """Heads that learned as one sketch says, and where each aspect finds its outputs among theirs."""
 
+    sketch: Sketch
     expert: Expert
     bags: Bags
     held_out: Tensor  # (sentence, [output,] 1)
@@ -101,33 +103,35 @@ class _Shared:
 def _fit_jointly(
     rated: _Rated, rules: Mapping[str, Aggregation], settings: Settings, listeners: Sequence[Listener]
 ) -> dict[str, Fitted]:
-    """Train one head a recipe for all aspects that read it, then blend for each aspect the heads that it reads."""
-    readers: dict[tuple[str, ...], list[str]] = {}
+    """Train one head a sketch for all aspects that have it, then blend for each aspect the heads that are its own."""
+    readers: dict[Sketch, list[str]] = {}
     for name, rule in rules.items():
-        for recipe in settings.recipes_under(rule, has_pairs=False):
-            readers.setdefault(recipe, []).append(name)
+        for sketch in settings.experts_under(rule, has_pairs=False):
+            readers.setdefault(sketch, []).append(name)
     shared = [
-        _train(rated, recipe, {name: rules[name] for name in names}, settings, listeners)
-        for recipe, names in readers.items()
+        _train(rated, sketch, {name: rules[name] for name in names}, settings, listeners)
+        for sketch, names in readers.items()
     ]
     return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
 
 
 def _train(
     rated: _Rated,
-    recipe: tuple[str, ...],
+    sketch: Sketch,
     rules: Mapping[str, Aggregation],
     settings: Settings,
     listeners: Sequence[Listener],
 ) -> _Shared:
-    columns, bags = _lay(rated, recipe, settings)
+    columns, bags = _lay(rated, sketch, settings)
+    plan = sketch.plan(settings.plan)
     joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
     terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
     judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
     objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
-    checkpoint = _checkpoint(settings.checkpoints, recipe, objective)
-    fitted = fit_head(bags, objective, settings.plan, listeners, checkpoint)
+    checkpoint = _checkpoint(settings.checkpoints, sketch, objective)
+    fitted = fit_head(bags, objective, plan, listeners, checkpoint)
     return _Shared(
+        sketch,
         Expert(columns, Prior(), fitted.head),
         bags,
         held_out_logits(fitted.head, bags),
@@ -136,9 +140,9 @@ def _train(
     )
 
 
-def _lay(rated: _Rated, recipe: tuple[str, ...], settings: Settings) -> tuple[Columns, Bags]:
+def _lay(rated: _Rated, sketch: Sketch, settings: Settings) -> tuple[Columns, Bags]:
     block, plan = rated.block, settings.plan
-    columns, table = Columns.fit(block, recipe, settings.directions, plan.seed)
+    columns, table = Columns.fit(block, sketch.features, settings.directions, plan.seed)
     own = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
     bags = lay_bags(
         block, table, Prior(), corpus=rated.corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
@@ -149,11 +153,11 @@ def _lay(rated: _Rated, recipe: tuple[str, ...], settings: Settings) -> tuple[Co
     return columns, bags
 
 
-def _checkpoint(folder: Path | None, recipe: tuple[str, ...], objective: Objective) -> Path | None:
+def _checkpoint(folder: Path | None, sketch: Sketch, objective: Objective) -> Path | None:
     """Where the state of one head is kept while it trains."""
     if folder is None:
         return None
-    told = repr((recipe, objective)).encode("utf-8", "surrogatepass")
+    told = repr((sketch, objective)).encode("utf-8", "surrogatepass")
     return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
 
 
@@ -169,7 +173,7 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     choices: tuple[Choice, ...] = ()
     if len(parts) > 1:
         weights, shift = blend_weights(held_out, lambda logits: labels_cost(logits, bags, aggregation))
-        choices = (_blend_choice(experts, weights, [response_cost(own, bags, aggregation) for own in held_out]),)
+        choices = (_blend_choice(parts, weights, [response_cost(own, bags, aggregation) for own in held_out]),)
     mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift
     return Fitted(
         Blend(tuple(experts), weights, shift, aggregation),
@@ -181,9 +185,8 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     )
 
 
-def _blend_choice(experts: Sequence[Expert], weights: Sequence[float], costs: Sequence[float]) -> Choice:
-    recipes = [expert.columns.recipe for expert in experts]
-    names = [recipe[0] if len(recipe) == 1 else f"{recipe[0]} … {recipe[-1]}" for recipe in recipes]
+def _blend_choice(parts: Sequence[_Shared], weights: Sequence[float], costs: Sequence[float]) -> Choice:
+    names = [str(part.sketch) for part in parts]
     shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, weights, strict=True)]
     return Choice("blend", dict(zip(names, costs, strict=True)), " + ".join(shares))
 
