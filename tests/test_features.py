@@ -333,3 +333,15 @@ def test_standardising_cuts_odd_values_and_refuses_other_columns():
     assert abs(standardiser(made).dense).max() == standardiser.limit
     with pytest.raises(BadData, match="columns differ"):
         standardiser(compute(encoded("a"), "length"))
+
+
+def test_a_run_is_what_taking_its_responses_gives() -> None:
+    said = [["One is here.", "Two."], ["Three."], ["Four is near.", "Five.", "Six."]]
+    block = embed(
+        [Response.from_sentences(str(n), s, context=("One is here.",)) for n, s in enumerate(said)], WordEncoder()
+    )
+    taken, run = block.take(np.arange(1, 3)), block.run(1, 3)
+    assert run is block.run(1, 3)
+    assert run.responses == taken.responses
+    for name in ("offsets", "sentences", "queries", "chunks", "chunk_offsets", "late"):
+        np.testing.assert_array_equal(getattr(run, name), getattr(taken, name))

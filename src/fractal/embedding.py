@@ -67,6 +67,28 @@ class EncodedBlock:
         """Which bags have a context."""
         return np.diff(self.chunk_offsets) > 0
 
+    @functools.cached_property
+    def _runs(self) -> dict[tuple[int, int], Self]:
+        return {}
+
+    def run(self, first: int, last: int) -> Self:
+        """Return consecutive responses as views; the same run is the same object, so what it remembers is kept."""
+        if (first, last) == (0, len(self)):
+            return self
+        if (first, last) not in self._runs:
+            rows, chunks = slice(*self.offsets[[first, last]]), slice(*self.chunk_offsets[[first, last]])
+            self._runs[first, last] = dataclasses.replace(
+                self,
+                responses=self.responses[first:last],
+                offsets=self.offsets[first : last + 1] - rows.start,
+                sentences=self.sentences[rows],
+                queries=self.queries[first:last],
+                chunks=self.chunks[chunks],
+                chunk_offsets=self.chunk_offsets[first : last + 1] - chunks.start,
+                late=self.late[rows],
+            )
+        return self._runs[first, last]
+
     def take(self, bags: Sequence[int] | Indices) -> Self:
         """Return these responses, in this order."""
         index = np.asarray(bags, dtype=np.int64)

@@ -236,11 +236,12 @@ def _best_start(
 def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Objective:
     if settings.learn_from == "sentences":
         return Objective((SentenceLoss(),), aggregation, judged_by="gold")
-    terms = label_terms(bags)
-    if not bool(bags.targets["gold"].isnan().all()) and settings.gold_weight > 0:
-        terms.append(SentenceLoss(weight=settings.gold_weight))
+    terms = label_terms(bags, settings.gold_weight)
     return Objective(
-        (*terms, *settings.priors), aggregation, curriculum=settings.plan.curriculum, reads_labels=len(terms)
+        (*terms, *settings.priors),
+        aggregation,
+        curriculum=settings.plan.curriculum,
+        reads_labels=len(terms),
     )
 
 
@@ -277,7 +278,7 @@ def _blended(parts: Sequence[_Trained], aggregation: Aggregation, settings: Sett
     def cost(logits: Tensor) -> Tensor:
         if settings.learn_from == "sentences":
             return SentenceLoss()(Scores(logits, bags.offsets, aggregation), bags).sum()
-        return labels_cost(logits, bags, aggregation)
+        return labels_cost(logits, bags, aggregation, settings.gold_weight)
 
     weights, shift = blend_weights([part.held_out for part in parts], cost)
     return _Mixed(tuple(parts), weights, shift)

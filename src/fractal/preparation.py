@@ -171,5 +171,5 @@ def _projected(block: EncodedBlock, recipe: Sequence[str], projection: Projectio
     if projection is None or not projection.blocks:
         return compute(block, recipe)
     bounds = range(0, max(len(block), 1), BAGS_AT_ONCE)
-    tiles = [projection(compute(block.take(np.arange(i, min(i + BAGS_AT_ONCE, len(block)))), recipe)) for i in bounds]
+    tiles = [projection(compute(block.run(i, min(i + BAGS_AT_ONCE, len(block))), recipe)) for i in bounds]
     return replace(tiles[0], dense=np.concatenate([tile.dense for tile in tiles]), offsets=block.offsets)

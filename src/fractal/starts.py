@@ -12,17 +12,25 @@ from torch import Tensor
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
-from fractal.losses import PreferenceLoss, ResponseLoss
+from fractal.losses import Evidence, PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.preparation import Prior, prior_logits
 from fractal.terms import Scores, Term
 
 __all__ = ["calibrated_prior", "label_terms", "labels_cost", "starts"]
 
 
-def label_terms(bags: Bags) -> list[Term]:
-    """What reads the labels of responses: preferences where there are some, ratings where there are some."""
+def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
+    """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
+
+    A sentence's label weighs as much as a response's: n labels in one response as much as n rated responses.
+    """
     terms: list[Term] = [PreferenceLoss(kind="logit")] if bags.pairs is not None and len(bags.pairs) else []
-    return terms if terms and bool(bags.labels.isnan().all()) else [*terms, ResponseLoss()]
+    if not terms or not bool(bags.labels.isnan().all()):
+        terms.append(ResponseLoss())
+    known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets else 0
+    if known and gold_weight > 0:
+        terms.append(SentenceLoss(weight=gold_weight * known / len(bags)))
+    return tuple(terms)
 
 
 def starts(start: str, similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Mapping[str, Prior]:
@@ -49,10 +57,9 @@ def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: A
     return Prior(scale=slope / spread, centre=middle - height * spread / slope)
 
 
-def labels_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> Tensor:
-    """What the labels of responses and their preferences cost under these log-odds of sentences."""
-    scores = Scores(logits, bags.offsets, aggregation)
-    return torch.stack([term(scores, bags) for term in label_terms(bags)]).sum()
+def labels_cost(logits: Tensor, bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) -> Tensor:
+    """What all labels cost under these log-odds of sentences (sentence, [level − 1,] 1)."""
+    return Evidence(label_terms(bags, gold_weight))(Scores(logits, bags.offsets, aggregation), bags).sum()
 
 
 def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:

@@ -143,7 +143,7 @@ def compute(
     shared: dict[str, list[Columns]] = {}
     own: list[Columns] = []
     for first, last in bounds:
-        tile = block if len(bounds) == 1 else block.take(np.arange(first, last))
+        tile = block.run(first, last)
         columns = [feature(tile) for feature in features]
         own = [part for part in columns if part.index is None]
         if first == 0:
