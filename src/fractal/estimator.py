@@ -20,18 +20,18 @@ from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.calibration import Calibrator, fit_calibrator
 from fractal.cards import model_card
 from fractal.checks import Finding, run_checks
+from fractal.choosing import asked_priors, fit_chosen
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
 from fractal.experts import Blend
 from fractal.features import feature_specs
-from fractal.fitting import FORMS, Choice, Settings, fit_blend
+from fractal.fitting import FORMS, Choice, Settings
 from fractal.persistence import Saved, load_folder, push_folder, save_folder
 from fractal.preparation import Corpus, gather
-from fractal.priors import PRIORS
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.reports import card_fragment
-from fractal.scoring import Seen, flat, records, runs
+from fractal.scoring import Seen, by_member, flat, records, runs
 from fractal.self_training import SelfTraining
 from fractal.splitting import SPLITTERS
 from fractal.summary import concordance, described, held_out_metrics, preferences_right
@@ -64,7 +64,7 @@ class SentenceScorer(BaseEstimator):
         recipe: str | Sequence[str] = "auto",
         encoder: str | Encoder = "minilm",
         splitter: str = "sentences",
-        priors: Sequence[str | Term] = (),
+        priors: str | Sequence[str | Term] = (),
         start: str = "even",
         directions: int = 64,
         self_training: SelfTraining | None = None,
@@ -117,7 +117,7 @@ class SentenceScorer(BaseEstimator):
         corpus = gather(X, y)
         settings = dataclasses.replace(self._settings(corpus), checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
-        fitted = fit_blend(block, corpus, settings, listeners)
+        fitted = fit_chosen(block, corpus, settings, listeners)
         self.blend_ = fitted.blend
         self.choices_ = fitted.choices
         self.history_ = fitted.history
@@ -201,12 +201,14 @@ class SentenceScorer(BaseEstimator):
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
         first, summed, later = (tuple(map(feature_specs, recipes)) for recipes in self._recipes())
+        priors, try_priors = asked_priors(self.priors)
         return Settings(
             aggregations=self._aggregations(corpus),
             recipes=first,
             mean_recipes=summed,
             later=later,
-            priors=tuple(PRIORS.build(prior) for prior in self.priors),
+            priors=priors,
+            try_priors=try_priors,
             start=self.start,
             directions=self.directions,
             self_training=self.self_training or SelfTraining(),
@@ -256,25 +258,30 @@ class SentenceScorer(BaseEstimator):
         middle = logits.mean(-1, keepdim=True)
         scores = aggregation.sentence_scores(middle).squeeze(-1)
         spread = aggregation.sentence_scores(logits).std(-1, correction=0)
-        implied = self._implied(middle, torch.from_numpy(block.offsets))
+        implied = self._implied(logits, torch.from_numpy(block.offsets))
         return records(responses, block.offsets, scores, implied, spread=spread)
 
-    def _implied(self, logits: Tensor, offsets: Tensor) -> NDArray[np.float64]:
-        """The response scores, calibrated on held-out responses: (bag,)."""
-        found = flat(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
-        return self.calibrator_(found) if self.calibrator_ else found
+    def _implied(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
+        """The response scores (bag,): what each member says, calibrated, in the mean or by shares (bag, member).
+
+        The curve was learned from members one by one; of their mean log-odds it would ask too much or too little.
+        """
+        found = by_member(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        found = self.calibrator_(found) if self.calibrator_ else found
+        return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
         aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
         logits = self.blend_.logits(block)
-        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))[torch.from_numpy(block.sentence_bag)]
-        middle = (logits * share.view(len(share), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))  # (bag, member)
+        by = share[torch.from_numpy(block.sentence_bag)]
+        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
         labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
         soft = flat(aggregation.posterior(scores, offsets, labels))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
-        implied = np.where(labels.isnan(), self._implied(middle, offsets), labels)
+        implied = np.where(labels.isnan(), self._implied(logits, offsets, share), labels)
         return records(responses, block.offsets, soft, implied, hard=hard)
 
     def _config(self) -> dict[str, Any]:
@@ -338,4 +345,5 @@ def _calibrated(
     if not known.any():
         return None
     found = flat(aggregation.from_logits(held_out, torch.from_numpy(offsets)).sigmoid()).double().numpy()
-    return fit_calibrator(found[known], corpus.labels[known])
+    groups = np.unique(np.array(corpus.groups)[known], return_inverse=True)[1]
+    return fit_calibrator(found[known], corpus.labels[known], groups=groups)

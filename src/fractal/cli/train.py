@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,14 +215,7 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     told = {**summary["data"], **summary["held out"], "aggregation": summary["aggregation"]}
     table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
     if summary["choices"]:
-        rows = [
-            (
-                choice["about"],
-                choice["taken"],
-                "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items()),
-            )
-            for choice in summary["choices"]
-        ]
+        rows = [(choice["about"], choice["taken"], _grounds(choice)) for choice in summary["choices"]]
         table("What held-out response labels decided", ("choice", "taken", "cost of each"), rows, stderr=True)
     if summary["checks"]:
         found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
@@ -232,6 +225,11 @@ def _tell(summary: dict[str, Any], source: str) -> None:
         table("On the responses kept apart", ("metric", "value"), measured, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
     note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
+
+
+def _grounds(choice: Mapping[str, Any]) -> str:
+    costs = "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items())
+    return "\n".join(part for part in (costs, choice["why"]) if part)
 
 
 def _number(value: Any) -> str:
