@@ -121,8 +121,8 @@ def page(rows: list[dict]) -> str:
         f"Expected calibration error on test responses in {BINS} bins of equal mass, wanted: at most {WANTED}. "
         "*Before* and *after* the curve that held-out training responses choose. *Floor*: what probabilities show "
         "that are all true, on so many labels, and what one such draw in twenty exceeds. *Debiased*: the root mean "
-        "squared gap less what chance puts into it. *Mean − rate*: mean probability less the share of good test responses. The form is "
-        "the one each set states; no test label is used but to judge.",
+        "squared gap less what chance puts into it. *Mean − rate*: mean probability less the share of good test "
+        "responses. The form is the one each set states; no test label is used but to judge.",
         "",
     ]
     return "\n".join([*head, *table(rows)]) + "\n"

@@ -8,6 +8,7 @@ python -m benchmarks.checks --parts real --sets faithbench,qags --seeds 5
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -23,6 +24,13 @@ import torch
 from benchmarks.accuracy.data import SETS, load
 from benchmarks.broken import CASES
 from benchmarks.machine import cpu
+from fractal.checks import run_checks
+from fractal.embedding import EncodedBlock, embed
+from fractal.encoders import ENCODERS, EmbeddingCache
+from fractal.estimator import SentenceScorer
+from fractal.metrics import METRICS
+from fractal.preparation import Corpus, gather
+from fractal.training import TrainingPlan
 
 RESULTS = Path(__file__).parent / "results"
 LOG, PAGE = RESULTS / "checks.jsonl", RESULTS / "checks.md"
@@ -38,15 +46,21 @@ SHORT = {
 }
 
 
-def checked(data: list, aggregation: str, encoder: str, seed: int) -> dict:
-    """Run the checks; return their findings, and the seconds of CPU they took beside the vectors."""
-    from fractal.checks import run_checks
-    from fractal.embedding import embed
-    from fractal.encoders import ENCODERS, EmbeddingCache
-    from fractal.preparation import gather
-
+def laid(data: list, encoder: str) -> tuple[EncodedBlock, Corpus]:
+    """Gather and encode; the vectors of real sets come from the cache."""
     corpus = gather(data)
-    block = embed(corpus.responses, ENCODERS.build(encoder), EmbeddingCache() if encoder == "minilm" else None)
+    return embed(corpus.responses, ENCODERS.build(encoder), EmbeddingCache() if encoder == "minilm" else None), corpus
+
+
+@functools.lru_cache(maxsize=1)
+def real(name: str) -> tuple[str, EncodedBlock, Corpus]:
+    """Read a real set as users have it, with the form that it states."""
+    data = load(name)
+    return data.aggregation, *laid(data.bare(), "minilm")
+
+
+def checked(block: EncodedBlock, corpus: Corpus, aggregation: str, seed: int) -> dict:
+    """Run the checks; return their findings, and the seconds of CPU they took beside the vectors."""
     used = time.process_time()
     found = run_checks(block, corpus, aggregation=aggregation, seed=seed)
     kept = [{key: one.to_dict()[key] for key in ("name", "verdict", "value", "advice")} for one in found]
@@ -55,21 +69,17 @@ def checked(data: list, aggregation: str, encoder: str, seed: int) -> dict:
 
 def on_generated(case: str, seed: int) -> dict:
     """Check generated responses that break what the case says."""
-    return checked(CASES[case].made(seed), CASES[case].assumed, "hashing", seed)
+    return checked(*laid(CASES[case].made(seed), "hashing"), CASES[case].assumed, seed)
 
 
 def on_real(name: str, seed: int) -> dict:
     """Check the training responses of a real set, as users have them."""
-    data = load(name)
-    return {"stated": data.aggregation, **checked(data.bare(), data.aggregation, "minilm", seed)}
+    stated, block, corpus = real(name)
+    return {"stated": stated, **checked(block, corpus, stated, seed)}
 
 
 def automatic(case: str, seed: int) -> dict:
     """Return the sentence AUC on new responses of the right choice made by hand, and of 'auto'."""
-    from fractal.estimator import SentenceScorer
-    from fractal.metrics import METRICS
-    from fractal.training import TrainingPlan
-
     made = CASES[case]
     train, test = made.made(seed), made.made(seed + 10_000, 300, bare=False)
     truth = np.array([sentence.label for response in test for sentence in response.sentences], dtype=float)
@@ -95,14 +105,16 @@ def measured(parts: list[str], sets: list[str], seeds: int, log: Path) -> list[d
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(row["part"], row["case"], row["seed"]) for row in rows}
     for part in parts:
-        for seed in range(seeds):
-            for case in sets if part == "real" else CASES:
-                if (part, case, seed) in known:
-                    continue
-                rows.append({"part": part, "case": case, "seed": seed, **PARTS[part](case, seed)})
-                with log.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
-                print(f"{part}: {case}, seed {seed}", flush=True)
+        cells = [(case, seed) for seed in range(seeds) for case in CASES]
+        if part == "real":  # each set is read once
+            cells = [(name, seed) for name in sets for seed in range(seeds)]
+        for case, seed in cells:
+            if (part, case, seed) in known:
+                continue
+            rows.append({"part": part, "case": case, "seed": seed, **PARTS[part](case, seed)})
+            with log.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(f"{part}: {case}, seed {seed}", flush=True)
     return rows
 
 
@@ -155,7 +167,9 @@ def real_table(rows: list[dict]) -> list[str]:
             found = [one for row in own for one in row["findings"] if one["name"] == title]
             spoke = [one for one in found if one["verdict"] != "ok"]
             advice = sorted({one["advice"] for one in spoke} - {"", "drop"})
-            value = f"{np.mean([one['value'] for one in found]):.2f}" if found else "–"
+            mean = np.mean([one["value"] for one in found]) if found else np.nan
+            value = f"{mean:+.3f}" if title == "aggregation" else f"{mean:.2f}"
+            value = value if found else "–"
             marked = f"**{value}** {spoke[0]['verdict']} ({len(spoke)} of {len(found)})" if spoke else value
             shown.append(f"{marked}, try {' or '.join(advice)}" if advice else marked)
         spent = np.mean([row["cpu_s"] for row in own])
