@@ -26,6 +26,7 @@ class Case:
     right: str = "product"
     priors: tuple[str, ...] = ()
     n: int = 500
+    learnable: bool = True  # whether anything is left that a scorer could learn
 
     def made(self, seed: int, n: int | None = None, *, bare: bool = True) -> list[Response]:
         """Make responses as users have them; with their sentence labels if they are not to be bare."""
@@ -95,7 +96,7 @@ CASES = {
     "aggregation: labels are the worst sentence's": Case(assumed="noisy_or", speaks="aggregation"),
     "aggregation: labels are the mean": Case("answers", speaks="aggregation", right="mean"),
     "aggregation: good with the chance of its share": Case(breaking=by_share, speaks="aggregation", right="mean"),
-    "similarity without signal: contexts of others": Case(breaking=shuffled, speaks=SIMILARITY),
+    "similarity without signal: contexts of others": Case(breaking=shuffled, speaks=SIMILARITY, learnable=False),
     "similarity the wrong way: labels turned round": Case(
         breaking=turned, assumed="noisy_or", speaks=SIMILARITY, right="noisy_or"
     ),
@@ -105,3 +106,4 @@ CASES = {
     "20% of the labels flipped": Case(noise=0.2, n=1200, speaks="label noise"),
     "40% of the labels told by length": Case(breaking=by_length, speaks="length shortcut"),
 }
+CHOSEN = tuple(name for name, case in CASES.items() if case.speaks or case.priors)  # where 'auto' has to choose right

@@ -216,7 +216,7 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
     if summary["choices"]:
         rows = [(choice["about"], choice["taken"], _grounds(choice)) for choice in summary["choices"]]
-        table("What held-out response labels decided", ("choice", "taken", "cost of each"), rows, stderr=True)
+        table("What held-out response labels decided", ("choice", "taken", "cost of each, and why"), rows, stderr=True)
     if summary["checks"]:
         found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
         table("Checks of the assumptions", ("verdict", "check", "what it says"), found, stderr=True)
