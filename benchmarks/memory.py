@@ -18,8 +18,8 @@ import numpy as np
 
 from fractal.datasets import make_responses
 from fractal.embedding import EncodedBlock
-from fractal.estimator import FIRST
 from fractal.preparation import Columns, Prior, gather, lay_bags
+from fractal.sketches import FIRST
 
 DIM = 384
 

@@ -56,6 +56,13 @@ def test_silent_where_every_assumption_holds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("task", "assumed"), [("retrieval", "noisy_or"), ("answers", "mean")])
+def test_silent_under_a_maximum_and_a_mean_too(seed: int, task: str, assumed: str) -> None:
+    found = checked(made(seed, task, n=500), assumed)
+    assert [name for name, finding in found.items() if finding.verdict != "ok"] == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("task", "rule", "assumed", "better"),
     [

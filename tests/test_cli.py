@@ -157,6 +157,13 @@ def test_dry_run_trains_nothing(fractal, folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_priors_left_to_the_checks_are_told_with_the_reason(fractal, folder, tmp_path):
+    made = ("--encoder", ENCODER, "--set", "epochs=2", "--prior", "auto", "--json")
+    told = json.loads(fractal("train", folder / "truth.jsonl", "-o", tmp_path / "scorer", *made).out)
+    whys = {choice["about"]: choice["why"] for choice in told["choices"]}
+    assert whys["prior cosine"] == "Fewer than 100 responses tell by their labels whether it helps."
+
+
 def test_a_file_of_settings_says_what_flags_say_and_flags_win(fractal, folder, tmp_path):
     settings = {
         "sources": [str(folder / "truth.jsonl")],

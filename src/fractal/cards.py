@@ -91,10 +91,10 @@ def _table(choices: list[Mapping[str, Any]]) -> str:
     if not choices:
         return "Nothing was left to choose."
     rows = [
-        f"| {c['about']} | {', '.join(f'{k}: {v:.4f}' for k, v in c['costs'].items())} | {c['taken']} |"
+        f"| {c['about']} | {', '.join(f'{k}: {v:.4f}' for k, v in c['costs'].items())} | {c['taken']} | {c['why']} |"
         for c in choices
     ]
-    return "\n".join(["| choice | cost of each | taken |", "|---|---|---|", *rows])
+    return "\n".join(["| choice | cost of each | taken | why |", "|---|---|---|---|", *rows])
 
 
 def _plain(value: Any) -> str:

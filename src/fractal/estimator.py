@@ -20,19 +20,19 @@ from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.calibration import Calibrator
 from fractal.cards import model_card
 from fractal.checks import Finding, run_checks
+from fractal.choosing import asked_priors, fit_chosen
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
 from fractal.experts import Blend
-from fractal.fitting import FORMS, Choice, Fitted, Settings, fit_blend
+from fractal.fitting import FORMS, Choice, Fitted, Settings
 from fractal.persistence import Saved, load_folder, push_folder, save_folder
 from fractal.preparation import Corpus, gather
-from fractal.priors import PRIORS
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.reports import card_fragment
-from fractal.scoring import Seen, flat, records, runs
+from fractal.scoring import Seen, by_member, flat, records, runs
 from fractal.self_training import SelfTraining
-from fractal.sketches import Sketch
+from fractal.sketches import FIRST, LATER, SUMMED, Sketch
 from fractal.splitting import SPLITTERS
 from fractal.summary import calibrated, concordance, described, held_out_metrics, preferences_right
 from fractal.terms import Term
@@ -46,13 +46,6 @@ except ImportError as missing:
 __all__ = ["SentenceScorer"]
 
 
-def _blend(readers: str) -> tuple[Sketch, ...]:
-    return Sketch.of(readers), Sketch.of(readers, linear=True), Sketch.of("vectors"), Sketch.of("default")
-
-
-FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
-SUMMED = _blend("relational")  # where the label is a mean: no column can satisfy it without its sentences
-LATER = (Sketch.of("relational"), Sketch.of("default"))  # on sentence labels or guesses, which no shortcut satisfies
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -69,7 +62,7 @@ class SentenceScorer(BaseEstimator):
         recipe: str | Sequence[str] = "auto",
         encoder: str | Encoder = "minilm",
         splitter: str = "sentences",
-        priors: Sequence[str | Term] = (),
+        priors: str | Sequence[str | Term] = (),
         start: str = "even",
         directions: int = 64,
         self_training: SelfTraining | None = None,
@@ -122,7 +115,7 @@ class SentenceScorer(BaseEstimator):
         corpus = gather(X, y)
         settings = dataclasses.replace(self._settings(corpus), checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
-        return self._learned(fit_blend(block, corpus, settings, listeners), block, corpus, settings)
+        return self._learned(fit_chosen(block, corpus, settings, listeners), block, corpus, settings)
 
     def _learned(self, fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings) -> Self:
         """Keep what a fit found, and what can be said of it."""
@@ -212,12 +205,14 @@ class SentenceScorer(BaseEstimator):
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
         first, summed, later = self._experts()
+        priors, try_priors = asked_priors(self.priors)
         return Settings(
             aggregations=self._aggregations(corpus),
             experts=first,
             mean_experts=summed,
             later=later,
-            priors=tuple(PRIORS.build(prior) for prior in self.priors),
+            priors=priors,
+            try_priors=try_priors,
             start=self.start,
             directions=self.directions,
             self_training=self.self_training or SelfTraining(),
@@ -270,13 +265,14 @@ class SentenceScorer(BaseEstimator):
         middle = logits.mean(-1, keepdim=True)
         scores = aggregation.sentence_scores(middle).squeeze(-1)
         spread = aggregation.sentence_scores(logits).std(-1, correction=0)
-        implied = self._implied(middle, torch.from_numpy(block.offsets))
+        implied = self._implied(logits, torch.from_numpy(block.offsets))
         return records(block.responses, block.offsets, scores, implied, spread=spread)
 
-    def _implied(self, logits: Tensor, offsets: Tensor) -> NDArray[np.float64]:
-        """The response scores, calibrated on held-out responses: (bag,)."""
-        found = flat(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
-        return self.calibrator_(found) if self.calibrator_ else found
+    def _implied(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
+        """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
+        found = by_member(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        found = self.calibrator_(found) if self.calibrator_ else found
+        return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
@@ -286,13 +282,14 @@ class SentenceScorer(BaseEstimator):
         """Say what log-odds mean of the block's responses beside their known labels."""
         responses = block.responses
         aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
-        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))[torch.from_numpy(block.sentence_bag)]
-        middle = (logits * share.view(len(share), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))  # (bag, member)
+        by = share[torch.from_numpy(block.sentence_bag)]
+        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
         labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
         soft = flat(aggregation.posterior(scores, offsets, labels))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
-        implied = np.where(labels.isnan(), self._implied(middle, offsets), labels)
+        implied = np.where(labels.isnan(), self._implied(logits, offsets, share), labels)
         return records(responses, block.offsets, soft, implied, hard=hard)
 
     def _config(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Settings:
     mean_experts: tuple[Sketch, ...] = ()  # under aggregations by the mean; as before if empty
     later: tuple[Sketch, ...] = ()  # those that train on guesses; as before if empty
     priors: tuple[Term, ...] = ()
+    try_priors: bool = False  # those that could serve, one by one: what priors='auto' means
     start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer
     directions: int = 64
     self_training: SelfTraining = field(default_factory=SelfTraining)
@@ -73,6 +74,7 @@ class Choice:
     about: str
     costs: dict[str, float]
     taken: str
+    why: str = ""  # for people, where the costs do not say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,7 @@ class Fitted:
     choices: tuple[Choice, ...]
     history: tuple[Epoch, ...]
     weights: NDArray[np.float32]  # (bag, member): 0 where a member held a response out
+    priors: tuple[Term, ...] = ()  # that had weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +174,7 @@ def _fit_under(
         mixed = _centred(mixed)
     blend = Blend(tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation)
     history = tuple(epoch for part in mixed.parts for epoch in part.history)
-    return Fitted(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy())
+    return Fitted(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy(), settings.priors)
 
 
 def _centred(mixed: _Mixed) -> _Mixed:

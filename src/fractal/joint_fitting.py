@@ -16,10 +16,11 @@ from torch import Tensor
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
+from fractal.choosing import fit_chosen
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
-from fractal.fitting import Choice, Fitted, Settings, fit_blend
+from fractal.fitting import Choice, Fitted, Settings
 from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
 from fractal.losses import ResponseLoss
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
@@ -61,8 +62,8 @@ def _rule(
     """Return the aggregation of an aspect, and how it was chosen."""
     if len(settings.aggregations) == 1:
         return settings.aggregations[0], ()
-    fitted = fit_blend(block, corpus, settings, listeners)
-    return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if choice.about == "aggregation")
+    fitted = fit_chosen(block, corpus, settings, listeners)
+    return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if "aggregation" in choice.about)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["Seen", "flat", "records", "runs"]
+__all__ = ["Seen", "by_member", "flat", "records", "runs"]
 
 RESPONSES_AT_ONCE = 2_048  # bounds the memory of scoring a stream
 
@@ -29,6 +29,11 @@ def flat(values: Tensor) -> Tensor:
     """Of levels take the expected one: (sentence, [level − 1,] 1) → (sentence,)."""
     values = values.squeeze(-1)
     return values if values.dim() == 1 else values.mean(1)
+
+
+def by_member(values: Tensor) -> Tensor:
+    """Of levels take the expected one: (bag, [level − 1,] member) → (bag, member)."""
+    return values if values.dim() == 2 else values.mean(1)
 
 
 def records(

@@ -38,7 +38,8 @@ def calibrated(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> Ca
     if not known.any():
         return None
     implied = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
-    return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known])
+    groups = np.unique(np.array(corpus.groups)[known], return_inverse=True)[1]
+    return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known], groups=groups)
 
 
 def held_out_metrics(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:

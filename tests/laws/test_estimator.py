@@ -61,6 +61,22 @@ def test_fitting_twice_is_fitting_once(fitted: SentenceScorer, responses: list[R
     assert np.array_equal(flat(again, responses), flat(fitted, responses))
 
 
+def test_a_response_score_is_the_mean_of_what_members_say_calibrated(
+    fitted: SentenceScorer, responses: list[Response]
+) -> None:
+    """The curve was learned from single members; the mean of their log-odds is surer or less sure than any of them."""
+    block = fitted._embed(responses)
+    logits = fitted.blend_.logits(block)
+    offsets = torch.from_numpy(block.offsets)
+    members = [fitted.blend_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]
+    assert fitted.calibrator_ is not None
+    expected = np.mean([fitted.calibrator_(member.sigmoid().double().numpy()) for member in members], axis=0)
+    assert fitted.predict(responses) == pytest.approx(expected, abs=1e-6)
+    unlabelled = [response.without_labels() for response in make_responses(20, task="summaries", seed=9)]
+    both = fitted.disaggregate(unlabelled), fitted.score_responses(unlabelled)
+    assert [one.response_score for one in both[0]] == pytest.approx([one.response_score for one in both[1]], abs=1e-6)
+
+
 def test_another_seed_is_another_scorer(fitted: SentenceScorer, responses: list[Response]) -> None:
     other = small(plan=replace(PLAN, seed=1)).fit(responses)
     assert not np.array_equal(flat(other, responses), flat(fitted, responses))
@@ -74,6 +90,7 @@ def test_saved_and_pickled_scorers_give_the_same_scores(
     loaded = SentenceScorer.from_pretrained(tmp_path / "scorer")
     loaded.cache = False
     assert np.array_equal(flat(loaded, responses), expected)
+    assert loaded.choices_ == fitted.choices_
     assert np.array_equal(flat(pickle.loads(pickle.dumps(fitted)), responses), expected)
     card = (tmp_path / "scorer" / "README.md").read_text()
     assert "80" in card

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,31 +12,55 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
-from fractal.checks.outcomes import FOLDS
+from fractal.checks.outcomes import FOLDS, RESAMPLES, interval
 from fractal.embedding import EncodedBlock
 from fractal.features import RECIPES, Standardiser, compute
 from fractal.folds import deal_folds
+from fractal.metrics import resampled_weights
 from fractal.preparation import Corpus
 
-__all__ = ["compared", "held_out_responses"]
+__all__ = ["Compared", "held_out_responses"]
 
 MOST = 1500  # rated responses that a check reads
 DIRECTIONS = 24  # of the sentence vectors, the widest ones
 STEPS = 40
 RIDGE = 3e-3
+CLEARLY = 0.01  # nats a response: what a better aggregation must save at least
 
 
-def compared(
-    block: EncodedBlock, corpus: Corpus, forms: dict[str, str], seed: int
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-    """Return what each rated response's held-out label costs under each form, and the responses' groups."""
-    kept = _sampled(corpus, seed)
-    columns, offsets, labels, fold, groups = _laid(block, corpus, kept, seed)
-    costs = {}
-    for name, form in forms.items():
-        leads = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
-        costs[name] = _refined(leads, labels).numpy()
-    return costs, groups
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """What each rated response's held-out label costs under several forms of aggregation, by one small model each."""
+
+    costs: dict[str, NDArray[np.float64]]  # (case,) by name
+    groups: NDArray[np.int64]  # (case,)
+    seed: int
+
+    @classmethod
+    def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> Compared:
+        """Fit a small model under each form: name → form as it is written."""
+        kept = _sampled(corpus, seed)
+        columns, offsets, labels, fold, groups = _laid(block, corpus, kept, seed)
+        costs = {}
+        for name, form in forms.items():
+            leads = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
+            costs[name] = _refined(leads, labels).numpy()
+        return cls(costs, groups, seed)
+
+    def best(self, names: Iterable[str]) -> str:
+        """Return which of these explains held-out labels best."""
+        return min(names, key=lambda name: float(self.costs[name].mean()))
+
+    def saved(self, name: str, rival: str) -> tuple[float, float, float]:
+        """Return the nats a response that a rival saves, with the interval, groups drawn anew."""
+        gap = self.costs[name] - self.costs[rival]
+        weights = resampled_weights(len(gap), RESAMPLES, self.seed, self.groups)
+        return float(gap.mean()), *interval(np.concatenate([gap @ part / part.sum(0) for part in weights]))
+
+    def clearly_worse(self, name: str, rival: str) -> bool:
+        """Whether a rival surely saves something, and enough to be worth a word."""
+        value, low, _ = self.saved(name, rival)
+        return low > 0 and value >= CLEARLY
 
 
 def held_out_responses(block: EncodedBlock, corpus: Corpus, form: str, seed: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -12,12 +13,11 @@ from numpy.typing import NDArray
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.calibration.newton import minimise, sigmoid
 from fractal.checks.findings import Finding
-from fractal.checks.linear import compared, held_out_responses
-from fractal.checks.outcomes import CONFIDENCE, Outcome, interval
+from fractal.checks.linear import Compared, held_out_responses
+from fractal.checks.outcomes import CONFIDENCE, Outcome
+from fractal.checks.priors import FEW, prior_findings, serving
 from fractal.embedding import EncodedBlock
-from fractal.features import prior_similarity
 from fractal.fitting import Fitted
-from fractal.metrics import resampled_weights
 from fractal.preparation import Corpus
 from fractal.scoring import flat
 
@@ -25,8 +25,6 @@ __all__ = ["method_checks"]
 
 Floats = NDArray[np.float64]
 
-FEW = 100  # rated responses; with fewer a model's held-out scores say too little
-CLEARLY = 0.01  # nats a response: what a better aggregation must save at least
 NOISY, VERY_NOISY = 0.03, 0.15  # flip rates
 RATES = np.array([0.0, 0.01, 0.02, *np.arange(0.03, 0.451, 0.03)])  # of flipped labels, that are tried
 CALM = 1e-4
@@ -49,7 +47,7 @@ def method_checks(
     enough = len(rated) >= FEW and rated.differs and not len(corpus.pairs)
     if enough:
         found.append(_aggregation(block, corpus, chosen, seed))
-    found += _priors(block, corpus, chosen, columns, seed)
+    found += _priors(block, corpus, fitted, chosen, columns, seed)
     if enough:
         leads = _fitted_leads(fitted, block) if fitted else held_out_responses(block, corpus, FORMS[chosen], seed)
         found.append(_label_noise(leads[rated.first], rated))
@@ -71,14 +69,11 @@ def _direction(fitted: Fitted | None, aggregation: str | Aggregation | None, cor
 
 def _aggregation(block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:
     """Held-out likelihood of the response labels under each hard rule, by one small model each."""
-    costs, groups = compared(block, corpus, FORMS, seed)  # (case,) by rule
-    rival = min((name for name in FORMS if name != chosen), key=lambda name: float(costs[name].mean()))
-    saved = costs[chosen] - costs[rival]
-    drawn = np.concatenate([saved @ w / w.sum(0) for w in resampled_weights(len(saved), 400, seed, groups)])
-    low, high = interval(drawn)
-    value = float(saved.mean())
+    costs = Compared.of(block, corpus, FORMS, seed)
+    rival = costs.best(name for name in FORMS if name != chosen)
+    value, low, high = costs.saved(chosen, rival)
     shown = f"{value:+.3f} nats a response [{low:+.3f}, {high:+.3f}]"
-    if low > 0 and value >= CLEARLY:
+    if costs.clearly_worse(chosen, rival):
         sentence = (
             f"Held-out labels are explained better by '{rival}' than by '{chosen}', which is assumed ({shown}): "
             f"try aggregation='{FORMS[rival]}', or 'auto'."
@@ -91,44 +86,24 @@ def _aggregation(block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) ->
     return Finding("aggregation", "ok", sentence, value, low, high)
 
 
-def _priors(block: EncodedBlock, corpus: Corpus, chosen: str, columns: Sequence[str], seed: int) -> list[Finding]:
-    """The area of each prior's own aggregate on response labels or preferences."""
-    outcome = Outcome.of(corpus.responses, corpus.pairs, seed)
-    if len(outcome) < FEW or not outcome.differs:
-        return []
-    names = columns or sorted({name for response in corpus.responses for name in response.columns})
-    given: dict[str, Floats] = {"similarity to the context": prior_similarity(block).astype(np.float64)}
-    for name in names:
-        rows = [r.columns.get(name, (np.nan,) * len(r.sentences)) for r in block.responses]
-        given[f"column '{name}'"] = np.concatenate([np.asarray(row, dtype=np.float64) for row in rows])
-    found = [_signal(name, values, block, outcome, chosen, seed) for name, values in given.items()]
-    return [finding for finding in found if finding is not None]
+def _priors(
+    block: EncodedBlock, corpus: Corpus, fitted: Fitted | None, chosen: str, columns: Sequence[str], seed: int
+) -> list[Finding]:
+    """What the labels say of every prior that has weight in the fit, and of all others that could serve."""
+    weighed = fitted.priors if fitted else ()
+    found = prior_findings(block, corpus, (*weighed, *serving(corpus.responses, columns)), chosen, seed)
+    told: dict[str, Finding] = {}
+    for term, finding in found.items():
+        told.setdefault(finding.name, _despite(finding) if term in weighed and finding.advice == "drop" else finding)
+    return list(told.values())
 
 
-def _signal(name: str, values: Floats, block: EncodedBlock, outcome: Outcome, chosen: str, seed: int) -> Finding | None:
-    wholes = _aggregate(values, block.offsets, chosen)  # (bag,) nan where a sentence has no value
-    cases = outcome.of_values(wholes)
-    known = np.flatnonzero(~np.isnan(cases))
-    outcome = outcome.take(known)
-    if len(outcome) < FEW or not outcome.differs:
-        return None
-    area = outcome.area(cases[known], seed)
-    shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}] on labels of responses"
-    title = f"prior: {name}"
-    if area.low > 0.5:
-        return Finding(title, "ok", f"The {name} carries signal: {shown}.", area.value, area.low, area.high)
-    if area.high < 0.5:
-        sentence = f"The {name} points the wrong way ({shown}): give it no weight as a prior."
-        return Finding(title, "fail", sentence, area.value, area.low, area.high, "drop")
-    sentence = f"The {name} carries no clear signal ({shown}): give it no weight as a prior."
-    return Finding(title, "warn", sentence, area.value, area.low, area.high, "drop")
-
-
-def _aggregate(values: Floats, offsets: NDArray[np.int64], direction: str) -> Floats:
-    starts = offsets[:-1]
-    if direction == "mean":
-        return np.add.reduceat(values, starts) / np.diff(offsets)
-    return (np.minimum if direction == "min" else np.maximum).reduceat(values, starts)
+def _despite(finding: Finding) -> Finding:
+    """Say that a prior had weight all the same: it was given by hand."""
+    said = finding.sentence.replace(
+        "as a prior it deserves no weight", "yet it had weight, as given: leave it out of `priors`, or try 'auto'"
+    )
+    return dataclasses.replace(finding, sentence=said)
 
 
 def _fitted_leads(fitted: Fitted, block: EncodedBlock) -> Floats:

@@ -13,7 +13,7 @@ from fractal.folds import deal_folds
 from fractal.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response
 
-__all__ = ["CONFIDENCE", "Area", "Outcome", "cross_validated", "interval"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated", "interval"]
 
 Floats = NDArray[np.float64]
 

@@ -186,7 +186,13 @@ MAKING = (
     click.option(
         "--encoder", default="minilm", show_default=True, metavar="SPEC", help="What turns texts into vectors."
     ),
-    click.option("--prior", "priors", multiple=True, metavar="SPEC", help="See `fractal list priors`. Repeatable."),
+    click.option(
+        "--prior",
+        "priors",
+        multiple=True,
+        metavar="SPEC|auto",
+        help="See `fractal list priors`; auto tries those that the labels bear out. Repeatable.",
+    ),
     click.option(
         "--set",
         "settings",

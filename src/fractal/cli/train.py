@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,15 +228,8 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     told = {**summary["data"], **summary["held out"], "aggregation": shown}
     table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
     if summary["choices"]:
-        rows = [
-            (
-                choice["about"],
-                choice["taken"],
-                "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items()),
-            )
-            for choice in summary["choices"]
-        ]
-        table("What held-out response labels decided", ("choice", "taken", "cost of each"), rows, stderr=True)
+        rows = [(choice["about"], choice["taken"], _grounds(choice)) for choice in summary["choices"]]
+        table("What held-out response labels decided", ("choice", "taken", "cost of each, and why"), rows, stderr=True)
     if summary["checks"]:
         found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
         table("Checks of the assumptions", ("verdict", "check", "what it says"), found, stderr=True)
@@ -246,6 +239,11 @@ def _tell(summary: dict[str, Any], source: str) -> None:
         table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
     note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
+
+
+def _grounds(choice: Mapping[str, Any]) -> str:
+    costs = "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items())
+    return "\n".join(part for part in (costs, choice["why"]) if part)
 
 
 def _number(value: Any) -> str:

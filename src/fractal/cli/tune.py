@@ -89,7 +89,7 @@ def _under(making: Making, settings: Mapping[str, Any]) -> Making:
         making,
         aggregation=settings["aggregation"],
         recipe=settings["recipe"],
-        priors=(*making.priors, *settings["prior"]),
+        priors=(*(prior for prior in making.priors if prior != "auto"), *settings["prior"]),  # the search tries them
         settings=(*making.settings, *searched),
     )
 

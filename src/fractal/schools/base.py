@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
-from fractal.checks.linear import compared
+from fractal.checks.linear import Compared
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.errors import BadData, NotFitted
@@ -95,7 +95,7 @@ class School(ABC):
         elif not np.isin(labels, (0.0, 1.0)).all():
             chosen = "mean"
         else:
-            costs, _ = compared(block, corpus, {name: name for name in ("product", "noisy_or", "mean")}, self.seed)
-            chosen = min(costs, key=lambda name: float(costs[name].mean()))
+            forms = {name: name for name in ("product", "noisy_or", "mean")}
+            chosen = Compared.of(block, corpus, forms, self.seed).best(forms)
         form = AGGREGATIONS.build(chosen)
         return form

@@ -1,0 +1,46 @@
+"""What each expert of a blend is before it is trained: the columns it reads, and whether it has a hidden layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from fractal.features import feature_specs
+from fractal.training import TrainingPlan
+
+__all__ = ["FIRST", "LATER", "SUMMED", "Sketch"]
+
+LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """One expert to come. A linear one errs otherwise than one with a hidden layer: a blend gains by having both."""
+
+    features: tuple[str, ...]
+    linear: bool = False
+
+    @classmethod
+    def of(cls, recipe: str | Sequence[str], *, linear: bool = False) -> Self:
+        """Return the sketch of a recipe, or of features joined by `+`."""
+        return cls(feature_specs(recipe), linear)
+
+    def plan(self, plan: TrainingPlan) -> TrainingPlan:
+        """Return how this expert is trained, where `plan` says how the others are."""
+        if not self.linear:
+            return plan
+        return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
+
+    def __str__(self) -> str:
+        whole = self.features[0] if len(self.features) == 1 else f"{self.features[0]} … {self.features[-1]}"
+        return f"{whole} ({len(self.features)}{', linear' if self.linear else ''})"
+
+
+def _blend(readers: str) -> tuple[Sketch, ...]:
+    return Sketch.of(readers), Sketch.of(readers, linear=True), Sketch.of("vectors"), Sketch.of("default")
+
+
+FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
+SUMMED = _blend("relational")  # where the label is a mean: no column can satisfy it without its sentences
+LATER = (Sketch.of("relational"), Sketch.of("default"))  # on sentence labels or guesses, which no shortcut satisfies
