@@ -20,7 +20,8 @@ from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
-from fractal.features import prior_similarity
+from fractal.features import RECIPES, prior_similarity
+from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
 from fractal.network import Head
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
@@ -138,7 +139,10 @@ class _Mixed:
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
     """Fit every form of aggregation and keep the one that explains held-out response labels best."""
     _refuse_unlabelled(corpus, settings)
-    fits = [_fit_under(block, corpus, aggregation, settings, listeners) for aggregation in settings.aggregations]
+    fits = [
+        _fit_under(block, corpus, aggregation, settings, at_stage(listeners, stage))
+        for aggregation, stage in stages(settings.aggregations, AGGREGATIONS.spec)
+    ]
     best = min(fits, key=lambda fitted: fitted.cost)
     if len(fits) > 1:
         costs = {AGGREGATIONS.spec(fitted.blend.aggregation): fitted.cost for fitted in fits}
@@ -153,8 +157,10 @@ def _fit_under(
     """Train one expert a recipe, blend them, and let fresh ones learn what the blend guesses."""
     choices: list[Choice] = []
     first = []
-    for recipe in settings.recipes_under(aggregation, has_pairs=len(corpus.pairs) > 0):
-        trained, choice = _best_start(_lay(block, corpus, recipe, settings), aggregation, settings, listeners)
+    recipes = settings.recipes_under(aggregation, has_pairs=len(corpus.pairs) > 0)
+    for recipe, stage in stages(recipes, _short):
+        part = _lay(block, corpus, recipe, settings)
+        trained, choice = _best_start(part, aggregation, settings, at_stage(listeners, stage))
         first.append(trained)
         choices += choice
     bags = first[0].laid.bags
@@ -188,7 +194,8 @@ def _self_trained(
     """Go round as long as held-out response labels gain by it."""
     best, choices = first, []
     for number in range(settings.self_training.rounds):
-        later = _retrained(best, laid, number, aggregation, settings, listeners)
+        round_of = at_stage(listeners, f"self-training ({number + 1} of {settings.self_training.rounds})")
+        later = _retrained(best, laid, number, aggregation, settings, round_of)
         mixed = _mixed_in(first, _blended(later, aggregation, settings))
         after = _cost_of(mixed.held_out, laid[0].bags, aggregation, settings)
         kept = after < cost
@@ -216,10 +223,11 @@ def _best_start(
     laid: _Laid, aggregation: Aggregation, settings: Settings, listeners: Sequence[Listener]
 ) -> tuple[_Trained, list[Choice]]:
     objective = _objective(laid.bags, aggregation, settings)
-    tried = {
-        name: _fit(laid.starting_at(prior), objective, settings, listeners)
-        for name, prior in starts(settings.start, laid.similarity, laid.bags, aggregation).items()
-    }
+    found = starts(settings.start, laid.similarity, laid.bags, aggregation)
+    tried = {}
+    for name, prior in found.items():
+        from_here = at_stage(listeners, f"start at {name}") if len(found) > 1 else listeners
+        tried[name] = _fit(laid.starting_at(prior), objective, settings, from_here)
     taken = min(tried, key=lambda name: tried[name].cost)
     costs = {name: candidate.cost for name, candidate in tried.items()}
     about = f"start of {_short(laid.columns.recipe)}"
@@ -295,7 +303,10 @@ def _retrained(
     how = settings.self_training
     guesses = surest(guess_labels(before.held_out, laid[0].bags, aggregation, soft=how.soft), how.share(number))
     objective = Objective((SentenceLoss(target="pseudo"),), aggregation, judged_by="pseudo")
-    return [_fit(part.told(guesses), objective, settings, listeners, number + 1) for part in laid]
+    return [
+        _fit(part.told(guesses), objective, settings, at_stage(listeners, stage), number + 1)
+        for part, stage in stages(laid, lambda part: _short(part.columns.recipe))
+    ]
 
 
 def _mixed_in(first: _Mixed, later: _Mixed) -> _Mixed:
@@ -324,5 +335,8 @@ def _refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
 
 
 def _short(recipe: Sequence[str]) -> str:
-    """Name a recipe by its first and last feature."""
+    """Name a recipe by the name that it has, else by its first and last feature."""
+    named = next((name for name, features in RECIPES.items() if features == tuple(recipe)), None)
+    if named is not None:
+        return named
     return recipe[0] if len(recipe) == 1 else f"{recipe[0]} … {recipe[-1]}"

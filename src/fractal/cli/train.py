@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._live import training_display
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
-from fractal.cli._output import emit, note, plain, print_json, table
+from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._train_options import Making, making_options
 from fractal.errors import BadSpec
 from fractal.records import Preference, Response
@@ -24,7 +23,7 @@ from fractal.records import Preference, Response
 if TYPE_CHECKING:
     from fractal.estimator import SentenceScorer
     from fractal.evaluation import Evaluation
-    from fractal.training import Epoch, Listener
+    from fractal.listeners import Listener
 
 __all__ = ["command", "embed_ahead", "fit", "gathered"]
 
@@ -45,6 +44,7 @@ __all__ = ["command", "embed_ahead", "fit", "gathered"]
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
+@click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
 @making_options
 @reading_options
 @quiet_option
@@ -57,6 +57,7 @@ def command(
     dry_run: bool,
     resume: bool,
     log: str | None,
+    tensorboard: str | None,
     quiet: bool,
     as_json: bool,
     making: Making,
@@ -79,7 +80,7 @@ def command(
     kept = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
     if not resume:
         shutil.rmtree(kept, ignore_errors=True)
-    fit(scorer, records, silent, log=log, checkpoints=kept)
+    fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=kept)
     folder = scorer.save_pretrained(output)
     shutil.rmtree(kept, ignore_errors=True)
     measured = _measured(scorer, valid, reading)
@@ -133,27 +134,25 @@ def fit(
     records: Sequence[Response | Preference],
     quiet: bool,
     *,
-    log: str | None = None,
+    writing: Iterable[AbstractContextManager[Listener]] = (),
     checkpoints: str | None = None,
 ) -> SentenceScorer:
-    """Train, and show how it goes."""
-    embed_ahead(scorer, records, quiet)
-    with training_display(quiet) as listen, epoch_log(log) as write_down:
-        return scorer.fit(records, listeners=[listen, write_down], checkpoints=checkpoints)
+    """Train, show how it goes, and tell those who write it down."""
+    with contextlib.ExitStack() as stack:
+        written = [stack.enter_context(listener) for listener in writing]
+        embed_ahead(scorer, records, quiet)
+        shown = stack.enter_context(training_display(quiet))
+        return scorer.fit(records, listeners=[shown, *written], checkpoints=checkpoints)
 
 
-@contextlib.contextmanager
-def epoch_log(path: str | None) -> Iterator[Listener]:
-    """Give a listener that writes every epoch as a line of JSON."""
-    if path is None:
-        yield lambda epoch: None
-        return
-    with Path(path).open("w", encoding="utf-8") as stream:
+def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Listener]]:
+    """The listeners that write down how training goes; a run that is taken up again goes on in the same file."""
+    from fractal.listeners import JsonLines, TensorBoard
 
-        def write_down(epoch: Epoch) -> None:
-            stream.write(json.dumps(plain(dataclasses.asdict(epoch))) + "\n")
-
-        yield write_down
+    if log is not None:
+        yield JsonLines(log, append=resume)
+    if tensorboard is not None:
+        yield TensorBoard(tensorboard)
 
 
 def embed_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
