@@ -118,11 +118,20 @@ def test_train_reports_what_it_chose_and_names_the_next_command(fractal, folder,
     ended = fractal("train", folder / "truth.jsonl", "-o", tmp_path / "s", "--log", tmp_path / "epochs.jsonl", *QUICK)
     assert ended.code == 0
     assert ended.out == ""
-    for said in ("40 responses", "held-out response pairs in order", "head 1 done", "fractal score", "length shortcut"):
+    for said in (
+        "40 responses",
+        "held-out response pairs in order",
+        "own: done",
+        "AUC 0.",
+        "fractal score",
+        "length shortcut",
+    ):
         assert said in ended.err
     assert (tmp_path / "s" / "config.json").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"s", "epochs.jsonl"}
-    assert [json.loads(line)["epoch"] for line in (tmp_path / "epochs.jsonl").open()] == [1, 2, 3]
+    told = [json.loads(line) for line in (tmp_path / "epochs.jsonl").open()]
+    assert [(epoch["epoch"], epoch["stage"]) for epoch in told] == [(number, "product · own") for number in (1, 2, 3)]
+    assert all(0.0 <= epoch["auc"] <= 1.0 for epoch in told)
 
 
 def test_train_tells_all_as_json(fractal, folder, tmp_path):
@@ -299,6 +308,8 @@ def test_inspect_finds_what_would_mislead(fractal, folder, tmp_path):
     assert [row["id"] for row in found["the same text with opposite labels"]] == ["opposite"]
     assert [row["id"] for row in found["a sentence of extreme length"]] == ["long"]
     assert {leak["what"] for leak in told["leaks"]} == {"the same response", "the same query or group"}
+    checks = {check["name"]: check["verdict"] for check in told["files"][0]["checks"]}
+    assert checks["contradicted responses"] == "warn"
     assert fractal("inspect", tmp_path / "bad.jsonl", "--strict").code == 1
     assert fractal("inspect", tmp_path / "bad.jsonl").code == 0
 

@@ -59,12 +59,19 @@ def plain(value: Any) -> Any:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr: bool = False) -> None:
-    """Print a table; numbers stand right."""
+    """Print a table; numbers stand right. Names and values, where the first column has no name, need no head."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=bool(head[0]),
+    )
     for place, name in enumerate(head):
         numeric = bool(rows) and all(_numeric(row[place]) for row in rows)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -14,7 +14,7 @@ from fractal.cli._output import emit, note
 from fractal.cli.evaluate import with_truth
 from fractal.errors import BadData
 
-__all__ = ["command"]
+__all__ = ["command", "epochs_of"]
 
 KINDS = ("roc", "precision_recall", "calibration", "positions", "history")
 
@@ -38,7 +38,7 @@ def command(kind: str, source: str, output: str | None, truth: str | None, quiet
     from fractal.reports import plots
 
     if kind == "history":
-        figure = plots.plot_history(_epochs(source))
+        figure = plots.plot_history(epochs_of(source))
     else:
         known = list(reading.responses(truth)) if truth else None
         draw = plots.PLOTS[kind]
@@ -48,7 +48,8 @@ def command(kind: str, source: str, output: str | None, truth: str | None, quiet
     emit(str(path))
 
 
-def _epochs(source: str) -> list[Any]:
+def epochs_of(source: str) -> list[Any]:
+    """Read what `fractal train --log` wrote."""
     try:
         with click.open_file(source, encoding="utf-8") as stream:
             return [json.loads(line) for line in stream if line.strip()]
