@@ -22,8 +22,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 def main() -> None:
     """Parse the command line, run what is missing, write the tables."""
     from benchmarks.accuracy.cells import run_one
-    from benchmarks.accuracy.data import SETS, WITHOUT_SENTENCE_LABELS, folder
-    from benchmarks.accuracy.methods import METHODS, NEEDS_SENTENCE_LABELS
+    from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS, WITHOUT_SENTENCE_LABELS, folder
+    from benchmarks.accuracy.methods import METHODS, NEEDS_RATINGS, NEEDS_SENTENCE_LABELS, ONCE
     from benchmarks.accuracy.tables import write_tables
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,9 +48,11 @@ def main() -> None:
         for name in args.sets.split(",")
         for method in args.methods.split(";")
     ]
-    possible = [
-        cell for cell in wanted if not (cell[0] in WITHOUT_SENTENCE_LABELS and cell[1] in NEEDS_SENTENCE_LABELS)
-    ]
+    impossible = (
+        *((name, method) for name in WITHOUT_SENTENCE_LABELS for method in NEEDS_SENTENCE_LABELS),
+        *((name, method) for name in WITHOUT_RATINGS for method in NEEDS_RATINGS),
+    )
+    possible = [cell for cell in wanted if cell[:2] not in impossible and (cell[1] not in ONCE or cell[2] == 0)]
     missing = [cell for cell in possible if cell not in known]
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool, log.open("a") as file:
         cells = {pool.submit(run_one, *cell): cell for cell in missing}
@@ -64,7 +66,7 @@ def main() -> None:
                 f"AUC {row['score']['auc']:.3f} in {row['cpu_s']:.0f} s of CPU",
                 flush=True,
             )
-    write_tables(done, RESULTS / f"{args.out}.md", args)
+    write_tables(done, RESULTS / f"{args.out}.md", args.most)
 
 
 if __name__ == "__main__":

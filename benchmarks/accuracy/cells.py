@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+RULES = {"product": "min", "noisy_or": "max", "mean": "mean"}  # the hard rule behind each form
+
 
 def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
     """Fit and judge one cell of the table."""
@@ -18,5 +20,5 @@ def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
     started = time.process_time()
     scored = METHODS[method](data, seed)
     spent = time.process_time() - started
-    judged = {setting: judge(found, data.test, data.name) for setting, found in scored.items()}
+    judged = {setting: judge(found, data.test, data.name, RULES[data.aggregation]) for setting, found in scored.items()}
     return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}

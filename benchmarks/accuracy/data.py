@@ -18,6 +18,7 @@ SETS = (
     *("uss_satisfaction", "film_sentiment"),
 )
 WITHOUT_SENTENCE_LABELS = {"film_sentiment"}  # in training
+WITHOUT_RATINGS = {"qa_feedback_pref"}
 FORMS = {"min": "product", "max": "noisy_or", "avg": "mean"}  # the stated rule, in the form that has a likelihood
 
 
@@ -72,7 +73,10 @@ def _record(raw: dict) -> Response | Preference:
     shared = {"query": raw.get("query") or "", "context": tuple(raw.get("context") or ()), "group": meta.get("group")}
     if "preference" not in raw:
         return _response(raw["id"], raw, label=raw["label"], **shared)
-    a, b = (_response(f"{raw['id']}-{side}", raw[side], **shared) for side in "ab")
+    a, b = (
+        _response(f"{meta.get('group', raw['id'])}: {' '.join(raw[side]['sentences'])}", raw[side], **shared)
+        for side in "ab"
+    )
     first, second = (b, a) if raw["preference"] == "b" else (a, b)
     return Preference(first, second, tie=raw["preference"] == "tie", id=raw["id"])
 

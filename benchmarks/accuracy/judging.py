@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractal.metrics import METRICS
+from fractal.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response, ScoredResponse
 
 NEUTRAL_OUT = {"film_sentiment"}  # sentences labelled ½ are neither good nor bad
+RESAMPLES = 100  # of the test responses, the same for every method: differences are taken draw by draw
+SENTENCE = {
+    "auc": "roc_auc",
+    "within": "within_response_auc",
+    "ap": "average_precision",
+    "worst": "worst_sentence_hit",
+    "best": "best_sentence_hit",
+}
 
 
-def judge(scored: list[ScoredResponse], test: list[Response], name: str) -> dict[str, float]:
-    """Return the sentence and response metrics of one run."""
+def judge(scored: list[ScoredResponse], test: list[Response], name: str, rule: str = "mean") -> dict:
+    """Return the sentence and response metrics of one run, and its areas under resampled responses."""
     truth = np.array([np.nan if s.label is None else s.label for r in test for s in r.sentences], dtype=float)
     if name in NEUTRAL_OUT:
         truth[truth == 0.5] = np.nan
     scores = np.array([score for one in scored for score in one.sentence_scores])
     groups = np.repeat(np.arange(len(test)), [len(r.sentences) for r in test])
     known = ~np.isnan(truth)
-    metrics = {
-        "auc": "roc_auc",
-        "within": "within_response_auc",
-        "ap": "average_precision",
-        "worst": "worst_sentence_hit",
-        "best": "best_sentence_hit",
-    }
-    found = {
-        key: float(METRICS.build(word)(truth[known], scores[known], groups[known])) for key, word in metrics.items()
-    }
+    sample = Sample.of(truth[known], scores[known], groups[known])
+    found: dict = {}
+    for key, word in SENTENCE.items():
+        reading = METRICS.build(word).read(sample)
+        found[key] = round(reading.value, 5)
+        if key in ("auc", "within"):
+            drawn = np.concatenate([reading.resampled(w) for w in resampled_weights(reading.responses, RESAMPLES)])
+            found[f"{key}_drawn"] = [round(float(value), 4) for value in drawn]
     labels = np.array([np.nan if r.label is None else r.label for r in test], dtype=float)
+    if all(one.sentence_labels for one in scored):
+        found["agree"] = agreement(scored, labels, rule)
     whole = np.array([one.response_score for one in scored])
     if np.isfinite(labels).any():
-        found["response"] = float(METRICS.build("concordance")(labels[np.isfinite(labels)], whole[np.isfinite(labels)]))
+        rated = np.isfinite(labels)
+        found["response"] = round(float(METRICS.build("concordance")(labels[rated], whole[rated])), 5)
     return found
+
+
+def agreement(scored: list[ScoredResponse], labels: np.ndarray, rule: str) -> float:
+    """Return the share of rated responses whose hard sentence labels say what the response's label says."""
+    told = {"min": min, "max": max, "mean": lambda values: round(sum(values))}[rule]
+    pairs = [(one.sentence_labels, label) for one, label in zip(scored, labels, strict=True) if np.isfinite(label)]
+    right = [
+        told(hard) == (round(len(hard) * label) if rule == "mean" else float(label >= 0.5)) for hard, label in pairs
+    ]
+    return float(np.mean(right))

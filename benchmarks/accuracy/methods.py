@@ -11,6 +11,7 @@ from benchmarks.accuracy.data import RealSet
 from fractal.baselines import BASELINES
 from fractal.estimator import SentenceScorer
 from fractal.records import Preference, Response, ScoredResponse
+from fractal.schools import SCHOOLS
 from fractal.training import TrainingPlan
 
 Method = Callable[[RealSet, int], dict[str, list[ScoredResponse]]]
@@ -19,7 +20,7 @@ Method = Callable[[RealSet, int], dict[str, list[ScoredResponse]]]
 def default(data: RealSet, seed: int, gold: float = 0.0) -> dict[str, list[ScoredResponse]]:
     """Return our default's scores in both settings; `gold` is the share of responses with sentence labels shown."""
     scorer = SentenceScorer(aggregation=data.aggregation, plan=TrainingPlan(seed=seed))
-    scorer.fit(_some_gold(data, gold, seed) if gold else data.bare())
+    scorer.fit(some_gold(data, gold, seed) if gold else data.bare())
     return {"score": scorer.score_responses(_unlabelled(data.test)), "disaggregate": _disaggregated(scorer, data.test)}
 
 
@@ -29,6 +30,30 @@ def baseline(name: str, **options: object) -> Method:
     def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
         made = BASELINES[name](aggregation=data.aggregation, seed=seed, **options)
         made.fit(data.train if name == "supervised" else data.bare())
+        scored = made.score_responses(_unlabelled(data.test))
+        return {"score": scored, "disaggregate": _times_label(scored, data.test)}
+
+    return run
+
+
+def copied(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
+    """Return the response's own label for every sentence: nothing is known of new responses."""
+    told = [0.5 if response.label is None else response.label for response in data.test]
+    alike = {"score": [0.5] * len(told), "disaggregate": told}
+    return {
+        setting: [
+            ScoredResponse(response.without_labels(), (float(value),) * len(response.sentences), float(value))
+            for response, value in zip(data.test, values, strict=True)
+        ]
+        for setting, values in alike.items()
+    }
+
+
+def school(name: str) -> Method:
+    """Return a registered school as a method; it learns from ratings, so not from preferences."""
+
+    def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
+        made = SCHOOLS[name](aggregation=data.aggregation, seed=seed).fit(data.bare())
         scored = made.score_responses(_unlabelled(data.test))
         return {"score": scored, "disaggregate": _times_label(scored, data.test)}
 
@@ -45,11 +70,17 @@ METHODS: dict[str, Method] = {
     "response level": baseline("response_level"),
     "bag loss only": baseline("bag_only"),
     "paper": baseline("paper"),
+    "paper, no PsLab": baseline("paper", rounds=0),
+    "paper, bag loss only": baseline("paper", rounds=0, prior_weight=0.0),
+    "attention": school("attention"),
     "shortcut": baseline("shortcut"),
+    "copy": copied,
 }
 
 
 NEEDS_SENTENCE_LABELS = {"supervised", "default, 2% gold", "default, 10% gold"}
+NEEDS_RATINGS = {"attention"}
+ONCE = {"cosine", "copy"}  # the same under every seed
 
 
 def _unlabelled(responses: list[Response]) -> list[Response]:
@@ -69,7 +100,7 @@ def _times_label(scored: list[ScoredResponse], test: list[Response]) -> list[Sco
     return found
 
 
-def _some_gold(data: RealSet, share: float, seed: int) -> list[Response | Preference]:
+def some_gold(data: RealSet, share: float, seed: int) -> list[Response | Preference]:
     """Show the sentence labels of a share of the responses that have any; hide all others."""
     rng = np.random.default_rng(seed + 7)
     bare = data.bare()

@@ -1,8 +1,7 @@
-"""The tables of a study: means over seeds, a row a set, a column a method, and the macro-average."""
+"""The tables of a study: means over seeds, a row a set, a column a method; differences with intervals; a plot."""
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 from pathlib import Path
@@ -11,63 +10,160 @@ import numpy as np
 
 from benchmarks.machine import cpu
 
+CEILING, OURS = "supervised", "default"
+BEATEN = ("cosine", "inherit", "response level", "bag loss only", "paper")
+TABLES = (
+    ("score", "auc", "Score: sentence ROC AUC"),
+    ("score", "within", "Score: within-response ROC AUC"),
+    ("score", "ap", "Score: average precision"),
+    ("score", "worst", "Score: the worst sentence is truly bad"),
+    ("score", "response", "Score: response pairs in order"),
+    ("disaggregate", "auc", "Disaggregate: sentence ROC AUC (of others: their score × the response's label)"),
+    ("disaggregate", "agree", "Disaggregate: responses whose hard sentence labels agree with their label"),
+    ("", "cpu_s", "Processor seconds of a run, vectors at hand"),
+)
 
-def write_tables(rows: list[dict], path: Path, args: argparse.Namespace) -> None:
-    """Write every table of a study as Markdown."""
+
+class Study:
+    """The rows of a study, by set and method."""
+
+    def __init__(self, rows: list[dict]) -> None:
+        self.rows = rows
+        self.methods = sorted({row["method"] for row in rows}, key=_order)
+        self.sets = list(dict.fromkeys(row["set"] for row in rows))
+        self.seeds = sorted({row["seed"] for row in rows})
+
+    def values(self, name: str, method: str, setting: str, key: str) -> list:
+        """Return what was found under each seed."""
+        own = [row for row in self.rows if row["set"] == name and row["method"] == method]
+        found = [(row.get(setting, {}) if setting else row).get(key) for row in own]
+        return [value for value in found if value is not None]
+
+    def mean(self, name: str, method: str, setting: str, key: str) -> float:
+        """Return the mean over seeds; nan where nothing was run."""
+        found = self.values(name, method, setting, key)
+        return float(np.mean(found)) if found else np.nan
+
+    def shared(self, methods: list[str], setting: str, key: str) -> list[str]:
+        """Return the sets on which all these methods have a value."""
+        return [n for n in self.sets if not any(np.isnan(self.mean(n, m, setting, key)) for m in methods)]
+
+
+def write_tables(rows: list[dict], path: Path, most: int | None) -> None:
+    """Write every table of a study as Markdown, and its plot beside it."""
     import torch
 
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    sets = list(dict.fromkeys(row["set"] for row in rows))
-    seeds = sorted({row["seed"] for row in rows})
+    study = Study(rows)
     parts = [
         "# Accuracy on real data",
         "",
-        f"Means over {len(seeds)} seeds on the test splits; training on train and valid"
-        + (f", at most {args.most} responses of each set" if args.most else "")
-        + ". No method but `supervised` and the `gold` ones sees a sentence label.",
+        f"Means over {len(study.seeds)} seeds (± their standard deviation) on the test splits; training on train and "
+        "valid" + (f", at most {most} responses of each set" if most else "") + ". Only `supervised` and the methods "
+        "with `gold` see sentence labels. Nothing is set per data set but its stated aggregation.",
         "",
         f"Machine: {cpu()}, one thread a run; Python {platform.python_version()}, torch {torch.__version__}. "
         f"Command: `python -m benchmarks.accuracy {' '.join(sys.argv[1:])}`.",
         "",
+        *_claims(study),
     ]
-    for setting, key, title in (
-        ("score", "auc", "Score: sentence ROC AUC"),
-        ("score", "within", "Score: within-response ROC AUC"),
-        ("score", "ap", "Score: average precision"),
-        ("score", "worst", "Score: the worst sentence is truly bad"),
-        ("score", "response", "Score: response pairs in order"),
-        ("disaggregate", "auc", "Disaggregate: sentence ROC AUC (others: their score × the response's label)"),
-    ):
-        parts += [f"## {title}", "", *_table(rows, methods, sets, setting, key), ""]
-    parts += ["## Processor seconds", "", *_table(rows, methods, sets, "", "cpu_s"), ""]
+    for setting, key, title in TABLES:
+        parts += [f"## {title}", "", *_table(study, setting, key), ""]
     path.write_text("\n".join(parts), encoding="utf-8")
+    _plot(study, path.with_suffix(".png"))
     print(f"wrote {path}", flush=True)
 
 
-def _table(rows: list[dict], methods: list[str], sets: list[str], setting: str, key: str) -> list[str]:
-    means = np.full((len(sets), len(methods)), np.nan)
-    spread = np.full_like(means, np.nan)
-    for i, name in enumerate(sets):
-        for j, method in enumerate(methods):
-            own = [r for r in rows if r["set"] == name and r["method"] == method]
-            values = [(r[setting] if setting else r).get(key, np.nan) for r in own]
-            if values:
-                means[i, j], spread[i, j] = np.mean(values), np.std(values)
-    lines = ["| set | " + " | ".join(methods) + " |", "|---|" + "---:|" * len(methods)]
-    digits = 0 if key == "cpu_s" else 3
-    for i, name in enumerate(sets):
-        cells = [_cell(means[i, j], spread[i, j], digits) for j in range(len(methods))]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    whole = ~np.isnan(means).any(axis=1)
-    if whole.sum() > 1:
-        macro = means[whole].mean(axis=0)
+def _order(method: str) -> tuple[int, str]:
+    first = (CEILING, OURS, "default, 10% gold", "default, 2% gold", *BEATEN)
+    return (first.index(method) if method in first else len(first), method)
+
+
+def _claims(study: Study) -> list[str]:
+    """Differences between the default and each other method, by draws of test responses that both share."""
+    if OURS not in study.methods:
+        return []
+    lines = [
+        "## The default beside each other method",
+        "",
+        "Macro-averages over the sets that both have; differences with 95% intervals by resampling test responses,",
+        "the same draws for both; the worst set is the one on which the default is furthest behind.",
+        "",
+        "| method | sets | its AUC | default − it | its within | default − it | default / it | worst set |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for method in (m for m in study.methods if m != OURS):
+        sets = study.shared([method, OURS], "score", "auc")
+        if not sets:
+            continue
+        gaps = {n: study.mean(n, OURS, "score", "auc") - study.mean(n, method, "score", "auc") for n in sets}
+        worst = min(gaps, key=lambda name: gaps[name])
+        its, ours = (np.mean([study.mean(n, m, "score", "auc") for n in sets]) for m in (method, OURS))
+        inside = np.nanmean([study.mean(n, method, "score", "within") for n in sets])
         lines.append(
-            f"| **macro** ({whole.sum()} sets) | " + " | ".join(f"**{value:.{digits}f}**" for value in macro) + " |"
+            f"| {method} | {len(sets)} | {its:.3f} | {_gap(study, method, sets, 'auc')} | {inside:.3f} "
+            f"| {_gap(study, method, sets, 'within')} | {ours / its:.1%} | {worst} {gaps[worst]:+.3f} |"
         )
+    return [*lines, ""]
+
+
+def _gap(study: Study, method: str, sets: list[str], key: str) -> str:
+    means, draws = [], []
+    for name in sets:
+        means.append(study.mean(name, OURS, "score", key) - study.mean(name, method, "score", key))
+        ours, its = (
+            np.mean(np.array(study.values(name, m, "score", f"{key}_drawn"), dtype=float), axis=0)
+            for m in (OURS, method)
+        )
+        draws.append(ours - its)
+    low, high = np.nanpercentile(np.mean(draws, axis=0), [2.5, 97.5])
+    return f"{np.mean(means):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _table(study: Study, setting: str, key: str) -> list[str]:
+    digits = 0 if key == "cpu_s" else 3
+    methods = [m for m in study.methods if any(study.values(n, m, setting, key) for n in study.sets)]
+    lines = ["| set | " + " | ".join(methods) + " |", "|---|" + "---:|" * len(methods)]
+    for name in study.sets:
+        cells = [_cell(study.values(name, method, setting, key), digits) for method in methods]
+        if set(cells) != {"–"}:
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    whole = study.shared(methods, setting, key)
+    if len(whole) > 1:
+        macro = [np.mean([study.mean(name, method, setting, key) for name in whole]) for method in methods]
+        lines.append(f"| **macro**, {len(whole)} sets | " + " | ".join(f"**{v:.{digits}f}**" for v in macro) + " |")
     return lines
 
 
-def _cell(mean: float, spread: float, digits: int) -> str:
-    if np.isnan(mean):
+def _cell(values: list, digits: int) -> str:
+    if not values or np.isnan(values).all():
         return "–"
-    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if digits and spread > 0 else "")
+    spread = np.std(values)
+    return f"{np.mean(values):.{digits}f}" + (f" ± {spread:.{digits}f}" if digits and spread >= 0.0005 else "")
+
+
+def _plot(study: Study, path: Path) -> None:
+    """Draw each set's AUC under the main methods, sets in order of the ceiling."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [m for m in (CEILING, OURS, *BEATEN) if m in study.methods]
+    by = CEILING if CEILING in shown else shown[0]
+    sets = sorted(study.sets, key=lambda name: np.nan_to_num(study.mean(name, by, "score", "auc"), nan=2.0))
+    figure, axes = pyplot.subplots(figsize=(8, 0.36 * len(sets) + 1.4), layout="constrained")
+    markers = dict(zip((CEILING, OURS, *BEATEN), "|osD^vx", strict=False))
+    for method in shown:
+        values = [study.mean(name, method, "score", "auc") for name in sets]
+        main = method in (CEILING, OURS)
+        axes.plot(
+            values, range(len(sets)), markers[method], label=method, markersize=9 if main else 5,
+            color={CEILING: "black", OURS: "#0072b2"}.get(method), alpha=1.0 if main else 0.65, zorder=3 if main else 2,
+        )  # fmt: skip
+    axes.set_yticks(range(len(sets)), sets)
+    axes.set_xlabel("sentence ROC AUC on test responses")
+    axes.axvline(0.5, color="0.8", zorder=1)
+    axes.grid(axis="x", color="0.92")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)

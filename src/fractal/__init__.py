@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fractal.aspects import AspectScorer
     from fractal.datasets import make_responses
     from fractal.errors import FractalError
     from fractal.estimator import SentenceScorer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AspectScorer",
     "FractalError",
     "Preference",
     "Response",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AspectScorer": "aspects",
     "FractalError": "errors",
     "Preference": "records",
     "Response": "records",

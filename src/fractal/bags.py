@@ -60,7 +60,7 @@ class Bags:
 
     features: Tensor  # (sentence, column)
     offsets: Tensor  # (bag + 1,)
-    labels: Tensor  # (bag,) in [0, 1], nan where unknown
+    labels: Tensor  # (bag,) in [0, 1], nan where unknown; of several aspects (bag, aspect)
     shared: tuple[Shared, ...]
     targets: Mapping[str, Tensor]  # (sentence,) each, nan where unknown
     vectors: Tensor  # (sentence, dim): unit sentence vectors

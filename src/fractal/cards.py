@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["model_card"]
+__all__ = ["aspects_card", "model_card"]
 
 _CARD = """---
 library_name: fractal-scores
@@ -15,9 +15,9 @@ tags: [fractal, sentence-scoring, multiple-instance-learning, process-reward]
 # A scorer of sentences, learned from labels on whole responses
 
 ```python
-from fractal import SentenceScorer
+from fractal import {kind}
 
-scorer = SentenceScorer.from_pretrained("this folder")
+scorer = {kind}.from_pretrained("this folder")
 ```
 
 ## What it learned from
@@ -48,25 +48,39 @@ scorer = SentenceScorer.from_pretrained("this folder")
 
 def model_card(config: Mapping[str, Any]) -> str:
     """Write the card that a saved configuration calls for."""
-    return _CARD.format(
-        data=_listed(config["data"]),
-        recipe=_listed(
-            {
-                "encoder": f"`{config['encoder']}` ({config['encoder_fingerprint']})",
-                "splitter": f"`{config['splitter']}`",
-                "aggregation": f"`{config['blend']['aggregation']}`",
-                **{
-                    f"expert {number + 1}": f"weight {weight:g}: {', '.join(f'`{word}`' for word in expert['recipe'])}"
-                    for number, (weight, expert) in enumerate(
-                        zip(config["blend"]["weights"], config["blend"]["experts"], strict=True)
-                    )
-                },
-                "plan": f"`{config['plan']}`",
-            }
-        ),
-        choices=_table(config["choices"]),
-        metrics=_listed(config["metrics"]),
-    )
+    return _CARD.format(kind="SentenceScorer", **_sections(config))
+
+
+def aspects_card(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write the card of a scorer of several aspects, from the configuration of each."""
+    told = {name or "whole response": _sections(config) for name, config in configs.items()}
+    titles = next(iter(told.values()))
+    joined = {
+        title: "\n\n".join(f"### {' '.join(name.split())}\n\n{own[title]}" for name, own in told.items())
+        for title in titles
+    }
+    return _CARD.format(kind="AspectScorer", **joined)
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, str]:
+    blend = config["blend"]
+    experts = {
+        f"expert {number + 1}": f"weight {weight:g}: {', '.join(f'`{word}`' for word in expert['recipe'])}"
+        for number, (weight, expert) in enumerate(zip(blend["weights"], blend["experts"], strict=True))
+    }
+    made = {
+        "encoder": f"`{config['encoder']}` ({config['encoder_fingerprint']})",
+        "splitter": f"`{config['splitter']}`",
+        "aggregation": f"`{blend['aggregation']}`",
+        **experts,
+        "plan": f"`{config['plan']}`",
+    }
+    return {
+        "data": _listed(config["data"]),
+        "recipe": _listed(made),
+        "choices": _table(config["choices"]),
+        "metrics": _listed(config["metrics"]),
+    }
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -144,7 +144,7 @@ def _silently(scorer: SentenceScorer, responses: Sequence[Response]) -> None:
 def _report(folder: Path, parts: Iterable[Part]) -> Path:
     from fractal.reports import write_report
 
-    named = {part.task: [dataclasses.replace(item, aspect=part.task) for item in part.scored] for part in parts}
+    named = {part.task: [_as_aspect(item, part.task) for item in part.scored] for part in parts}
     return write_report(
         folder / "report.html",
         [item for items in named.values() for item in items],
@@ -152,6 +152,13 @@ def _report(folder: Path, parts: Iterable[Part]) -> Path:
         evaluation={part.task: part.evaluation for part in parts},
         checks={part.task: part.checks for part in parts},
     )
+
+
+def _as_aspect(item: ScoredResponse, task: str) -> ScoredResponse:
+    """Let the report tell tasks apart as it does aspects."""
+    label = item.response.label
+    known = {} if label is None else {task: label}
+    return dataclasses.replace(item, aspect=task, response=dataclasses.replace(item.response, aspects=known))
 
 
 def contrast(item: ScoredResponse) -> tuple[float, Telling]:

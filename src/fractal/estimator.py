@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
-from fractal.calibration import Calibrator, fit_calibrator
+from fractal.calibration import Calibrator
 from fractal.cards import model_card
 from fractal.checks import Finding, run_checks
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
 from fractal.experts import Blend
-from fractal.features import feature_specs
-from fractal.fitting import FORMS, Choice, Settings, fit_blend
+from fractal.fitting import FORMS, Choice, Fitted, Settings, fit_blend
 from fractal.persistence import Saved, load_folder, push_folder, save_folder
 from fractal.preparation import Corpus, gather
 from fractal.priors import PRIORS
@@ -33,8 +32,9 @@ from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.reports import card_fragment
 from fractal.scoring import Seen, flat, records, runs
 from fractal.self_training import SelfTraining
+from fractal.sketches import Sketch
 from fractal.splitting import SPLITTERS
-from fractal.summary import concordance, described, held_out_metrics, preferences_right
+from fractal.summary import calibrated, concordance, described, held_out_metrics, preferences_right
 from fractal.terms import Term
 from fractal.training import Listener, TrainingPlan
 
@@ -45,9 +45,14 @@ except ImportError as missing:
 
 __all__ = ["SentenceScorer"]
 
-FIRST = ("own", "vectors")  # what recipe='auto' trains on the labels of responses, and blends
-SUMMED = ("relational", "vectors")  # where the label is a mean: no column can satisfy it without its sentences
-LATER = ("relational", "default")  # on sentence labels or guesses, which a column on the rest cannot satisfy either
+
+def _blend(readers: str) -> tuple[Sketch, ...]:
+    return Sketch.of(readers), Sketch.of(readers, linear=True), Sketch.of("vectors"), Sketch.of("default")
+
+
+FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
+SUMMED = _blend("relational")  # where the label is a mean: no column can satisfy it without its sentences
+LATER = (Sketch.of("relational"), Sketch.of("default"))  # on sentence labels or guesses, which no shortcut satisfies
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
@@ -117,12 +122,16 @@ class SentenceScorer(BaseEstimator):
         corpus = gather(X, y)
         settings = dataclasses.replace(self._settings(corpus), checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
-        fitted = fit_blend(block, corpus, settings, listeners)
+        return self._learned(fit_blend(block, corpus, settings, listeners), block, corpus, settings)
+
+    def _learned(self, fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings) -> Self:
+        """Keep what a fit found, and what can be said of it."""
         self.blend_ = fitted.blend
+        self.aggregation_ = AGGREGATIONS.spec(fitted.blend.aggregation)
         self.choices_ = fitted.choices
         self.history_ = fitted.history
         self.cost_ = fitted.cost
-        self.calibrator_ = _calibrated(fitted.blend.aggregation, fitted.held_out, block.offsets, corpus)
+        self.calibrator_ = calibrated(fitted, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.seen_ = Seen.of(corpus.responses, fitted.weights)
         self.data_ = described(corpus)
@@ -184,6 +193,8 @@ class SentenceScorer(BaseEstimator):
     def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
         """Read a scorer from a folder, or from the Hub."""
         saved = load_folder(folder_or_repo, revision)
+        if "aspects" in saved.config:
+            raise BadFolder(f"{folder_or_repo} scores several aspects: read it with AspectScorer.from_pretrained")
         try:
             return cls._restored(saved)
         except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
@@ -200,11 +211,11 @@ class SentenceScorer(BaseEstimator):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
-        first, summed, later = (tuple(map(feature_specs, recipes)) for recipes in self._recipes())
+        first, summed, later = self._experts()
         return Settings(
             aggregations=self._aggregations(corpus),
-            recipes=first,
-            mean_recipes=summed,
+            experts=first,
+            mean_experts=summed,
             later=later,
             priors=tuple(PRIORS.build(prior) for prior in self.priors),
             start=self.start,
@@ -215,10 +226,10 @@ class SentenceScorer(BaseEstimator):
             plan=plan,
         )
 
-    def _recipes(self) -> tuple[Sequence[str | Sequence[str]], ...]:
-        """What heads see that train on labels, on labels that are means, and on guesses."""
+    def _experts(self) -> tuple[tuple[Sketch, ...], ...]:
+        """The experts that train on labels, on labels that are means, and on guesses."""
         if self.recipe != "auto":
-            return (self.recipe,), (), ()
+            return (Sketch.of(self.recipe),), (), ()
         return (LATER, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
@@ -251,13 +262,16 @@ class SentenceScorer(BaseEstimator):
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
+        return self._told(block, self.blend_.logits(block))
+
+    def _told(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Say what log-odds (sentence, [level − 1,] member) mean of the block's responses."""
         aggregation = self.blend_.aggregation
-        logits = self.blend_.logits(block)  # (sentence, [level − 1,] member)
         middle = logits.mean(-1, keepdim=True)
         scores = aggregation.sentence_scores(middle).squeeze(-1)
         spread = aggregation.sentence_scores(logits).std(-1, correction=0)
         implied = self._implied(middle, torch.from_numpy(block.offsets))
-        return records(responses, block.offsets, scores, implied, spread=spread)
+        return records(block.responses, block.offsets, scores, implied, spread=spread)
 
     def _implied(self, logits: Tensor, offsets: Tensor) -> NDArray[np.float64]:
         """The response scores, calibrated on held-out responses: (bag,)."""
@@ -266,8 +280,12 @@ class SentenceScorer(BaseEstimator):
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
+        return self._told_labels(block, self.blend_.logits(block))
+
+    def _told_labels(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Say what log-odds mean of the block's responses beside their known labels."""
+        responses = block.responses
         aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
-        logits = self.blend_.logits(block)
         share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))[torch.from_numpy(block.sentence_bag)]
         middle = (logits * share.view(len(share), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
@@ -296,21 +314,26 @@ class SentenceScorer(BaseEstimator):
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
-        config = saved.config
         arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
+        blend = Blend.restored(saved.config["blend"], arrays)
+        return cls._recalled(saved.config, blend, Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"]))
+
+    @classmethod
+    def _recalled(cls, config: Mapping[str, Any], blend: Blend, seen: Seen) -> Self:
+        """Return the fitted scorer that a saved configuration tells of."""
         scorer = cls(
-            aggregation=config["blend"]["aggregation"],
-            recipe=config["blend"]["experts"][0]["recipe"] if len(config["blend"]["experts"]) == 1 else "auto",
+            aggregation=AGGREGATIONS.spec(blend.aggregation),
+            recipe=blend.experts[0].columns.recipe if len(blend.experts) == 1 else "auto",
             encoder=config["encoder"],
             splitter=config["splitter"],
         )
-        scorer.blend_ = Blend.restored(config["blend"], arrays)
+        scorer.blend_, scorer.aggregation_ = blend, AGGREGATIONS.spec(blend.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
         scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
         scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
-        scorer.seen_ = Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        scorer.seen_ = seen
         scorer.history_ = ()
         return scorer
 
@@ -323,19 +346,8 @@ class SentenceScorer(BaseEstimator):
     def _repr_html_(self) -> str:
         if not hasattr(self, "blend_"):
             return card_fragment("SentenceScorer, not fitted", self.get_params(deep=False))
-        blend = {"aggregation": AGGREGATIONS.spec(self.blend_.aggregation), "encoder": self.encoder_fingerprint_}
-        return card_fragment("SentenceScorer", {**blend, **self.data_, **self.metrics_})
+        made = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
+        return card_fragment("SentenceScorer", {**made, **self.data_, **self.metrics_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "blend_")
-
-
-def _calibrated(
-    aggregation: Aggregation, held_out: Tensor, offsets: NDArray[np.int64], corpus: Corpus
-) -> Calibrator | None:
-    """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
-    known = ~np.isnan(corpus.labels)
-    if not known.any():
-        return None
-    found = flat(aggregation.from_logits(held_out, torch.from_numpy(offsets)).sigmoid()).double().numpy()
-    return fit_calibrator(found[known], corpus.labels[known])

@@ -16,12 +16,21 @@ from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
 from fractal.features import Projection, Standardiser
+from fractal.joint import Outputs, read_outputs
 from fractal.network import Head, HeadShape
 from fractal.preparation import Columns, Prior, lay_bags
 from fractal.segments import segment_mean
 from fractal.training import predict_logits
 
-__all__ = ["Blend", "Expert", "blend_weights", "response_cost", "sentence_cost"]
+__all__ = [
+    "Blend",
+    "Expert",
+    "blend_weights",
+    "expert_arrays",
+    "response_cost",
+    "restored_experts",
+    "sentence_cost",
+]
 
 DRAWN = 0.02  # how strongly blending weights are drawn to equal shares, in units of the cost
 
@@ -33,10 +42,17 @@ class Expert:
     columns: Columns
     prior: Prior
     head: Head
+    outputs: Outputs | None = None  # which outputs are read of a head that aspects share; None: all
 
-    def logits(self, block: EncodedBlock) -> Tensor:
-        """Return the log-odds of every sentence of a block: (sentence, [level − 1,] member)."""
-        return predict_logits(self.head, lay_bags(block, self.columns(block), self.prior))
+    def logits(self, block: EncodedBlock, known: dict[Head, Tensor] | None = None) -> Tensor:
+        """Return the log-odds of every sentence of a block: (sentence, [level − 1,] member).
+
+        What a head says of the block is looked up in `known`, and kept there for other experts with the same head.
+        """
+        known = {} if known is None else known
+        if self.head not in known:
+            known[self.head] = predict_logits(self.head, lay_bags(block, self.columns(block), self.prior))
+        return read_outputs(known[self.head], self.outputs)
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
@@ -45,6 +61,7 @@ class Expert:
             "standardiser": self.columns.standardiser.as_dict(),
             "prior": {"scale": self.prior.scale, "centre": self.prior.centre},
             "head": self.head.shape.__dict__,
+            "outputs": self.outputs,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -65,7 +82,18 @@ class Expert:
         projected = _under("projection.", arrays)
         standardiser = Standardiser.from_dict(config["standardiser"])
         columns = Columns(tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None)
-        return cls(columns, Prior(**config["prior"]), head)
+        outputs = config.get("outputs")
+        return cls(columns, Prior(**config["prior"]), head, tuple(outputs) if outputs else None)
+
+
+def expert_arrays(experts: Sequence[Expert]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of every expert, each name after the expert's number."""
+    return {f"{i}.{name}": value for i, expert in enumerate(experts) for name, value in expert.arrays().items()}
+
+
+def restored_experts(configs: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]]) -> tuple[Expert, ...]:
+    """Return the experts that their configurations and `expert_arrays` describe."""
+    return tuple(Expert.restored(part, _under(f"{i}.", arrays)) for i, part in enumerate(configs))
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -81,9 +109,9 @@ class Blend:
     shift: float
     aggregation: Aggregation
 
-    def logits(self, block: EncodedBlock) -> Tensor:
-        """Return the blended log-odds: (sentence, [level − 1,] member)."""
-        parts = [w * expert.logits(block) for expert, w in zip(self.experts, self.weights, strict=True) if w]
+    def logits(self, block: EncodedBlock, known: dict[Head, Tensor] | None = None) -> Tensor:
+        """Return the blended log-odds: (sentence, [level − 1,] member); `known` as in `Expert.logits`."""
+        parts = [w * expert.logits(block, known) for expert, w in zip(self.experts, self.weights, strict=True) if w]
         return torch.stack(parts).sum(0) + self.shift
 
     def config(self) -> dict[str, Any]:
@@ -97,16 +125,14 @@ class Blend:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of every expert, each name after the expert's number."""
-        return {
-            f"{i}.{name}": value for i, expert in enumerate(self.experts) for name, value in expert.arrays().items()
-        }
+        return expert_arrays(self.experts)
 
     @classmethod
     def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Blend:
         """Return the blend that `config` and `arrays` describe."""
-        experts = [Expert.restored(part, _under(f"{i}.", arrays)) for i, part in enumerate(config["experts"])]
+        experts = restored_experts(config["experts"], arrays)
         aggregation = AGGREGATIONS.build(config["aggregation"])
-        return cls(tuple(experts), tuple(config["weights"]), float(config["shift"]), aggregation)
+        return cls(experts, tuple(config["weights"]), float(config["shift"]), aggregation)
 
 
 def sentence_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:

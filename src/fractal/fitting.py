@@ -20,13 +20,14 @@ from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
-from fractal.features import RECIPES, prior_similarity
+from fractal.features import prior_similarity
 from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
 from fractal.network import Head
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
 from fractal.priors import ColumnPrior, CorrelationPrior, relate
 from fractal.self_training import SelfTraining, guess_labels, surest
+from fractal.sketches import Sketch
 from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
@@ -42,9 +43,9 @@ class Settings:
     """What a fit may try and how: every choice that is not made by the labels."""
 
     aggregations: tuple[Aggregation, ...]
-    recipes: tuple[tuple[str, ...], ...]
-    mean_recipes: tuple[tuple[str, ...], ...] = ()  # under aggregations by the mean; as before if empty
-    later: tuple[tuple[str, ...], ...] = ()  # what heads see that train on guesses; as before if empty
+    experts: tuple[Sketch, ...]
+    mean_experts: tuple[Sketch, ...] = ()  # under aggregations by the mean; as before if empty
+    later: tuple[Sketch, ...] = ()  # those that train on guesses; as before if empty
     priors: tuple[Term, ...] = ()
     start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer
     directions: int = 64
@@ -60,10 +61,10 @@ class Settings:
         if self.start not in ("even", "prior", "auto"):
             raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
 
-    def recipes_under(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[tuple[str, ...], ...]:
-        """Return what the first heads see: of the rest of a response only where no shortcut leads over it."""
+    def experts_under(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[Sketch, ...]:
+        """Return the first experts: they see of the rest of a response only where no shortcut leads over it."""
         summed = aggregation.direction == "mean" and not has_pairs
-        return self.mean_recipes if summed and self.mean_recipes else self.recipes
+        return self.mean_experts if summed and self.mean_experts else self.experts
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class _Laid:
-    """The bags of one recipe's columns, and what is needed to lay others alike."""
+    """The bags of one expert's columns, and what is needed to lay others alike."""
 
+    sketch: Sketch
     bags: Bags
     columns: Columns
     similarity: NDArray[np.float32]
@@ -154,13 +156,12 @@ def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners
 def _fit_under(
     block: EncodedBlock, corpus: Corpus, aggregation: Aggregation, settings: Settings, listeners: Sequence[Listener]
 ) -> Fitted:
-    """Train one expert a recipe, blend them, and let fresh ones learn what the blend guesses."""
+    """Train each expert, blend them, and let fresh ones learn what the blend guesses."""
     choices: list[Choice] = []
     first = []
-    recipes = settings.recipes_under(aggregation, has_pairs=len(corpus.pairs) > 0)
-    for recipe, stage in stages(recipes, _short):
-        part = _lay(block, corpus, recipe, settings)
-        trained, choice = _best_start(part, aggregation, settings, at_stage(listeners, stage))
+    sketches = settings.experts_under(aggregation, has_pairs=len(corpus.pairs) > 0)
+    for laid, stage in stages(_lay(block, corpus, sketches, settings), lambda part: str(part.sketch)):
+        trained, choice = _best_start(laid, aggregation, settings, at_stage(listeners, stage))
         first.append(trained)
         choices += choice
     bags = first[0].laid.bags
@@ -168,8 +169,8 @@ def _fit_under(
     cost = _cost_of(mixed.held_out, bags, aggregation, settings)
     choices += _blend_choice(mixed)
     if settings.learn_from == "responses" and settings.self_training.rounds:
-        laid = [_lay(block, corpus, recipe, settings) for recipe in settings.later] or [part.laid for part in first]
-        mixed, cost, rounds = _self_trained(mixed, cost, laid, aggregation, settings, listeners)
+        later = _lay(block, corpus, settings.later, settings) or [part.laid for part in first]
+        mixed, cost, rounds = _self_trained(mixed, cost, later, aggregation, settings, listeners)
         choices += rounds
     if settings.learn_from == "responses" and bool(bags.labels.isnan().all()):
         mixed = _centred(mixed)
@@ -207,16 +208,21 @@ def _self_trained(
     return best, cost, choices
 
 
-def _lay(block: EncodedBlock, corpus: Corpus, recipe: tuple[str, ...], settings: Settings) -> _Laid:
-    plan = settings.plan
-    columns, table = Columns.fit(block, recipe, settings.directions, plan.seed)
+def _lay(block: EncodedBlock, corpus: Corpus, sketches: Sequence[Sketch], settings: Settings) -> list[_Laid]:
+    """Lay the bags of each expert; experts that read the same columns share them."""
+    plan, similarity = settings.plan, prior_similarity(block)
     own = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
-    bags = lay_bags(
-        block, table, Prior(), corpus=corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
-    )
-    if any(isinstance(term, CorrelationPrior) for term in settings.priors):
-        bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
-    return _Laid(bags, columns, prior_similarity(block))
+    correlated = any(isinstance(term, CorrelationPrior) for term in settings.priors)
+    read: dict[tuple[str, ...], tuple[Columns, Bags]] = {}
+    for features in dict.fromkeys(sketch.features for sketch in sketches):
+        columns, table = Columns.fit(block, features, settings.directions, plan.seed)
+        bags = lay_bags(
+            block, table, Prior(), corpus=corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
+        )
+        if correlated:
+            bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
+        read[features] = columns, bags
+    return [_Laid(sketch, read[sketch.features][1], read[sketch.features][0], similarity) for sketch in sketches]
 
 
 def _best_start(
@@ -230,7 +236,7 @@ def _best_start(
         tried[name] = _fit(laid.starting_at(prior), objective, settings, from_here)
     taken = min(tried, key=lambda name: tried[name].cost)
     costs = {name: candidate.cost for name, candidate in tried.items()}
-    about = f"start of {_short(laid.columns.recipe)}"
+    about = f"start of {laid.sketch}"
     return tried[taken], [Choice(about, costs, taken)] if len(tried) > 1 else []
 
 
@@ -240,13 +246,15 @@ def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Obje
     terms = label_terms(bags)
     if not bool(bags.targets["gold"].isnan().all()) and settings.gold_weight > 0:
         terms.append(SentenceLoss(weight=settings.gold_weight))
-    return Objective((*terms, *settings.priors), aggregation)
+    return Objective(
+        (*terms, *settings.priors), aggregation, curriculum=settings.plan.curriculum, reads_labels=len(terms)
+    )
 
 
 def _fit(
     laid: _Laid, objective: Objective, settings: Settings, listeners: Sequence[Listener], turn: int = 0
 ) -> _Trained:
-    plan = replace(settings.plan, seed=settings.plan.seed + 1000 * turn)
+    plan = replace(laid.sketch.plan(settings.plan), seed=settings.plan.seed + 1000 * turn)
     fitted = fit_head(laid.bags, objective, plan, listeners, _checkpoint(settings.checkpoints, laid, objective, plan))
     held_out = held_out_logits(fitted.head, laid.bags)
     return _Trained(
@@ -285,7 +293,7 @@ def _blended(parts: Sequence[_Trained], aggregation: Aggregation, settings: Sett
 def _blend_choice(mixed: _Mixed) -> list[Choice]:
     if len(mixed.parts) == 1:
         return []
-    names = [_short(part.laid.columns.recipe) for part in mixed.parts]
+    names = [str(part.laid.sketch) for part in mixed.parts]
     costs = {name: part.cost for name, part in zip(names, mixed.parts, strict=True)}
     shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, mixed.weights, strict=True)]
     return [Choice("blend", costs, " + ".join(shares))]
@@ -305,7 +313,7 @@ def _retrained(
     objective = Objective((SentenceLoss(target="pseudo"),), aggregation, judged_by="pseudo")
     return [
         _fit(part.told(guesses), objective, settings, at_stage(listeners, stage), number + 1)
-        for part, stage in stages(laid, lambda part: _short(part.columns.recipe))
+        for part, stage in stages(laid, lambda part: str(part.sketch))
     ]
 
 
@@ -332,11 +340,3 @@ def _refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
             f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
             field="label",
         )
-
-
-def _short(recipe: Sequence[str]) -> str:
-    """Name a recipe by the name that it has, else by its first and last feature."""
-    named = next((name for name, features in RECIPES.items() if features == tuple(recipe)), None)
-    if named is not None:
-        return named
-    return recipe[0] if len(recipe) == 1 else f"{recipe[0]} … {recipe[-1]}"

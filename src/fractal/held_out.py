@@ -91,6 +91,8 @@ def _pairs(bags: Bags) -> Tensor:
     """
     if bags.pairs is not None and len(bags.pairs):
         return bags.pairs[bags.pairs[:, 2] == 0, :2]
+    if bags.labels.dim() > 1:  # several labels of a response: there is no one order
+        return bags.offsets.new_empty(0, 2)
     labels = bags.labels.cpu()
     order = labels.argsort()[: int((~labels.isnan()).sum())]  # unknown ones are sorted to the end
     below = torch.searchsorted(labels[order], labels[order])

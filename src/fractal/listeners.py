@@ -29,7 +29,7 @@ class Epoch:
     best: float
     sentences_per_second: float
     seconds_left: float
-    auc: float = math.nan  # of held-out response labels, mean over members: the share of pairs in the right order
+    auc: float = math.nan  # of held-out response labels: the share of pairs in order, mean over members
     stage: str = ""  # which of several trainings this is, from the outermost choice inwards
 
 

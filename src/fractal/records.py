@@ -121,6 +121,10 @@ class Response(_Picklable):
         """The label of every sentence, None where it is unknown."""
         return tuple(sentence.label for sentence in self.sentences)
 
+    def label_of(self, aspect: str) -> float | None:
+        """Return the label of an aspect; the empty name is the response's own label."""
+        return self.aspects.get(aspect) if aspect else self.label
+
     @property
     def split_group(self) -> str:
         """What must stay together when data are split: the group, else the query, else the response alone."""

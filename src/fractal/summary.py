@@ -1,4 +1,4 @@
-"""What can be said of a fit without one sentence label: its data, and how held-out responses are told apart."""
+"""What can be said of a fit without one sentence label: its data, and what held-out responses tell of its scores."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fractal.calibration import Calibrator, fit_calibrator
 from fractal.fitting import Fitted
 from fractal.metrics import METRICS
 from fractal.preparation import Corpus
 from fractal.scoring import flat
 
-__all__ = ["concordance", "described", "held_out_metrics", "preferences_right"]
+__all__ = ["calibrated", "concordance", "described", "held_out_metrics", "preferences_right"]
 
 
 def described(corpus: Corpus) -> dict[str, Any]:
@@ -29,6 +30,15 @@ def described(corpus: Corpus) -> dict[str, Any]:
     if len(labels):
         described["mean label"] = float(labels.mean())
     return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
+
+
+def calibrated(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
+    """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
+    known = ~np.isnan(corpus.labels)
+    if not known.any():
+        return None
+    implied = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
+    return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known])
 
 
 def held_out_metrics(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:

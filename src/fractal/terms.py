@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +48,7 @@ class Scores:
 class Term(ABC):
     """One part of the objective: a number for each member of the ensemble, to be made small."""
 
-    name: ClassVar[str]
+    name: str
     weight: float
 
     @abstractmethod

@@ -44,16 +44,18 @@ class Objective:
     terms: tuple[Term, ...]
     aggregation: Aggregation
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    judged_by: str = "response"  # held-out response labels stop the training; else the sentence targets of that name
+    judged_by: str | Term = "response"  # held-out labels stop it: of responses, of a sentence target, or a term's
+    reads_labels: int = 1  # so many first terms read labels; those after them are priors
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
-        """Return each term's weight in an epoch: with a curriculum the first term takes over what the others lose."""
+        """Return each term's weight in an epoch: with a curriculum the first term takes over what the priors lose."""
         weights = [term.weight for term in self.terms]
         if not self.curriculum:
             return tuple(weights)
         passed = (epoch // self.curriculum * self.curriculum) / max(epochs, 1)  # held between the steps
-        later = [weight * (1.0 - passed) for weight in weights[1:]]
-        return (weights[0] + sum(weights[1:]) - sum(later), *later)
+        first, *labels = weights[: self.reads_labels]
+        priors = weights[self.reads_labels :]
+        return (first + passed * sum(priors), *labels, *(weight * (1.0 - passed) for weight in priors))
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class TrainingPlan:
     members: int = 5
     folds: int = 5
     from_prior: bool = True
+    curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
@@ -271,6 +274,8 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
 
 
 def _judge_of(bags: Bags, objective: Objective) -> Term:
+    if isinstance(objective.judged_by, Term):
+        return objective.judged_by
     if objective.judged_by != "response":
         return SentenceLoss(target=objective.judged_by)
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0

@@ -104,6 +104,13 @@ def test_scores_come_back_from_spreadsheets(form, records):
     assert returned(records, form, read_scored) == records
 
 
+@pytest.mark.parametrize("form", [*WHOLE, "csv", "tsv"])
+@given(scored(), st.lists(TEXTS, min_size=2, max_size=3, unique=True))
+def test_scores_of_several_aspects_come_back(form, record, aspects):
+    records = [dataclasses.replace(record, aspect=aspect) for aspect in aspects]
+    assert returned(records, form, read_scored) == records
+
+
 @pytest.mark.parametrize("form", ["csv", "tsv"])
 @given(st.lists(responses(), min_size=1, max_size=3, unique_by=lambda response: response.id))
 def test_responses_come_back_from_spreadsheets(form, records):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,11 @@ from fractal.cli._output import note, whole_stream
 from fractal.errors import BadFolder, BadSpec
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["ScoreBatch", "output_options", "write_scored"]
+if TYPE_CHECKING:
+    from fractal.aspects import AspectScorer
+    from fractal.estimator import SentenceScorer
+
+__all__ = ["ScoreBatch", "output_options", "records_each", "write_scored"]
 
 ScoreBatch = Callable[[Sequence[Response]], list[ScoredResponse]]
 
@@ -48,10 +52,16 @@ def output_options(function: Callable[..., Any]) -> Any:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(OUTPUT), function)
 
 
+def records_each(scorer: SentenceScorer | AspectScorer) -> int:
+    """Return how many records a scorer gives of one response: one an aspect."""
+    return len(getattr(scorer, "scorers_", [scorer]))
+
+
 def write_scored(
     score: ScoreBatch,
     responses: Iterable[Response],
     *,
+    each: int,
     output: str,
     writer: str,
     resume: bool,
@@ -59,11 +69,11 @@ def write_scored(
     belongs_to: str,
     quiet: bool,
 ) -> int:
-    """Score batch by batch and write as it goes; return how many responses were scored now."""
+    """Score batch by batch, `each` records a response, and write as it goes; return how many responses were scored."""
     lines = writer == "jsonl" or (writer == "auto" and (output == "-" or Path(output).suffix in (".jsonl", ".ndjson")))
     if resume and (output == "-" or not lines):
         raise BadSpec("--resume goes on with a file of JSON lines: give -o scores.jsonl")
-    told = _Told(quiet)
+    told = _Told(quiet, each)
     scored = told(_batches(score, responses, batch))
     if not lines:
         from fractal.writers import write
@@ -93,8 +103,8 @@ def _write_part(
     rest = iter(responses)
     if resume and part.exists():
         _refuse_other(facts, own)
-        done = _keep_whole_batches(part, batch)
-        _skip(rest, part)
+        done = _keep_whole_batches(part, batch * told.each) // told.each
+        _skip(rest, part, told.each)
         note(f"{target}: goes on after {done:,} responses", told.quiet)
     else:
         facts.write_text(json.dumps(own), encoding="utf-8")
@@ -150,10 +160,10 @@ def _keep_whole_batches(part: Path, batch: int) -> int:
     return lines - lines % batch
 
 
-def _skip(responses: Iterator[Response], part: Path) -> None:
+def _skip(responses: Iterator[Response], part: Path, each: int) -> None:
     """Pass over what is scored already, and make sure that it is the same."""
     with part.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(islice(stream, 0, None, each), 1):
             response, kept = next(responses, None), json.loads(line)["id"]
             if response is None or response.id != kept:
                 found = "nothing" if response is None else repr(response.id)
@@ -166,14 +176,14 @@ def _skip(responses: Iterator[Response], part: Path) -> None:
 class _Told:
     """Passes batches through and says now and then how far it is; the number in all is not known."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.count = quiet, 0
+    def __init__(self, quiet: bool, each: int) -> None:
+        self.quiet, self.each, self.count = quiet, each, 0
         self.start = self.shown = time.monotonic()
 
     def __call__(self, runs: Iterable[list[ScoredResponse]]) -> Iterator[list[ScoredResponse]]:
         for run in runs:
             yield run
-            self.count += len(run)
+            self.count += len(run) // self.each
             if time.monotonic() - self.shown > TOLD_EVERY:
                 self.shown = time.monotonic()
                 self._say()

@@ -17,9 +17,10 @@ from fractal.cli._options import pairs_of
 from fractal.errors import BadSpec, suggestion
 
 if TYPE_CHECKING:
+    from fractal.aspects import AspectScorer
     from fractal.estimator import SentenceScorer
 
-__all__ = ["Making", "config_option", "making_options"]
+__all__ = ["Making", "aspect_option", "config_option", "making_options"]
 
 OWN = ("aggregation", "recipe", "encoder", "splitter", "priors", "plan", "self_training", "cache")  # have flags
 
@@ -58,6 +59,15 @@ class Making:
             "cache": False if self.no_cache else self.cache or True,
         }
         return SentenceScorer(**{**options, **whole, **changes})
+
+    def of_aspects(self, splitter: str, aspects: Sequence[str]) -> SentenceScorer | AspectScorer:
+        """Return a scorer of these aspects, each `NAME` or `NAME=SPEC`; without any, of the responses' own labels."""
+        if not aspects:
+            return self.scorer(splitter)
+        from fractal.aspects import AspectScorer
+
+        named = tuple(text if "=" in text else f"{text}={self.aggregation}" for text in aspects)
+        return AspectScorer(pairs_of(named, "--aspect", "factual=product"), self.scorer(splitter))
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Sort `--set` by what it belongs to: the plan, the self-training, the scorer."""
@@ -152,6 +162,14 @@ config_option = click.option(
     callback=_config,
     metavar="FILE",
     help="TOML or JSON with the same names as the flags; flags win.",
+)
+
+aspect_option = click.option(
+    "--aspect",
+    "aspects",
+    multiple=True,
+    metavar="NAME[=SPEC]",
+    help="Learn this label of several, under this aggregation. Repeatable.",
 )
 
 MAKING = (

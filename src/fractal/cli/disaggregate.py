@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json
-from fractal.cli._scoring import output_options, write_scored
+from fractal.cli._scoring import output_options, records_each, write_scored
 from fractal.errors import BadSpec
 
 if TYPE_CHECKING:
+    from fractal.aspects import AspectScorer
     from fractal.estimator import SentenceScorer
     from fractal.records import Response
 
@@ -71,6 +72,7 @@ def command(
     count = write_scored(
         scorer.disaggregate,
         responses,
+        each=records_each(scorer),
         output=output,
         writer=writer,
         resume=resume,
@@ -82,19 +84,22 @@ def command(
         print_json({"labelled": count, "output": output}, stderr=output == "-")
 
 
-def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer:
+def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer | AspectScorer:
+    from fractal.aspects import load_scorer
     from fractal.estimator import SentenceScorer
 
     if folder is None:
         return SentenceScorer(splitter=splitter, encoder=encoder or "minilm")
-    return SentenceScorer.from_pretrained(folder)
+    return load_scorer(folder)
 
 
-def _cross_fit(scorer: SentenceScorer, responses: list[Response], folds: int, seed: int, quiet: bool) -> None:
+def _cross_fit(
+    scorer: SentenceScorer | AspectScorer, responses: list[Response], folds: int, seed: int, quiet: bool
+) -> None:
     from fractal.cli.train import fit
     from fractal.training import TrainingPlan
 
-    plan = scorer.plan or TrainingPlan()
-    scorer.plan = dataclasses.replace(plan, members=folds, folds=folds, seed=seed)
+    options: Any = getattr(scorer, "scorer", scorer)  # those of a scorer of several aspects are another scorer's
+    options.plan = dataclasses.replace(options.plan or TrainingPlan(), members=folds, folds=folds, seed=seed)
     note(f"{folds} heads, each blind to one of {folds} parts of {len(responses):,} responses", quiet)
     fit(scorer, responses, quiet)

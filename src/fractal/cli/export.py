@@ -7,6 +7,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, json_option, quiet_option, scored_options
 from fractal.cli._output import note, print_json
+from fractal.cli.show import filtered
 
 __all__ = ["command"]
 
@@ -21,18 +22,28 @@ __all__ = ["command"]
     "--to", "writer", default="auto", metavar="SPEC", help="See `fractal list writers`.  [default: by the ending]"
 )
 @click.option("-o", "--output", default="-", metavar="FILE", help="[default: stdout]")
+@click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
 @click.option("--plain", is_flag=True, help="SCORES are responses without scores.")
 @scored_options
 @quiet_option
 @json_option
-def command(scores: str, writer: str, output: str, plain: bool, quiet: bool, as_json: bool, reading: Reading) -> None:
+def command(
+    scores: str,
+    writer: str,
+    output: str,
+    aspect: str | None,
+    plain: bool,
+    quiet: bool,
+    as_json: bool,
+    reading: Reading,
+) -> None:
     """Write scored responses in another form: a table, stepwise rewards, preferences, annotation tools.
 
     A record at a time goes through, so files may be of any size. With --plain, responses are converted as they are.
     """
     from fractal.writers import write
 
-    records = reading.records(scores) if plain else reading.scored(scores)
+    records = reading.records(scores) if plain else filtered(reading.scored(scores), aspect=aspect)
     count = write(records, output, writer)
     if as_json:
         print_json({"written": count, "output": output}, stderr=output == "-")

@@ -11,6 +11,7 @@ from fractal.cli._options import Reading, quiet_option, scored_options
 from fractal.cli._output import emit, note
 from fractal.cli.evaluate import with_truth
 from fractal.cli.plot import epochs_of
+from fractal.cli.show import filtered
 
 __all__ = ["command"]
 
@@ -26,6 +27,7 @@ __all__ = ["command"]
 @click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
 @click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks.")
 @click.option("--log", metavar="FILE", help="What `fractal train --log` wrote: shows how the training went.")
+@click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
 @click.option("--threshold", default=0.5, show_default=True, help="Sentences below it count as flagged.")
 @click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
 @quiet_option
@@ -37,6 +39,7 @@ def command(
     truth: str | None,
     scorer: str | None,
     log: str | None,
+    aspect: str | None,
     threshold: float,
     bootstrap: int,
     quiet: bool,
@@ -48,14 +51,15 @@ def command(
     """
     from fractal.evaluation import evaluate
     from fractal.reports import write_report
+    from fractal.reports.summary import label_of
 
     known = list(reading.responses(truth)) if truth else None
-    items = with_truth(reading.scored(scores), known)
+    items = with_truth(filtered(reading.scored(scores), aspect=aspect), known)
     evaluations = {}
-    for aspect in sorted({item.aspect for item in items}):
-        own = [item for item in items if item.aspect == aspect]
-        if any(label is not None for item in own for label in (item.response.label, *item.response.sentence_labels)):
-            evaluations[aspect] = evaluate(own, bootstrap=bootstrap)
+    for name in sorted({item.aspect for item in items}):
+        own = [item for item in items if item.aspect == name]
+        if any(label is not None for item in own for label in (label_of(item), *item.response.sentence_labels)):
+            evaluations[name] = evaluate(own, bootstrap=bootstrap)
     loaded = _loaded(scorer)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     path = write_report(
@@ -74,6 +78,6 @@ def command(
 def _loaded(folder: str | None) -> object:
     if folder is None:
         return None
-    from fractal.estimator import SentenceScorer
+    from fractal.aspects import load_scorer
 
-    return SentenceScorer.from_pretrained(folder)
+    return load_scorer(folder)

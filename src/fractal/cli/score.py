@@ -7,7 +7,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
-from fractal.cli._scoring import output_options, write_scored
+from fractal.cli._scoring import output_options, records_each, write_scored
 
 __all__ = ["command"]
 
@@ -39,15 +39,14 @@ def command(
     """Score every sentence of responses, as they come and however many.
 
     SCORER is a folder of `fractal train`, or a repository of the Hub; DATA anything that can be read, `-` is stdin. No
-    label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were.
+    label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were. A scorer
+    of several aspects gives every response one record an aspect.
     """
-    from fractal.estimator import SentenceScorer
+    from fractal.aspects import load_scorer
     from fractal.persistence import load_folder
     from fractal.readers import ReadReport
 
-    loaded = SentenceScorer.from_pretrained(scorer)
-    if no_cache:
-        loaded.cache = False
+    loaded = load_scorer(scorer, cache=not no_cache)
     report = ReadReport()
     count = write_scored(
         loaded.score_responses,
@@ -56,6 +55,7 @@ def command(
         writer=writer,
         resume=resume,
         batch=batch,
+        each=records_each(loaded),
         belongs_to=str(load_folder(scorer).config.get("head_sha256")),
         quiet=quiet or as_json,
     )

@@ -26,7 +26,7 @@ NOTHING_FOUND = 1
 @click.option("--order", type=click.Choice(["worst", "best", "file"]), default="worst", show_default=True)
 @click.option("--below", type=float, metavar="SCORE", help="Only responses with a sentence below this score.")
 @click.option("--above", type=float, metavar="SCORE", help="Only responses whose every sentence is at least this.")
-@click.option("--label", type=float, metavar="LABEL", help="Only responses with this label.")
+@click.option("--label", type=float, metavar="LABEL", help="Only responses with this label, of the aspect shown.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only the response with this id. Repeatable.")
 @click.option("--find", metavar="TEXT", help="Only responses that contain this text, in any case.")
 @click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
@@ -80,7 +80,7 @@ def filtered(
     tests: list[tuple[bool, Callable[[ScoredResponse], bool]]] = [
         (below is not None, lambda item: min(item.sentence_scores) < (below or 0.0)),
         (above is not None, lambda item: min(item.sentence_scores) >= (above or 0.0)),
-        (label is not None, lambda item: item.response.label == label),
+        (label is not None, lambda item: item.response.label_of(item.aspect) == label),
         (bool(ids), lambda item: item.response.id in ids),
         (bool(find), lambda item: wanted in item.response.text.casefold()),
         (aspect is not None, lambda item: item.aspect == aspect),

@@ -16,22 +16,25 @@ from fractal.cli._command import subcommand
 from fractal.cli._live import training_display
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
-from fractal.cli._train_options import Making, making_options
+from fractal.cli._train_options import Making, aspect_option, making_options
 from fractal.errors import BadSpec
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
+    from fractal.aspects import AspectScorer
     from fractal.estimator import SentenceScorer
-    from fractal.evaluation import Evaluation
     from fractal.listeners import Listener
 
 __all__ = ["command", "embed_ahead", "fit", "gathered"]
+
+WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselves
 
 
 @subcommand(
     "train",
     "fractal train ratings.jsonl -o scorer/",
     "fractal train answers.csv --column response=answer --scale 1..5 --prior cosine --set epochs=30 -o scorer/",
+    "fractal train feedback.jsonl --aspect factual=product --aspect helpful=mean -o scorer/",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
 @click.option("-o", "--output", metavar="FOLDER", help="Where the scorer is written: config, weights, model card.")
@@ -45,6 +48,7 @@ __all__ = ["command", "embed_ahead", "fit", "gathered"]
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
+@aspect_option
 @making_options
 @reading_options
 @quiet_option
@@ -58,6 +62,7 @@ def command(
     resume: bool,
     log: str | None,
     tensorboard: str | None,
+    aspects: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     making: Making,
@@ -70,7 +75,7 @@ def command(
     """
     if output is None and not dry_run:
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
-    scorer = making.scorer(reading.splitter)
+    scorer = making.of_aspects(reading.splitter, aspects)
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
     if dry_run or output is None:
@@ -130,19 +135,19 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
 
 
 def fit(
-    scorer: SentenceScorer,
+    scorer: SentenceScorer | AspectScorer,
     records: Sequence[Response | Preference],
     quiet: bool,
     *,
     writing: Iterable[AbstractContextManager[Listener]] = (),
     checkpoints: str | None = None,
-) -> SentenceScorer:
+) -> None:
     """Train, show how it goes, and tell those who write it down."""
     with contextlib.ExitStack() as stack:
         written = [stack.enter_context(listener) for listener in writing]
         embed_ahead(scorer, records, quiet)
         shown = stack.enter_context(training_display(quiet))
-        return scorer.fit(records, listeners=[shown, *written], checkpoints=checkpoints)
+        scorer.fit(records, listeners=[shown, *written], checkpoints=checkpoints)
 
 
 def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Listener]]:
@@ -155,7 +160,7 @@ def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator
         yield TensorBoard(tensorboard)
 
 
-def embed_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
+def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
     """Fill the cache while the progress is shown; training then finds every vector there."""
     from fractal.embedding import embed
     from fractal.encoders import ENCODERS, EmbeddingCache
@@ -170,11 +175,11 @@ def embed_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference]
         embed(responses, ENCODERS.build(scorer.encoder), EmbeddingCache(folder), progress=report)
 
 
-def _tell_plan(scorer: SentenceScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
+def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
     from fractal.preparation import gather
     from fractal.summary import described
 
-    params = {name: value for name, value in scorer.get_params().items() if name != "plan"}
+    params = {name: value for name, value in scorer.get_params().items() if name not in WHOLES}
     facts = {"data": described(gather(records)), "options": {name: str(value) for name, value in params.items()}}
     if as_json:
         print_json(facts)
@@ -186,32 +191,40 @@ def _tell_plan(scorer: SentenceScorer, records: Sequence[Response | Preference],
     emit("Nothing was trained: leave out --dry-run to train.")
 
 
-def _measured(scorer: SentenceScorer, valid: str | None, reading: Reading) -> Evaluation | None:
+def _measured(scorer: SentenceScorer | AspectScorer, valid: str | None, reading: Reading) -> dict[str, Any] | None:
+    """Measure the scorer, one of several aspects for each of them."""
     if valid is None:
         return None
     from fractal.evaluation import evaluate
 
-    return evaluate(scorer.stream(reading.responses(valid)))
+    scored = list(scorer.stream(reading.responses(valid)))
+    aspects = dict.fromkeys(item.aspect for item in scored)
+    found: dict[str, Any] = {aspect: evaluate(scored, aspect=aspect).to_dict() for aspect in aspects}
+    return dict(found.get("", found))
 
 
-def _summary(scorer: SentenceScorer, folder: str, seconds: float, measured: Evaluation | None) -> dict[str, Any]:
+def _summary(
+    scorer: SentenceScorer | AspectScorer, folder: str, seconds: float, measured: dict[str, Any] | None
+) -> dict[str, Any]:
     return {
         "folder": folder,
         "seconds": round(seconds, 1),
         "data": dict(scorer.data_),
-        "aggregation": scorer._config()["blend"]["aggregation"],
+        "aggregation": scorer.aggregation_,
         "choices": [dataclasses.asdict(choice) for choice in scorer.choices_],
         "held out": dict(scorer.metrics_),
         "checks": [
             {name: getattr(found, name) for name in ("name", "verdict", "sentence", "value")}
             for found in getattr(scorer, "checks_", ())
         ],
-        "validation": measured.to_dict() if measured else None,
+        "validation": measured,
     }
 
 
 def _tell(summary: dict[str, Any], source: str) -> None:
-    told = {**summary["data"], **summary["held out"], "aggregation": summary["aggregation"]}
+    rule = summary["aggregation"]
+    shown = rule if isinstance(rule, str) else ", ".join(f"{name}={own}" for name, own in rule.items())
+    told = {**summary["data"], **summary["held out"], "aggregation": shown}
     table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
     if summary["choices"]:
         rows = [
@@ -226,9 +239,10 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     if summary["checks"]:
         found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
         table("Checks of the assumptions", ("verdict", "check", "what it says"), found, stderr=True)
-    if summary["validation"]:
-        measured = [(row["metric"], _number(row["value"])) for row in summary["validation"]["rows"]]
-        table("On the responses kept apart", ("metric", "value"), measured, stderr=True)
+    measured = summary["validation"] or {}
+    for aspect, one in ({"": measured} if "rows" in measured else measured).items():
+        values = [(row["metric"], _number(row["value"])) for row in one["rows"]]
+        table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
     note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
 

@@ -87,7 +87,7 @@ class _Entry:
 def _entry(item: Scored, place: int) -> _Entry:
     if isinstance(item, ScoredResponse):
         response = item.response
-        label = response.aspects.get(item.aspect, response.label) if item.aspect else response.label
+        label = response.label_of(item.aspect)
         labels: Sequence[float | None] = response.sentence_labels
         return _Entry(
             response.id, item.sentence_scores, _known(labels), item.response_score, _known([label])[0], item.aspect

@@ -81,8 +81,7 @@ def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: 
 
 def label_of(item: ScoredResponse) -> float | None:
     """Return the response's known label, of the aspect that the scores are about."""
-    response = item.response
-    return response.aspects.get(item.aspect, response.label) if item.aspect else response.label
+    return item.response.label_of(item.aspect)
 
 
 def calibration_pairs(scored: Iterable[ScoredResponse]) -> tuple[str, list[tuple[float, float]]]:

@@ -113,7 +113,7 @@ def _width(pair: tuple[ScoredResponse, ScoredResponse]) -> float:
 
 
 def _contradicted(chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
-    known = [item.response.aspects.get(item.aspect, item.response.label) for item in (chosen, rejected)]
+    known = [item.response.label_of(item.aspect) for item in (chosen, rejected)]
     return known[0] is not None and known[1] is not None and known[0] < known[1]
 
 

@@ -1,0 +1,204 @@
+"""How a scorer of several aspects is fitted: heads that share what they learn, one blend of them for every aspect.
+
+An aspect has the experts that it would have alone; a head learns from all aspects that have its sketch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fractal.aggregations import Aggregation
+from fractal.bags import Bags
+from fractal.embedding import EncodedBlock
+from fractal.errors import BadData, BadSpec
+from fractal.experts import Blend, Expert, blend_weights, response_cost
+from fractal.fitting import Choice, Fitted, Settings, fit_blend
+from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
+from fractal.listeners import at_stage, stages
+from fractal.losses import ResponseLoss
+from fractal.preparation import Columns, Corpus, Prior, lay_bags
+from fractal.priors import ColumnPrior, CorrelationPrior, relate
+from fractal.sketches import Sketch
+from fractal.starts import labels_cost
+from fractal.training import Epoch, Listener, Objective, fit_head, held_out_logits
+
+__all__ = ["fit_aspects"]
+
+
+def fit_aspects(
+    block: EncodedBlock,
+    corpora: Mapping[str, Corpus],
+    settings: Mapping[str, Settings],
+    listeners: Sequence[Listener] = (),
+) -> dict[str, Fitted]:
+    """Fit all aspects together; the corpus of each holds the block's responses under the labels of that aspect.
+
+    Settings differ in their aggregations only. An aspect of several is first fitted alone, to choose among them.
+    """
+    shared = next(iter(settings.values()))
+    if shared.learn_from != "responses" or shared.start != "even" or shared.self_training.rounds:
+        raise BadSpec("aspects learn from labels of responses alone: leave out learn_from, start and self_training")
+    for name, corpus in corpora.items():
+        _refuse_unlabelled(name, corpus)
+    rules, choices = {}, {}
+    for number, (name, corpus) in enumerate(corpora.items(), 1):
+        folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
+        own = replace(settings[name], checkpoints=folder)
+        here = at_stage(listeners, name)
+        rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, here)
+    fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, listeners)
+    return {name: replace(fitted, choices=(*choices[name], *fitted.choices)) for name, fitted in fits.items()}
+
+
+def _rule(
+    block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener]
+) -> tuple[Aggregation, tuple[Choice, ...]]:
+    """Return the aggregation of an aspect, and how it was chosen."""
+    if len(settings.aggregations) == 1:
+        return settings.aggregations[0], ()
+    fitted = fit_blend(block, corpus, settings, listeners)
+    return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if choice.about == "aggregation")
+
+
+@dataclass(frozen=True, eq=False)
+class _Rated:
+    """Encoded responses and what is known of them: the labels of every aspect, nan where unknown."""
+
+    block: EncodedBlock
+    corpus: Corpus  # under the mean of the known labels, by which folds are dealt alike
+    labels: Tensor  # (bag, aspect)
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, block: EncodedBlock, corpora: Mapping[str, Corpus]) -> _Rated:
+        labels = np.stack([corpus.labels for corpus in corpora.values()], 1)  # (bag, aspect)
+        known = ~np.isnan(labels)
+        means = np.where(known, labels, 0.0).sum(1) / known.sum(1).clip(min=1)
+        wholes = np.where(known.any(1), means, np.nan).tolist()
+        responses = (
+            replace(response, label=None if np.isnan(whole) else whole)
+            for response, whole in zip(block.responses, wholes, strict=True)
+        )
+        corpus = Corpus(tuple(responses), np.empty((0, 3), dtype=np.int64))
+        return cls(block, corpus, torch.from_numpy(labels.astype(np.float32)), tuple(corpora))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """Heads that learned as one sketch says, and where each aspect finds its outputs among theirs."""
+
+    sketch: Sketch
+    expert: Expert
+    bags: Bags
+    held_out: Tensor  # (sentence, [output,] 1)
+    aspects: dict[str, Aspect]
+    history: tuple[Epoch, ...]
+
+
+def _fit_jointly(
+    rated: _Rated, rules: Mapping[str, Aggregation], settings: Settings, listeners: Sequence[Listener]
+) -> dict[str, Fitted]:
+    """Train one head a sketch for all aspects that have it, then blend for each aspect the heads that are its own."""
+    readers: dict[Sketch, list[str]] = {}
+    for name, rule in rules.items():
+        for sketch in settings.experts_under(rule, has_pairs=False):
+            readers.setdefault(sketch, []).append(name)
+    shared = [
+        _train(rated, sketch, {name: rules[name] for name in names}, settings, at_stage(listeners, stage))
+        for (sketch, names), stage in stages(list(readers.items()), lambda one: f"{' + '.join(one[1])} · {one[0]}")
+    ]
+    return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
+
+
+def _train(
+    rated: _Rated,
+    sketch: Sketch,
+    rules: Mapping[str, Aggregation],
+    settings: Settings,
+    listeners: Sequence[Listener],
+) -> _Shared:
+    columns, bags = _lay(rated, sketch, settings)
+    plan = sketch.plan(settings.plan)
+    joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
+    terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
+    judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
+    objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
+    checkpoint = _checkpoint(settings.checkpoints, sketch, objective)
+    fitted = fit_head(bags, objective, plan, listeners, checkpoint)
+    return _Shared(
+        sketch,
+        Expert(columns, Prior(), fitted.head),
+        bags,
+        held_out_logits(fitted.head, bags),
+        {aspect.name: aspect for aspect in joint.aspects},
+        fitted.history,
+    )
+
+
+def _lay(rated: _Rated, sketch: Sketch, settings: Settings) -> tuple[Columns, Bags]:
+    block, plan = rated.block, settings.plan
+    columns, table = Columns.fit(block, sketch.features, settings.directions, plan.seed)
+    own = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
+    bags = lay_bags(
+        block, table, Prior(), corpus=rated.corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
+    )
+    bags = replace(bags, labels=rated.labels)
+    if any(isinstance(term, CorrelationPrior) for term in settings.priors):
+        bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
+    return columns, bags
+
+
+def _checkpoint(folder: Path | None, sketch: Sketch, objective: Objective) -> Path | None:
+    """Where the state of one head is kept while it trains."""
+    if folder is None:
+        return None
+    told = repr((sketch, objective)).encode("utf-8", "surrogatepass")
+    return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
+
+
+def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
+    """Weigh the heads that an aspect reads by what their held-out log-odds say of its labels."""
+    aspects, every = [part.aspects[name] for part in parts], parts[0].bags
+    aggregation = aspects[0].aggregation
+    bags = replace(every, labels=every.labels[:, aspects[0].column], weights=torch.ones(len(every), 1))
+    held_out = [read_outputs(part.held_out, aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
+    experts = [replace(part.expert, outputs=aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
+    weights: tuple[float, ...] = (1.0,)
+    shift = 0.0
+    choices: tuple[Choice, ...] = ()
+    if len(parts) > 1:
+        weights, shift = blend_weights(held_out, lambda logits: labels_cost(logits, bags, aggregation))
+        choices = (_blend_choice(parts, weights, [response_cost(own, bags, aggregation) for own in held_out]),)
+    mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift
+    return Fitted(
+        Blend(tuple(experts), weights, shift, aggregation),
+        mixed,
+        response_cost(mixed, bags, aggregation),
+        choices,
+        tuple(epoch for part in parts for epoch in part.history),
+        every.weights.numpy(),
+    )
+
+
+def _blend_choice(parts: Sequence[_Shared], weights: Sequence[float], costs: Sequence[float]) -> Choice:
+    names = [str(part.sketch) for part in parts]
+    shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, weights, strict=True)]
+    return Choice("blend", dict(zip(names, costs, strict=True)), " + ".join(shares))
+
+
+def _refuse_unlabelled(name: str, corpus: Corpus) -> None:
+    labels, field = corpus.labels[~np.isnan(corpus.labels)], f"aspects.{name}" if name else "label"
+    if not len(labels):
+        raise BadData("no response has a label of this aspect: nothing can be learned", field=field)
+    if labels.min() == labels.max():
+        raise BadData(
+            f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
+            field=field,
+        )

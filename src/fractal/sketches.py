@@ -1,0 +1,38 @@
+"""What each expert of a blend is before it is trained: the columns it reads, and whether it has a hidden layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from fractal.features import RECIPES, feature_specs
+from fractal.training import TrainingPlan
+
+__all__ = ["Sketch"]
+
+LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """One expert to come. A linear one errs otherwise than one with a hidden layer: a blend gains by having both."""
+
+    features: tuple[str, ...]
+    linear: bool = False
+
+    @classmethod
+    def of(cls, recipe: str | Sequence[str], *, linear: bool = False) -> Self:
+        """Return the sketch of a recipe, or of features joined by `+`."""
+        return cls(feature_specs(recipe), linear)
+
+    def plan(self, plan: TrainingPlan) -> TrainingPlan:
+        """Return how this expert is trained, where `plan` says how the others are."""
+        if not self.linear:
+            return plan
+        return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
+
+    def __str__(self) -> str:
+        named = next((name for name, features in RECIPES.items() if features == self.features), None)
+        whole = self.features[0] if len(self.features) == 1 else f"{self.features[0]} … {self.features[-1]}"
+        return f"{named or whole}{', linear' if self.linear else ''}"
