@@ -32,7 +32,7 @@ from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
 
-__all__ = ["FORMS", "Choice", "Fitted", "Settings", "fit_blend"]
+__all__ = ["FORMS", "Choice", "Fitted", "Settings", "fit_blend", "refuse_unlabelled"]
 
 FORMS = {"min": ("product",), "max": ("noisy_or",), "mean": ("mean",), "avg": ("mean",)}  # what 'auto' tries
 GUESSED = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
@@ -140,7 +140,7 @@ class _Mixed:
 
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
     """Fit every form of aggregation and keep the one that explains held-out response labels best."""
-    _refuse_unlabelled(corpus, settings)
+    refuse_unlabelled(corpus, settings)
     fits = [
         _fit_under(block, corpus, aggregation, settings, at_stage(listeners, stage))
         for aggregation, stage in stages(settings.aggregations, AGGREGATIONS.spec)
@@ -325,7 +325,8 @@ def _mixed_in(first: _Mixed, later: _Mixed) -> _Mixed:
     return _Mixed((*first.parts, *later.parts), (*old, *new), shift)
 
 
-def _refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
+def refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
+    """Refuse data that no label tells apart."""
     if settings.learn_from == "sentences":
         if all(sentence.label is None for response in corpus.responses for sentence in response.sentences):
             raise BadData("no sentence has a label: learn_from='sentences' needs some", field="sentence_labels")

@@ -81,6 +81,10 @@ class TrainingPlan:
         for name in ("epochs", "batch_size", "patience", "members"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout={self.dropout}: give a share in [0, 1)")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden={self.hidden}: give widths of at least 1, or () for a linear head")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}: give a number above 0")
 

@@ -51,7 +51,8 @@ def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, q
         for one, found in zip(surveys, checks, strict=True):
             _show(one, limit)
             rows = [(finding.verdict, finding.name, finding.sentence) for finding in found]
-            table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
+            if rows:
+                table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
         _show_leaks(sources, crossings)
     return FOUND_BAD if strict and (suspicious or failed) else 0
 
@@ -72,7 +73,7 @@ def _show(one: Survey, limit: int) -> None:
             more = f" (the first {limit})" if len(found) > limit else ""
             table(f"{kind}: {len(found):,}{more}", ("id", "what"), found[:limit])
     if not any(one.suspicious.values()):
-        emit("Nothing suspicious.")
+        emit("Nothing suspicious." if one.sentences else "There is nothing in it.")
 
 
 def _show_leaks(sources: Sequence[str], crossings: Iterable[dict[str, Any]]) -> None:

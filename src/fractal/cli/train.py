@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fractal.estimator import SentenceScorer
     from fractal.listeners import Listener
 
-__all__ = ["command", "embed_ahead", "fit", "gathered"]
+__all__ = ["command", "embed_ahead", "fit", "gathered", "refuse"]
 
 WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselves
 
@@ -75,9 +76,13 @@ def command(
     """
     if output is None and not dry_run:
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
+    if output is not None and Path(output).is_file():
+        raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
     scorer = making.of_aspects(reading.splitter, aspects)
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
+    kept_apart = list(reading.responses(valid)) if valid else []
+    refuse(scorer, records)
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json)
         return
@@ -88,7 +93,7 @@ def command(
     fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=kept)
     folder = scorer.save_pretrained(output)
     shutil.rmtree(kept, ignore_errors=True)
-    measured = _measured(scorer, valid, reading)
+    measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     if as_json:
         print_json(summary)
@@ -132,6 +137,21 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
         return record
     gold = labelled.pop((record.query, record.text), None)
     return dataclasses.replace(record, sentences=gold.sentences) if gold else record
+
+
+def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference]) -> None:
+    """Refuse options and data that nothing can be learned with, before texts are encoded: that may take long."""
+    from fractal.encoders import ENCODERS
+    from fractal.estimator import SentenceScorer
+    from fractal.fitting import refuse_unlabelled
+    from fractal.preparation import gather
+    from fractal.splitting import SPLITTERS
+
+    if isinstance(scorer, SentenceScorer):
+        ENCODERS.build(scorer.encoder)
+        SPLITTERS.build(scorer.splitter)
+        corpus = gather(records)
+        refuse_unlabelled(corpus, scorer._settings(corpus))
 
 
 def fit(
@@ -191,13 +211,13 @@ def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response
     emit("Nothing was trained: leave out --dry-run to train.")
 
 
-def _measured(scorer: SentenceScorer | AspectScorer, valid: str | None, reading: Reading) -> dict[str, Any] | None:
+def _measured(scorer: SentenceScorer | AspectScorer, kept_apart: Sequence[Response]) -> dict[str, Any] | None:
     """Measure the scorer, one of several aspects for each of them."""
-    if valid is None:
+    if not kept_apart:
         return None
     from fractal.evaluation import evaluate
 
-    scored = list(scorer.stream(reading.responses(valid)))
+    scored = list(scorer.stream(kept_apart))
     aspects = dict.fromkeys(item.aspect for item in scored)
     found: dict[str, Any] = {aspect: evaluate(scored, aspect=aspect).to_dict() for aspect in aspects}
     return dict(found.get("", found))
@@ -244,7 +264,10 @@ def _tell(summary: dict[str, Any], source: str) -> None:
         values = [(row["metric"], _number(row["value"])) for row in one["rows"]]
         table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
-    note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
+    note(
+        f"  fractal disaggregate {summary['folder']} {source} -o labelled.jsonl   # the sentences that it learned from"
+    )
+    note(f"  fractal score {summary['folder']} answers.jsonl -o scores.jsonl   # those of new responses")
 
 
 def _number(value: Any) -> str:
