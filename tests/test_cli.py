@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -118,11 +119,20 @@ def test_train_reports_what_it_chose_and_names_the_next_command(fractal, folder,
     ended = fractal("train", folder / "truth.jsonl", "-o", tmp_path / "s", "--log", tmp_path / "epochs.jsonl", *QUICK)
     assert ended.code == 0
     assert ended.out == ""
-    for said in ("40 responses", "held-out response pairs in order", "head 1 done", "fractal score", "length shortcut"):
+    for said in (
+        "40 responses",
+        "held-out response pairs in order",
+        "own: done",
+        "AUC 0.",
+        "fractal score",
+        "length shortcut",
+    ):
         assert said in ended.err
     assert (tmp_path / "s" / "config.json").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"s", "epochs.jsonl"}
-    assert [json.loads(line)["epoch"] for line in (tmp_path / "epochs.jsonl").open()] == [1, 2, 3]
+    told = [json.loads(line) for line in (tmp_path / "epochs.jsonl").open()]
+    assert [(epoch["epoch"], epoch["stage"]) for epoch in told] == [(number, "product · own") for number in (1, 2, 3)]
+    assert all(0.0 <= epoch["auc"] <= 1.0 for epoch in told)
 
 
 def test_train_tells_all_as_json(fractal, folder, tmp_path):
@@ -143,7 +153,7 @@ def test_gold_none_ignores_sentence_labels_and_gold_data_adds_them(fractal, fold
         return json.loads(ended.out)["data"]["sentence labels"]
 
     rated = tmp_path / "rated.jsonl"
-    write((response.without_labels() for response in read(folder / "truth.jsonl")), rated)
+    write((dataclasses.replace(r.without_labels(), label=r.label) for r in read(folder / "truth.jsonl")), rated)
     known = labels(folder / "truth.jsonl")
     assert labels(folder / "truth.jsonl", "--gold", "none") == 0
     assert labels(rated) == 0
@@ -206,6 +216,11 @@ def test_a_wrong_file_of_settings_is_explained(fractal, tmp_path, content, said)
         (["train", "x.jsonl", "-o", "x", "--set", "epoch=3"], "Did you mean 'epochs'?"),
         (["train", "x.jsonl", "-o", "x", "--set", "epochs"], "write name=value"),
         (["train", "x.jsonl", "-o", "x", "--set", "epochs=0"], "give at least 1"),
+        (["train", "x.jsonl", "-o", "x", "--set", "epochs=2.5"], "give a whole number"),
+        (["train", "x.jsonl", "-o", "x", "--set", "learning_rate=fast"], "give a number"),
+        (["train", "x.jsonl", "-o", "x", "--set", "from_prior=maybe"], "give True or False"),
+        (["train", "x.jsonl", "-o", "x", "--set", "hidden=64,wide"], "give a whole number"),
+        (["train", "x.jsonl", "-o", "x", "--set", "dropout=2"], "give a share"),
         (["scroe"], "Did you mean 'score'?"),
         (["score", "no-such-folder", "x.jsonl"], "no-such-folder"),
         (["list", "agregations"], "Did you mean 'aggregations'?"),
@@ -223,6 +238,111 @@ def test_what_a_user_does_wrong_is_said_without_a_traceback(fractal, tmp_path, m
     assert "Traceback" not in ended.err
     assert ended.out == ""
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--aggregation", "softmim"], "Did you mean 'softmin'?"),
+        (["--splitter", "sentence"], "Did you mean 'sentences'?"),
+        (["--encoder", "hashin"], "Did you mean 'hashing'?"),
+        (["--prior", "cosin"], "Did you mean 'cosine'?"),
+        (["--valid", "missing.jsonl"], "cannot be opened"),
+        (["--column", "label=id"], "a label is"),
+        (["--set", "learn_from=words"], "give 'responses' or 'sentences'"),
+    ],
+)
+def test_what_cannot_be_learned_with_is_said_before_texts_are_encoded(fractal, folder, tmp_path, options, said):
+    cache = tmp_path / "cache"
+    ended = fractal("train", folder / "truth.jsonl", "-o", tmp_path / "s", "--cache", cache, *QUICK[:2], *options)
+    assert ended.code == 2
+    assert said in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_sided_labels_and_a_file_for_a_folder_are_refused(fractal, tmp_path):
+    rated = tmp_path / "rated.jsonl"
+    rated.write_text('{"response": "Good.", "label": 1}\n{"response": "Fine.", "label": 1}\n')
+    for args, said in ((["-o", tmp_path / "s"], "all 2 labels are 1"), (["-o", rated], "is a file")):
+        ended = fractal("train", rated, *args, "--encoder", ENCODER)
+        assert (ended.code, said in ended.err, "encoded" in ended.err) == (2, True, False)
+    for command in (["tune", "--study", rated, "--encoder", ENCODER, "-o", tmp_path / "t"], ["tune"]):
+        ended = fractal(*command, rated)
+        assert ended.code == 2
+        assert "all 2 labels are 1" in ended.err
+
+
+def test_a_file_that_is_no_study_is_refused(fractal, folder, tmp_path):
+    pytest.importorskip("optuna")
+    ended = fractal("tune", folder / "truth.jsonl", "--study", folder / "truth.jsonl", "-o", tmp_path, *QUICK[:2])
+    assert ended.code == 2
+    assert "no study that can be opened" in ended.err
+
+
+def test_what_holds_no_epochs_is_refused_and_what_does_is_drawn(fractal, folder, tmp_path):
+    for command in (["plot", "history", folder / "scores.jsonl"], ["report", folder / "scores.jsonl", "--log"]):
+        args = [*command, folder / "scores.jsonl"] if command[0] == "report" else command
+        ended = fractal(*args, "-o", tmp_path / "x.svg")
+        assert (ended.code, "fractal train --log" in ended.err) == (2, True)
+    log = tmp_path / "epochs.jsonl"
+    log.write_text('{"epoch": 1, "parts": {"response": 0.7}, "held_out": null}\n')
+    assert fractal("report", folder / "scores.jsonl", "--log", log, "-o", tmp_path / "r.html").code == 0
+    assert "Training costs by epoch" in (tmp_path / "r.html").read_text()
+
+
+def test_scores_without_labels_are_told_where_to_get_them(fractal, folder):
+    for command in (["evaluate"], ["plot", "roc"]):
+        ended = fractal(*command, folder / "scores.jsonl")
+        assert (ended.code, "--truth" in ended.err) == (2, True)
+
+
+def test_an_export_that_nothing_fits_says_so(fractal, folder, tmp_path):
+    ended = fractal("export", folder / "scores.jsonl", "--to", "dpo", "-o", tmp_path / "pairs.jsonl")
+    assert (tmp_path / "pairs.jsonl").read_text() == ""
+    assert "It is empty" in ended.err
+
+
+@pytest.mark.parametrize("package", ["torch", "sklearn"])
+def test_the_light_installation_says_what_training_needs(package):
+    without = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r}:
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Missing())
+import fractal
+from fractal.cli import main
+"""
+    told = []
+    for command in ("main(['train', 'x.jsonl', '-o', 'x'])", "main(['score', 'x', 'y'])", "fractal.SentenceScorer"):
+        ended = subprocess.run([sys.executable, "-c", without + command], capture_output=True, text=True, check=False)
+        told.append(ended.stderr.splitlines()[-1])
+        assert ("Traceback" in ended.stderr) == command.startswith("fractal")
+    assert all("pip install 'fractal-scores[train]'" in line for line in told)
+
+
+@pytest.mark.parametrize("command", ["export {scores}", "show {scores} -n 0", "list encoders", "inspect {scores}"])
+def test_who_stops_reading_hears_nothing(folder, command):
+    args = command.format(scores=folder / "scores.jsonl").split()
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-m", "fractal", *args], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell):
+    def asked(instruction: str, **words: str) -> str:
+        environment = {**os.environ, "_FRACTAL_COMPLETE": f"{shell}_{instruction}", **words}
+        command = [sys.executable, "-m", "fractal"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "_FRACTAL_COMPLETE" in asked("source")
+    assert "train" in asked("complete", COMP_WORDS="fractal tr", COMP_CWORD="1" if shell != "fish" else "tr")
+    options = asked("complete", COMP_WORDS="fractal train --agg", COMP_CWORD="2" if shell != "fish" else "--agg")
+    assert "--aggregation" in options
 
 
 def test_debug_shows_the_traceback():
@@ -306,6 +426,8 @@ def test_inspect_finds_what_would_mislead(fractal, folder, tmp_path):
     assert [row["id"] for row in found["the same text with opposite labels"]] == ["opposite"]
     assert [row["id"] for row in found["a sentence of extreme length"]] == ["long"]
     assert {leak["what"] for leak in told["leaks"]} == {"the same response", "the same query or group"}
+    checks = {check["name"]: check["verdict"] for check in told["files"][0]["checks"]}
+    assert checks["contradicted responses"] == "warn"
     assert fractal("inspect", tmp_path / "bad.jsonl", "--strict").code == 1
     assert fractal("inspect", tmp_path / "bad.jsonl").code == 0
 

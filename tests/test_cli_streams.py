@@ -151,6 +151,7 @@ def test_a_closed_pipe_is_silent(scorer):
     process.wait(timeout=120)
     feeding.join()
     assert err == b""
+    assert process.returncode == 141  # 128 and the number of SIGPIPE, as shells tell it
 
 
 def test_wrong_records_are_counted_and_left_out(scorer, tmp_path, monkeypatch, capsys):

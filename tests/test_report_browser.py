@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fractal.records import Response, ScoredResponse
 from fractal.reports import write_report
 from scored_samples import FINDINGS, HOSTILE, hostile, make_scored
 
@@ -153,6 +154,34 @@ def test_the_nearest_passage_is_marked(page):
     assert page.locator("#beside .best").text_content().strip() == item.response.sentences[0].text
     assert "100%" in page.locator("#beside .context .quiet").text_content()
     assert "".join(page.locator("#beside .passages").all_text_contents()) == "".join(item.response.context)
+
+
+def test_a_passage_that_holds_few_of_the_words_is_not_marked(browser, tmp_path):
+    response = Response.from_sentences(
+        "far", ["Nine blue whales sang of the sea."], context=("The bank opens at ten. The bank closes at four.",)
+    )
+    path = write_report(tmp_path / "far.html", [ScoredResponse(response, (0.1,), 0.1)])
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.locator(".sentence").first.click()
+    assert "No passage is near" in page.locator("#beside .context .quiet").text_content()
+    assert page.locator("#beside .best").count() == 0
+    page.close()
+
+
+def test_the_chosen_sentence_stays_in_sight_where_the_context_is_long(browser, tmp_path):
+    long = " ".join(f"Filler number {number} says nothing at all." for number in range(400))
+    response = Response.from_sentences("far", ["The bank opens at ten."], context=(f"{long} The bank opens at ten.",))
+    path = write_report(tmp_path / "long.html", [ScoredResponse(response, (0.1,), 0.1)])
+    page = browser.new_page(viewport={"width": 1300, "height": 800})
+    page.goto(path.as_uri())
+    page.locator(".sentence").first.click()
+    sheet = page.locator("#beside").bounding_box()
+    for part in ("#beside blockquote", "#beside .best"):
+        box = page.locator(part).bounding_box()
+        assert sheet["y"] <= box["y"]
+        assert box["y"] + box["height"] <= sheet["y"] + sheet["height"]
+    page.close()
 
 
 def test_hostile_texts_stay_texts(page):

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fractal.checks import Finding
 from fractal.errors import BadData
 from fractal.evaluation import evaluate
 from fractal.records import Response, ScoredResponse
@@ -184,6 +185,21 @@ def test_checks_tell_interval_and_advice_where_they_have_them():
     words = outline(render_report(make_scored(1), checks=[told, SimpleNamespace(**{**vars(told), "value": nan})])).lines
     assert [line.strip() for line in words].count("softmin") == 2
     assert [line.strip() for line in words].count("0.5 (0.25 … 0.75)") == 1
+
+
+def test_checks_stand_in_their_groups_and_aspects():
+    names = ("length shortcut", "label noise", "position shortcut", "prior: cosine")
+    told = {name: Finding(name, "ok", f"about {name}", 0.5) for name in names}
+    own = list(told.values())
+    lines = [line.strip() for line in outline(render_report(make_scored(1), checks={"a": own, "b": own[1:2]})).lines]
+    checks = lines[lines.index("section#checks") :]
+    assert [checks[at + 1] for at, line in enumerate(checks) if line == "h3"][:2] == ["a", "b"]
+    assert [checks[at + 1] for at, line in enumerate(checks) if line == "h4"] == [
+        *("Shortcuts", "Labels", "Priors"),
+        "Labels",
+    ]
+    assert checks.index("about position shortcut") < checks.index("Labels")
+    assert "section#checks" not in outline(render_report(make_scored(1), checks={"a": []})).lines
 
 
 def test_each_aspect_has_its_section():

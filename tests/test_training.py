@@ -14,11 +14,12 @@ from fractal.aggregations import AGGREGATIONS
 from fractal.bags import Bags
 from fractal.errors import BadSpec, MissingExtra, TrainingDiverged
 from fractal.held_out import held_out_logits, hold_out, predict_logits
-from fractal.listeners import JsonLines, ProgressLine, TensorBoard
+from fractal.listeners import JsonLines, ProgressLine, TensorBoard, at_stage, stages
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.network import Head, HeadShape, pick_members
 from fractal.priors import CorrelationPrior, CosinePrior
 from fractal.segments import segment_min
+from fractal.terms import Scores
 from fractal.training import Epoch, Objective, TrainingPlan, fit_head
 
 PLAN = TrainingPlan(epochs=12, batch_size=32, hidden=(8,), members=3, folds=3, device="cpu")
@@ -219,8 +220,62 @@ def test_a_device_or_precision_that_there_is_not_is_refused(wrong, says):
         fit_head(make_bags(), make_objective(), dataclasses.replace(PLAN, **wrong))
 
 
-def epoch(number, epochs=3, held_out=0.5):
-    return Epoch(number, epochs, {"response": 0.7, "cosine": 0.1}, held_out, 0.4, 1000.0, 2.0)
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_auc_is_the_share_of_held_out_pairs_in_order(graded):
+    bags = make_bags()
+    if graded:
+        bags = dataclasses.replace(bags, labels=torch.randint(0, 5, (len(bags),)).float() / 4)
+        bags.labels[::7] = torch.nan
+    plan = dataclasses.replace(PLAN, epochs=3, learning_rate=0.03)
+    fitted = fit_head(bags, make_objective(ResponseLoss()), plan)
+    assert set(fitted.best_epochs) == {3}  # so the heads that are returned are those of the last epoch
+    scores = Scores(predict_logits(fitted.head, bags), bags.offsets, fitted.aggregation).response_logits
+    areas = []
+    for member in range(PLAN.members):
+        apart = (bags.weights[:, member] == 0).nonzero().squeeze(1).tolist()
+        pairs = [(a, b) for a in apart for b in apart if bags.labels[a] > bags.labels[b]]
+        lead = [float(scores[a, member] - scores[b, member]) for a, b in pairs]
+        areas.append(sum(x > 0 for x in lead) / len(lead) + sum(x == 0 for x in lead) / len(lead) / 2)
+    assert fitted.history[-1].auc == pytest.approx(sum(areas) / len(areas))
+
+
+def test_of_preferences_the_auc_is_the_share_put_right():
+    bags = make_bags(pairs=True)
+    bags.pairs[::4, 2] = 1  # a tie has no order
+    part = hold_out(bags, 3)[0]  # whose fold holds every pair
+    assert part.bags[part.pairs].tolist() == bags.pairs[bags.pairs[:, 2] == 0, :2].tolist()
+    told = fit_head(bags, make_objective(PreferenceLoss(kind="logit")), PLAN).history[-1].auc
+    assert 0.0 <= told <= 1.0
+
+
+def test_more_pairs_than_are_compared_are_drawn_from_all(monkeypatch):
+    bags = make_bags(300)
+    (part, *_), all_pairs = hold_out(bags, 3), {len(one.pairs) for one in hold_out(bags, 3)}
+    monkeypatch.setattr("fractal.held_out.MOST_PAIRS", 50)
+    some = hold_out(bags, 3)[0]
+    assert min(all_pairs) > 50
+    assert len(some.pairs) == 50
+    assert set(map(tuple, some.pairs.tolist())) <= set(map(tuple, part.pairs.tolist()))
+
+
+def test_a_history_from_before_the_auc_was_kept_is_taken_up(tmp_path):
+    kept = dataclasses.asdict(epoch(1))
+    del kept["auc"], kept["stage"]
+    assert math.isnan(Epoch(**kept).auc)
+
+
+def epoch(number, epochs=3, held_out=0.5, stage=""):
+    return Epoch(number, epochs, {"response": 0.7, "cosine": 0.1}, held_out, 0.4, 1000.0, 2.0, 0.8, stage)
+
+
+def test_stages_are_named_from_the_outermost_inwards():
+    heard = []
+    for form, outer in stages(["min", "max"], str.upper):
+        for _, inner in stages(["own"], str):
+            for listen in at_stage(at_stage([heard.append], outer), inner):
+                listen(epoch(1))
+        assert form == heard[-1].stage.split()[0].lower()
+    assert [one.stage for one in heard] == ["MIN (1 of 2) · own", "MAX (2 of 2) · own"]
 
 
 def test_json_lines_hold_every_epoch_and_null_for_nan(tmp_path):
@@ -231,6 +286,9 @@ def test_json_lines_hold_every_epoch_and_null_for_nan(tmp_path):
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines[0]["held_out"] is None
     assert lines[1]["parts"] == {"response": 0.7, "cosine": 0.1}
+    with JsonLines(listener.path, append=False) as listener:
+        listener(epoch(1))
+    assert len(listener.path.read_text().splitlines()) == 1
 
 
 def test_the_progress_line_says_rate_and_ends_with_the_training(capsys):
@@ -260,6 +318,15 @@ def test_tensorboard_gets_every_finite_number(tmp_path):
     read.Reload()
     assert [event.step for event in read.Scalars("terms/response")] == [1, 2]
     assert [event.step for event in read.Scalars("held_out")] == [2]
+    assert [event.value for event in read.Scalars("auc")] == pytest.approx([0.8, 0.8])
+
+
+def test_tensorboard_has_a_run_for_every_stage(tmp_path):
+    pytest.importorskip("tensorboard")
+    with TensorBoard(tmp_path) as listener:
+        for stage in ("product (1 of 2) · own", "mean (2 of 2) · own"):
+            listener(epoch(1, stage=stage))
+    assert {path.name for path in tmp_path.iterdir()} == {"product-1-of-2-own", "mean-2-of-2-own"}
 
 
 def test_without_tensorboard_the_missing_extra_is_named(monkeypatch, tmp_path):

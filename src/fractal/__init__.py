@@ -52,7 +52,15 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import fractal` stays light."""
     if name not in _HOMES:
         raise AttributeError(f"module 'fractal' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fractal.{_HOMES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"fractal.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from fractal.errors import MissingExtra
+
+        missing = MissingExtra.of(name, error)
+        if missing is None:
+            raise
+        raise missing from error
     globals()[name] = value
     return value
 

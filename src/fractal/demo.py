@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fractal.records import Response, ScoredResponse
 
 if TYPE_CHECKING:
+    from fractal.checks import Finding
     from fractal.estimator import SentenceScorer
     from fractal.evaluation import Evaluation
 
@@ -57,6 +58,7 @@ class Part:
     scored: tuple[ScoredResponse, ...]
     evaluation: Evaluation
     aggregation: str
+    checks: tuple[Finding, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _part(folder: Path, task: str, count: int, seed: int, train: Train, say: Say
     known = tuple(dataclasses.replace(item, response=truth) for item, truth in zip(scored, kept, strict=True))
     found = evaluate(known)
     say(f"{task}: sentence AUC {found['roc_auc'].value:.3f} on the responses kept apart")
-    return Part(task, folder, len(rated), known, found, str(scorer.blend_.config()["aggregation"]))
+    return Part(task, folder, len(rated), known, found, str(scorer.blend_.config()["aggregation"]), scorer.checks_)
 
 
 def _divided(made: Sequence[Response]) -> tuple[list[Response], list[Response]]:
@@ -148,6 +150,7 @@ def _report(folder: Path, parts: Iterable[Part]) -> Path:
         [item for items in named.values() for item in items],
         title="Made responses, scored without one sentence label",
         evaluation={part.task: part.evaluation for part in parts},
+        checks={part.task: part.checks for part in parts},
     )
 
 

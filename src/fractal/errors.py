@@ -68,6 +68,9 @@ class BadFolder(FractalError, ValueError):
     """A saved scorer cannot be read: a file is missing, cut short, altered or from a newer version."""
 
 
+TRAINING = frozenset({"huggingface_hub", "safetensors", "scipy", "sklearn", "torch", "transformers"})  # extra `train`
+
+
 class MissingExtra(FractalError, ImportError):
     """Something needs a package that the light installation leaves out."""
 
@@ -77,6 +80,12 @@ class MissingExtra(FractalError, ImportError):
             f"{what} needs more than the light installation{missing}: pip install 'fractal-scores[{extra}]'"
         )
         self.what, self.extra, self.package = what, extra, package
+
+    @classmethod
+    def of(cls, what: str, error: ModuleNotFoundError) -> MissingExtra | None:
+        """Tell an import that failed for want of the extra `train`; another one is no user's to mend."""
+        package = (error.name or "").partition(".")[0]
+        return cls(what, "train", package) if package in TRAINING else None
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, str]]:
         return type(self), (self.what, self.extra, self.package)

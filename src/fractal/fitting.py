@@ -21,6 +21,7 @@ from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
 from fractal.features import prior_similarity
+from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
 from fractal.network import Head
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
@@ -31,7 +32,7 @@ from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
 
-__all__ = ["FORMS", "Choice", "Fitted", "Settings", "fit_blend"]
+__all__ = ["FORMS", "Choice", "Fitted", "Settings", "fit_blend", "refuse_unlabelled"]
 
 FORMS = {"min": ("product",), "max": ("noisy_or",), "mean": ("mean",), "avg": ("mean",)}  # what 'auto' tries
 GUESSED = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
@@ -142,8 +143,11 @@ class _Mixed:
 
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
     """Fit every form of aggregation and keep the one that explains held-out response labels best."""
-    _refuse_unlabelled(corpus, settings)
-    fits = [_fit_under(block, corpus, aggregation, settings, listeners) for aggregation in settings.aggregations]
+    refuse_unlabelled(corpus, settings)
+    fits = [
+        _fit_under(block, corpus, aggregation, settings, at_stage(listeners, stage))
+        for aggregation, stage in stages(settings.aggregations, AGGREGATIONS.spec)
+    ]
     best = min(fits, key=lambda fitted: fitted.cost)
     if len(fits) > 1:
         costs = {AGGREGATIONS.spec(fitted.blend.aggregation): fitted.cost for fitted in fits}
@@ -158,8 +162,9 @@ def _fit_under(
     """Train each expert, blend them, and let fresh ones learn what the blend guesses."""
     choices: list[Choice] = []
     first = []
-    for laid in _lay(block, corpus, settings.experts_under(aggregation, has_pairs=len(corpus.pairs) > 0), settings):
-        trained, choice = _best_start(laid, aggregation, settings, listeners)
+    sketches = settings.experts_under(aggregation, has_pairs=len(corpus.pairs) > 0)
+    for laid, stage in stages(_lay(block, corpus, sketches, settings), lambda part: str(part.sketch)):
+        trained, choice = _best_start(laid, aggregation, settings, at_stage(listeners, stage))
         first.append(trained)
         choices += choice
     bags = first[0].laid.bags
@@ -193,7 +198,8 @@ def _self_trained(
     """Go round as long as held-out response labels gain by it."""
     best, choices = first, []
     for number in range(settings.self_training.rounds):
-        later = _retrained(best, laid, number, aggregation, settings, listeners)
+        round_of = at_stage(listeners, f"self-training ({number + 1} of {settings.self_training.rounds})")
+        later = _retrained(best, laid, number, aggregation, settings, round_of)
         mixed = _mixed_in(first, _blended(later, aggregation, settings))
         after = _cost_of(mixed.held_out, laid[0].bags, aggregation, settings)
         kept = after < cost
@@ -226,10 +232,11 @@ def _best_start(
     laid: _Laid, aggregation: Aggregation, settings: Settings, listeners: Sequence[Listener]
 ) -> tuple[_Trained, list[Choice]]:
     objective = _objective(laid.bags, aggregation, settings)
-    tried = {
-        name: _fit(laid.starting_at(prior), objective, settings, listeners)
-        for name, prior in starts(settings.start, laid.similarity, laid.bags, aggregation).items()
-    }
+    found = starts(settings.start, laid.similarity, laid.bags, aggregation)
+    tried = {}
+    for name, prior in found.items():
+        from_here = at_stage(listeners, f"start at {name}") if len(found) > 1 else listeners
+        tried[name] = _fit(laid.starting_at(prior), objective, settings, from_here)
     taken = min(tried, key=lambda name: tried[name].cost)
     costs = {name: candidate.cost for name, candidate in tried.items()}
     about = f"start of {laid.sketch}"
@@ -308,7 +315,10 @@ def _retrained(
     how = settings.self_training
     guesses = surest(guess_labels(before.held_out, laid[0].bags, aggregation, soft=how.soft), how.share(number))
     objective = Objective((SentenceLoss(target="pseudo"),), aggregation, judged_by="pseudo")
-    return [_fit(part.told(guesses), objective, settings, listeners, number + 1) for part in laid]
+    return [
+        _fit(part.told(guesses), objective, settings, at_stage(listeners, stage), number + 1)
+        for part, stage in stages(laid, lambda part: str(part.sketch))
+    ]
 
 
 def _mixed_in(first: _Mixed, later: _Mixed) -> _Mixed:
@@ -319,7 +329,8 @@ def _mixed_in(first: _Mixed, later: _Mixed) -> _Mixed:
     return _Mixed((*first.parts, *later.parts), (*old, *new), shift)
 
 
-def _refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
+def refuse_unlabelled(corpus: Corpus, settings: Settings) -> None:
+    """Refuse data that no label tells apart."""
     if settings.learn_from == "sentences":
         if all(sentence.label is None for response in corpus.responses for sentence in response.sentences):
             raise BadData("no sentence has a label: learn_from='sentences' needs some", field="sentence_labels")

@@ -14,9 +14,10 @@ from fractal.losses import PreferenceLoss, SentenceLoss
 from fractal.network import Head, pick_members
 from fractal.terms import Scores, Term
 
-__all__ = ["Unseen", "held_out_logits", "hold_out", "predict_logits", "unseen_cost"]
+__all__ = ["Unseen", "held_out_logits", "hold_out", "judge_unseen", "predict_logits"]
 
 SENTENCES_AT_ONCE = 16_384  # bounds the memory of scoring; larger blocks gain nothing
+MOST_PAIRS = 4_000  # of held-out responses, compared after every epoch; of more, so many are drawn
 
 
 def predict_logits(head: Head, bags: Bags, precision: torch.dtype | None = None, only: Tensor | None = None) -> Tensor:
@@ -64,6 +65,7 @@ class Unseen:
     members: tuple[int, ...]
     bags: Tensor  # (held-out bag,)
     labels: Bags
+    pairs: Tensor  # (pair, 2): the first is labelled higher than the second, or preferred
 
 
 def hold_out(bags: Bags, members: int) -> tuple[Unseen, ...]:
@@ -77,23 +79,57 @@ def hold_out(bags: Bags, members: int) -> tuple[Unseen, ...]:
     for same in alike.values():
         held_out = hidden[same[0]].nonzero().squeeze(1).to(bags.offsets.device)
         if len(held_out):
-            found.append(Unseen(tuple(same), held_out, bare.take(held_out)))
+            labels = bare.take(held_out)
+            found.append(Unseen(tuple(same), held_out, labels, _pairs(labels)))
     return tuple(found)
 
 
-def unseen_cost(
+def _pairs(bags: Bags) -> Tensor:
+    """Return strict preferences, or else pairs of unlike labels, the higher one first: (pair, 2).
+
+    By rising label every response is above the first so many; all pairs counted through, each has a number.
+    """
+    if bags.pairs is not None and len(bags.pairs):
+        return bags.pairs[bags.pairs[:, 2] == 0, :2]
+    if bags.labels.dim() > 1:  # several labels of a response: there is no one order
+        return bags.offsets.new_empty(0, 2)
+    labels = bags.labels.cpu()
+    order = labels.argsort()[: int((~labels.isnan()).sum())]  # unknown ones are sorted to the end
+    below = torch.searchsorted(labels[order], labels[order])
+    passed = below.cumsum(0)
+    count = int(below.sum())
+    some = torch.Generator().manual_seed(0)
+    number = torch.arange(count) if count <= MOST_PAIRS else torch.randint(count, (MOST_PAIRS,), generator=some)
+    higher = torch.searchsorted(passed, number, right=True)
+    lower = number - (passed - below)[higher]
+    return torch.stack([order[higher], order[lower]], 1).to(bags.offsets.device)
+
+
+def judge_unseen(
     head: Head, bags: Bags, unseen: Sequence[Unseen], term: Term, aggregation: Aggregation, precision: torch.dtype
-) -> Tensor:
-    """Return what the labels that a member may not see cost it: (member,), nan where it holds none out."""
-    cost = torch.full((head.shape.members,), torch.nan, device=bags.offsets.device)
+) -> tuple[Tensor, Tensor]:
+    """Return what the labels that a member may not see cost it, and the share of pairs that it puts in order.
+
+    Both (member,), nan where a member holds nothing out that tells of it.
+    """
+    cost, order = torch.full((2, head.shape.members), torch.nan, device=bags.offsets.device)
     for part in unseen:
         if not _tells(part.labels, term):
             continue
         logits = predict_logits(pick_members(head, part.members), bags, precision, part.bags)
         with torch.inference_mode():
-            found = term(Scores(logits, part.labels.offsets, aggregation), part.labels)
-        cost[list(part.members)] = found.to(cost.dtype)
-    return cost
+            scores = Scores(logits, part.labels.offsets, aggregation)
+            cost[list(part.members)] = term(scores, part.labels).to(cost.dtype)
+            order[list(part.members)] = _in_order(scores, part.pairs).to(order.dtype)
+    return cost, order
+
+
+def _in_order(scores: Scores, pairs: Tensor) -> Tensor:
+    """Share of pairs whose first has the higher score, ties half: (member,)."""
+    found = scores.response_logits
+    found = found if found.dim() == 2 else found.mean(1)
+    lead = found[pairs[:, 0]] - found[pairs[:, 1]]  # (pair, member)
+    return (0.5 + 0.5 * lead.sign()).mean(0)
 
 
 def _tells(bags: Bags, term: Term) -> bool:

@@ -22,6 +22,7 @@ from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
 from fractal.fitting import Choice, Fitted, Settings
 from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
+from fractal.listeners import at_stage, stages
 from fractal.losses import ResponseLoss
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
 from fractal.priors import ColumnPrior, CorrelationPrior, relate
@@ -51,7 +52,8 @@ def fit_aspects(
     for number, (name, corpus) in enumerate(corpora.items(), 1):
         folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
         own = replace(settings[name], checkpoints=folder)
-        rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, listeners)
+        here = at_stage(listeners, name)
+        rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, here)
     fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, listeners)
     return {name: replace(fitted, choices=(*choices[name], *fitted.choices)) for name, fitted in fits.items()}
 
@@ -110,8 +112,8 @@ def _fit_jointly(
         for sketch in settings.experts_under(rule, has_pairs=False):
             readers.setdefault(sketch, []).append(name)
     shared = [
-        _train(rated, sketch, {name: rules[name] for name in names}, settings, listeners)
-        for sketch, names in readers.items()
+        _train(rated, sketch, {name: rules[name] for name in names}, settings, at_stage(listeners, stage))
+        for (sketch, names), stage in stages(list(readers.items()), lambda one: f"{' + '.join(one[1])} · {one[0]}")
     ]
     return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
 

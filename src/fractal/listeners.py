@@ -6,15 +6,16 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fractal.errors import MissingExtra
 from fractal.progress import Report, progress
 
-__all__ = ["Epoch", "JsonLines", "Listener", "ProgressLine", "TensorBoard"]
+__all__ = ["Epoch", "JsonLines", "Listener", "ProgressLine", "TensorBoard", "at_stage", "stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,31 @@ class Epoch:
     best: float
     sentences_per_second: float
     seconds_left: float
+    auc: float = math.nan  # of held-out response labels: the share of pairs in order, mean over members
+    stage: str = ""  # which of several trainings this is, from the outermost choice inwards
 
 
 Listener = Callable[[Epoch], None]
+T = TypeVar("T")
 Open = Callable[[int, str], contextlib.AbstractContextManager[Report]]
+
+
+def at_stage(listeners: Sequence[Listener], stage: str) -> tuple[Listener, ...]:
+    """Let listeners hear at which stage a training is; a stage inside another one is named after it."""
+
+    def telling(listen: Listener) -> Listener:
+        def tell(epoch: Epoch) -> None:
+            listen(dataclasses.replace(epoch, stage=f"{stage} · {epoch.stage}" if epoch.stage else stage))
+
+        return tell
+
+    return tuple(map(telling, listeners))
+
+
+def stages(things: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, str]]:
+    """Give each thing with what its stage is called: its name, and which of how many it is where there are several."""
+    for number, thing in enumerate(things, 1):
+        yield thing, f"{name(thing)} ({number} of {len(things)})" if len(things) > 1 else name(thing)
 
 
 class _Closing:
@@ -74,12 +96,12 @@ class ProgressLine(_Closing):
 
 
 class JsonLines(_Closing):
-    """Appends every epoch to a file, one JSON object a line; each line is whole as soon as it is written."""
+    """Writes every epoch to a file, one JSON object a line; each line is whole as soon as it is written."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, append: bool = True) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("a" if append else "w", encoding="utf-8")
 
     def __call__(self, epoch: Epoch) -> None:
         self._file.write(json.dumps(_plain(dataclasses.asdict(epoch)), ensure_ascii=False) + "\n")
@@ -91,26 +113,37 @@ class JsonLines(_Closing):
 
 
 class TensorBoard(_Closing):
-    """Writes every number of an epoch as a scalar for TensorBoard."""
+    """Writes every number of an epoch as a scalar for TensorBoard; every stage is a run of its own there."""
 
     def __init__(self, folder: str | Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as missing:
             raise MissingExtra("Listening with TensorBoard", "tensorboard", "tensorboard") from missing
-        self._writer: Any = SummaryWriter(str(folder))
+        self._open: Callable[[str], Any] = SummaryWriter
+        self._folder = Path(folder)
+        self._writers: dict[str, Any] = {}
 
     def __call__(self, epoch: Epoch) -> None:
+        if epoch.stage not in self._writers:
+            self._writers[epoch.stage] = self._open(str(self._folder / _file_name(epoch.stage)))
+        writer = self._writers[epoch.stage]
         scalars = {f"terms/{name}": value for name, value in epoch.parts.items()}
-        scalars |= {"held_out": epoch.held_out, "best": epoch.best, "sentences_per_second": epoch.sentences_per_second}
+        scalars |= {name: getattr(epoch, name) for name in ("held_out", "best", "auc", "sentences_per_second")}
         for name, value in scalars.items():
             if math.isfinite(value):
-                self._writer.add_scalar(name, value, epoch.epoch)
-        self._writer.flush()
+                writer.add_scalar(name, value, epoch.epoch)
+        writer.flush()
 
     def close(self) -> None:
         """Close the files."""
-        self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
+
+
+def _file_name(stage: str) -> str:
+    """Return the stage as the name of a folder: `product (1 of 3) · own` is `product-1-of-3-own`."""
+    return re.sub(r"[^\w.=]+", "-", stage).strip("-")
 
 
 def _plain(value: Any) -> Any:

@@ -88,8 +88,9 @@ def _read(path: Path) -> bytes:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    written = _read(path)
     try:
-        config = json.loads(_read(path))
+        config = json.loads(written)
     except ValueError as error:
         raise BadFolder(f"{path} is not whole JSON ({error}): copy the folder again") from error
     if not isinstance(config, dict) or not {"format", "head_sha256"} <= config.keys():

@@ -18,7 +18,7 @@ from fractal.bags import Bags
 from fractal.checkpoints import load_checkpoint, save_checkpoint
 from fractal.devices import choose_device, choose_precision, suited_threads
 from fractal.errors import TrainingDiverged
-from fractal.held_out import Unseen, held_out_logits, hold_out, predict_logits, unseen_cost
+from fractal.held_out import Unseen, held_out_logits, hold_out, judge_unseen, predict_logits
 from fractal.layers import Fetcher
 from fractal.listeners import Epoch, Listener
 from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
@@ -81,6 +81,10 @@ class TrainingPlan:
         for name in ("epochs", "batch_size", "patience", "members"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout={self.dropout}: give a share in [0, 1)")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden={self.hidden}: give widths of at least 1, or () for a linear head")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}: give a number above 0")
 
@@ -236,7 +240,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
     run.epoch += 1
     means = (sums / batches).tolist() if sums is not None else []
     _refuse_divergence(means, run, plan)
-    held_out = _judge(run, bags, objective)
+    held_out, auc = _judge(run, bags, objective)
     spent = time.perf_counter() - started
     return Epoch(
         epoch=run.epoch,
@@ -246,6 +250,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
         best=float(run.best.mean()),
         sentences_per_second=len(bags.features) / spent,
         seconds_left=spent * (plan.epochs - run.epoch),
+        auc=auc,
     )
 
 
@@ -257,10 +262,10 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
     return named
 
 
-def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
-    """Cost of the labels that each member may not see; a member that is better than ever is kept."""
+def _judge(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
+    """Cost and order of the labels that each member may not see; a member of lower cost than ever is kept."""
     term = _judge_of(bags, objective)
-    cost = unseen_cost(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
+    cost, order = judge_unseen(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
     better = cost.isnan() | (cost < run.best)
     run.best = torch.where(better, cost, run.best)
     run.best_epochs[better.cpu()] = run.epoch
@@ -269,7 +274,7 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> float:
         run.best_states = {name: value.clone() for name, value in now.items()}
     for name, value in now.items():
         run.best_states[name][better] = value[better]
-    return float(cost.nanmean())
+    return float(cost.nanmean()), float(order.nanmean())
 
 
 def _judge_of(bags: Bags, objective: Objective) -> Term:

@@ -155,9 +155,16 @@ def _optuna() -> Any:
 
 
 def _opened(optuna: Any, path: Path, digest: str) -> Any:
+    from sqlalchemy.exc import SQLAlchemyError
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    known = optuna.create_study(storage=storage, study_name="fractal", direction="minimize", load_if_exists=True)
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        known = optuna.create_study(storage=storage, study_name="fractal", direction="minimize", load_if_exists=True)
+    except SQLAlchemyError as error:
+        raise BadFolder(
+            f"{path} is no study that can be opened: give another --study, or the file of a search"
+        ) from error
     if known.user_attrs.get("data", digest) != digest:
         raise BadFolder(f"{path} is a search on other data: give another --study, or the same data")
     known.set_user_attr("data", digest)

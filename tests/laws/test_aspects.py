@@ -129,9 +129,9 @@ def test_saved_and_pickled_scorers_give_the_same(
 
 def test_shared_heads_are_kept_and_saved_once(fitted: AspectScorer, tmp_path: Path) -> None:
     heads = [{expert.head for expert in scorer.blend_.experts} for scorer in fitted.scorers_.values()]
-    assert len(heads[0] & heads[1]) == 1  # that of the vectors; under a minimum and a mean other columns are read
+    assert len(heads[0] & heads[1]) == 2  # of vectors and of all columns; under a minimum and a mean others differ
     loaded = AspectScorer.from_pretrained(fitted.save_pretrained(tmp_path / "scorer"))
-    assert len({expert.head for scorer in loaded.scorers_.values() for expert in scorer.blend_.experts}) == 3
+    assert len({expert.head for scorer in loaded.scorers_.values() for expert in scorer.blend_.experts}) == 6
     shared = AspectScorer({"sound": "product", "wrong": "noisy_or"}, small(recipe="own"))
     shared.fit([replace(r, aspects={**r.aspects, "wrong": 1 - r.aspects["sound"]}) for r in rated(40, seed=1)])
     one, other = (scorer.blend_.experts[0].head for scorer in shared.scorers_.values())

@@ -10,6 +10,16 @@ __all__ = ["Finding", "Verdict"]
 
 Verdict = Literal["ok", "warn", "fail"]
 
+GROUPS = {
+    "length shortcut": "Shortcuts",
+    "position shortcut": "Shortcuts",
+    "contradicted responses": "Labels",
+    "contradicted sentences": "Labels",
+    "label noise": "Labels",
+    "leaking groups": "Held-out labels",
+    "aggregation": "Aggregation",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
@@ -22,6 +32,11 @@ class Finding:
     low: float = math.nan  # the interval, at 99 %
     high: float = math.nan
     advice: str = ""  # what would be better, as an option is written: an aggregation's name, a column's name
+
+    @property
+    def group(self) -> str:
+        """Which part of the method the check is about: what a report puts under one heading."""
+        return "Priors" if self.name.startswith("prior: ") else GROUPS.get(self.name, "Other")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: what is not a number is None."""

@@ -13,7 +13,7 @@ import click
 
 from fractal import __version__
 from fractal.cli._command import Failure
-from fractal.errors import FractalError, suggestion
+from fractal.errors import FractalError, MissingExtra, suggestion
 
 __all__ = ["app", "main"]
 
@@ -61,11 +61,16 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise
+            _nobody_reads_on()
         except (FractalError, OSError) as error:
             if ctx.meta.get("fractal.debug"):
                 raise
             raise Failure.of(error) from error
+        except ModuleNotFoundError as error:
+            missing = MissingExtra.of(f"`fractal {ctx.invoked_subcommand}`", error)
+            if missing is None or ctx.meta.get("fractal.debug"):
+                raise
+            raise Failure.of(missing) from error
 
 
 @click.command(
@@ -94,6 +99,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush goes nowhere
-        sys.exit(PIPE_CLOSED)
+        _nobody_reads_on()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _nobody_reads_on() -> NoReturn:
+    """End without a word; what is still to be flushed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(PIPE_CLOSED)

@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "emit", "note", "plain", "print_json", "table", "whole_file", "whole_stream"]
+__all__ = ["console", "emit", "note", "plain", "print_json", "table", "target_of", "whole_file", "whole_stream"]
 
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 
@@ -26,9 +26,13 @@ def console(stderr: bool = False) -> Console:
     """Return a console that colours on a terminal alone; `NO_COLOR` and `FORCE_COLOR` are heeded."""
     from rich.console import Console
 
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:  # rich would end with 1: here that means found wanting
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
-    return Console(file=stream, width=width, highlight=False)
+    return Ours(file=stream, width=width, highlight=False)
 
 
 def note(text: str = "", quiet: bool = False) -> None:
@@ -59,12 +63,19 @@ def plain(value: Any) -> Any:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr: bool = False) -> None:
-    """Print a table; numbers stand right."""
+    """Print a table; numbers stand right. Names and values, where the first column has no name, need no head."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=bool(head[0]),
+    )
     for place, name in enumerate(head):
         numeric = bool(rows) and all(_numeric(row[place]) for row in rows)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -75,6 +86,11 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
 
 def _numeric(cell: str) -> bool:
     return cell.strip("+-–%").replace(",", "").replace(".", "").isdigit() or cell in ("", "–")
+
+
+def target_of(output: str) -> str | IO[bytes]:
+    """Return where a library writes: stdout as a stream for `-`, so that a reader who goes away ends the command."""
+    return sys.stdout.buffer if output == "-" else output
 
 
 @contextlib.contextmanager

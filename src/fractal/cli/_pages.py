@@ -21,7 +21,7 @@ Generated from the commands' own help by `python -m fractal.cli._pages docs/cli.
 - `-` is standard input or output. Results go to stdout, all else to stderr, so commands chain.
 - Files are written beside their place and renamed: an interrupted command leaves no half file.
 - Exit codes: 0 good; 1 something was looked for and found wanting (`inspect --strict`, `show`, `doctor`); 2 usage or
-  data are wrong; 130 interrupted. `--debug` shows the traceback of an error.
+  data are wrong; 130 interrupted; 141 nobody reads the output on. `--debug` shows the traceback of an error.
 - `NO_COLOR` and `FORCE_COLOR` are heeded. `FRACTAL_CACHE` says where sentence vectors are kept.
 - Completion: `eval "$(_FRACTAL_COMPLETE=bash_source fractal)"` in `~/.bashrc`; `zsh_source` or `fish_source` elsewhere.
 

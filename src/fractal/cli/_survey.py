@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from fractal.cli._options import Reading
 
 if TYPE_CHECKING:
+    from fractal.checks import Finding
     from fractal.readers import ReadReport
-    from fractal.records import Response
+    from fractal.records import Preference, Response
 
 __all__ = ["Survey", "leaks", "survey"]
 
 LONG, SHORT = 2_000, 2  # characters: a sentence longer than this was not cut, one shorter says nothing
 MANY = 200  # sentences of one response
 SHOWN = 80
+CHECKED = 20_000  # responses that are kept for the checks of the assumptions; the counts are of all
 DUPLICATE, OPPOSITE = "the same response twice", "the same text with opposite labels"
 LENGTH, COUNT = "a sentence of extreme length", "very many sentences"
 CONTRADICTION = "sentences and response disagree"
@@ -42,8 +44,32 @@ class Survey:
         default_factory=lambda: {kind: [] for kind in (OPPOSITE, DUPLICATE, LENGTH, COUNT, CONTRADICTION)}
     )
 
-    def add(self, response: Response) -> None:
-        """Count one response."""
+    kept: list[Response] = dataclasses.field(default_factory=list)
+    pairs: list[tuple[int, int, int]] = dataclasses.field(default_factory=list)  # places in `kept`, and 1 for a tie
+
+    def add(self, record: Response | Preference) -> None:
+        """Count a response, or the two of a preference."""
+        from fractal.records import Preference
+
+        if not isinstance(record, Preference):
+            self._count(record)
+            return
+        if len(self.kept) + 2 <= CHECKED:
+            self.pairs.append((len(self.kept), len(self.kept) + 1, int(record.tie)))
+        self._count(record.better)
+        self._count(record.worse)
+
+    def checks(self) -> tuple[Finding, ...]:
+        """Hold the assumptions that need no model against the data."""
+        import numpy as np
+
+        from fractal.checks import data_checks
+
+        return data_checks(self.kept, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)) if self.kept else ()
+
+    def _count(self, response: Response) -> None:
+        if len(self.kept) < CHECKED:
+            self.kept.append(response)
         self.sentences.append(len(response.sentences))
         if response.label is not None:
             self.labels[_rounded(response.label)] += 1
@@ -119,8 +145,8 @@ def survey(source: str, reading: Reading) -> Survey:
 
     report = ReadReport()
     found = Survey(source, report)
-    for response in reading.responses(source, report):
-        found.add(response)
+    for record in reading.records(source, report):
+        found.add(record)
     return found
 
 

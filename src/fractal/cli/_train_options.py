@@ -77,28 +77,51 @@ class Making:
         from fractal.self_training import SelfTraining
         from fractal.training import TrainingPlan
 
-        homes: tuple[tuple[set[str], dict[str, Any]], ...] = (
-            ({field.name for field in dataclasses.fields(TrainingPlan)}, {}),
-            ({field.name for field in dataclasses.fields(SelfTraining)}, {}),
-            ({*inspect.signature(SentenceScorer.__init__).parameters} - {"self", *OWN}, {}),
+        options = inspect.signature(SentenceScorer.__init__).parameters.items()
+        homes: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # kinds and values by name
+            ({field.name: field.type for field in dataclasses.fields(TrainingPlan)}, {}),
+            ({field.name: field.type for field in dataclasses.fields(SelfTraining)}, {}),
+            ({name: option.annotation for name, option in options if name not in ("self", *OWN)}, {}),
         )
         for name, text in pairs_of(self.settings, "--set", "epochs=30").items():
-            home = next((values for names, values in homes if name in names), None)
+            kinds, home = next(((kinds, values) for kinds, values in homes if name in kinds), ({}, None))
             if home is None:
-                known = sorted(set().union(*(names for names, _ in homes)))
+                known = sorted(set().union(*(kinds for kinds, _ in homes)))
                 raise BadSpec(
                     f"--set: no option is called {name!r}.{suggestion(name, known)} Known: {', '.join(known)}."
                 )
-            home[name] = _literal(text)
+            home[name] = _typed(name, text, str(kinds[name]))
         return homes[0][1], homes[1][1], homes[2][1]
+
+
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+    "str": ((str,), "a word"),
+}
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    """Read a value of that kind, as annotations write it; of `tuple[int, ...]` one alone may stand without brackets."""
+    value = _literal(text)
+    if kind.startswith("tuple["):
+        inner = kind.removeprefix("tuple[").partition(",")[0]
+        given = value if isinstance(value, list | tuple) else (value,)
+        return tuple(_typed(name, str(part), inner) for part in given)
+    if kind == "str":
+        return value if isinstance(value, str) else text
+    types, words = KINDS[kind]
+    if not isinstance(value, types) or isinstance(value, bool) != (kind == "bool"):
+        raise BadSpec(f"--set {name}={text}: give {words}")
+    return value
 
 
 def _literal(text: str) -> Any:
     try:
-        value = ast.literal_eval(text)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _made(kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import json_option
 from fractal.cli._output import emit, print_json, table
+from fractal.errors import BadSpec
 
 __all__ = ["command"]
 
@@ -48,6 +51,8 @@ def clear(folder: str | None, only: str | None, yes: bool) -> int:
     from fractal.encoders import EmbeddingCache
 
     cache = EmbeddingCache(folder)
+    if not Path(cache.folder).is_dir():
+        raise BadSpec(f"{cache.folder} is no folder: there is nothing to remove")
     if not yes and not click.confirm(f"Remove {only or 'everything'} from {cache.folder}?", err=True):
         return 1
     emit(f"{size(cache.clear(only))} set free in {cache.folder}")

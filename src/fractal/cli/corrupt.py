@@ -8,7 +8,7 @@ import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
-from fractal.cli._output import note, print_json
+from fractal.cli._output import note, print_json, target_of
 from fractal.errors import BadData
 from fractal.records import Response
 
@@ -70,7 +70,7 @@ def command(
         seed=seed,
         report=report,
     )
-    write(made, output, "jsonl")
+    write(made, target_of(output), "jsonl")
     note(str(report), quiet)
     if as_json and output != "-":
         print_json(dataclasses.asdict(report))

@@ -95,18 +95,17 @@ def _interval(part: object, metric: str) -> str:
 
 
 def _print_telling(telling: Telling) -> None:
-    """Print a response with its telling sentence in colour: blue for good, orange for bad."""
+    """Print a telling sentence in colour, blue for good, orange for bad, and beneath it what stands around it."""
     from rich.text import Text
 
     from fractal.reports.terminal import visible
 
     good = telling.score >= 0.5
-    text = Text("▲ " if good else "▼ ", style="bold #2f80c0" if good else "bold #d75f00")
-    for place, sentence in enumerate(telling.scored.response.sentences):
-        style = text.style if place == telling.place else "dim"
-        text.append(visible(sentence.text) + " ", style=style)
-    verdict = "good" if good else "bad"
-    truth = "" if telling.truth is None else f", in truth {telling.truth:.2g}"
-    text.append(f"\n  {verdict}: {telling.score:.2f}{truth}", style="bold")
-    console().print(text)
+    truth = "" if telling.truth is None else f" (in truth {telling.truth:.2g})"
+    head = f"{'▲ good' if good else '▼ bad'} {telling.score:.2f}{truth}  "
+    told = Text(head + visible(telling.text), style="bold #2f80c0" if good else "bold #d75f00")
+    sentences = [visible(sentence.text) for sentence in telling.scored.response.sentences]
+    around = [" ".join(part) for part in (sentences[: telling.place], sentences[telling.place + 1 :])]
+    told.append(f"\n  in: {around[0]} […] {around[1]}".replace("  […]", " […]").rstrip(), style="not bold dim default")
+    console().print(told)
     console().print()

@@ -12,7 +12,7 @@ from fractal.cli._output import emit, print_json, whole_file
 from fractal.errors import BadData
 from fractal.records import ScoredResponse
 
-__all__ = ["command", "with_truth"]
+__all__ = ["command", "refuse_unlabelled", "with_truth"]
 
 
 @subcommand(
@@ -57,6 +57,7 @@ def command(
 
     known = list(reading.responses(truth)) if truth else None
     items = with_truth(reading.scored(scores), known)
+    refuse_unlabelled(items)
     asked = list(metrics) or None
     common = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed, "aspect": aspect}
     found = (
@@ -71,6 +72,16 @@ def command(
         print_json(found.to_dict())
     else:
         emit(found.to_markdown() if markdown else str(found))
+
+
+def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
+    """Refuse scores without one label to hold them against."""
+    from fractal.reports.summary import label_of
+
+    for item in items:
+        if label_of(item) is not None or any(label is not None for label in item.response.sentence_labels):
+            return
+    raise BadData("the scores carry no labels to hold them against: give labelled responses, as in --truth DATA")
 
 
 def with_truth(scored: Iterable[ScoredResponse], known: Iterable[object] | None) -> list[ScoredResponse]:

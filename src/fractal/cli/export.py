@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, json_option, quiet_option, scored_options
-from fractal.cli._output import note, print_json
+from fractal.cli._output import note, print_json, target_of
 from fractal.cli.show import filtered
 
 __all__ = ["command"]
@@ -44,8 +46,10 @@ def command(
     from fractal.writers import write
 
     records = reading.records(scores) if plain else filtered(reading.scored(scores), aspect=aspect)
-    count = write(records, output, writer)
+    count = write(records, target_of(output), writer)
     if as_json:
         print_json({"written": count, "output": output}, stderr=output == "-")
     else:
         note(f"{count:,} records written to {'stdout' if output == '-' else output}", quiet)
+        if count and output != "-" and not Path(output).stat().st_size:
+            note(f"It is empty: none of them is what {writer} asks for; see `fractal list writers`.", quiet)

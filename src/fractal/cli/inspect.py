@@ -31,20 +31,30 @@ FOUND_BAD = 1
 def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, quiet: bool, reading: Reading) -> int:
     """Say what is in files, and what in them would mislead.
 
-    Counts, label balance, lengths, duplicates, and suspicious rows, as one text with opposite labels. Leaks are looked
-    for between every two files given: the same response, or the same query or group on both sides. Wrong records stop
-    it; with --on-error reject they are counted.
+    Counts, label balance, lengths, duplicates, suspicious rows, as one text with opposite labels, and checks of what
+    training rests on, as labels that length alone gives away. Leaks are looked for between every two files given: the
+    same response, or the same query or group on both sides. Wrong records stop it; with --on-error reject they are
+    counted.
     """
     surveys = [survey(source, reading) for source in sources]
     crossings = leaks(surveys)
     suspicious = sum(len(found) for one in surveys for found in one.suspicious.values()) + len(crossings)
+    checks = [one.checks() for one in surveys]
+    failed = any(finding.verdict != "ok" for found in checks for finding in found)
     if as_json:
-        print_json({"files": [one.facts() for one in surveys], "leaks": crossings, "suspicious": suspicious})
+        files = [
+            {**one.facts(), "checks": [finding.to_dict() for finding in found]}
+            for one, found in zip(surveys, checks, strict=True)
+        ]
+        print_json({"files": files, "leaks": crossings, "suspicious": suspicious})
     elif not quiet:
-        for one in surveys:
+        for one, found in zip(surveys, checks, strict=True):
             _show(one, limit)
+            rows = [(finding.verdict, finding.name, finding.sentence) for finding in found]
+            if rows:
+                table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
         _show_leaks(sources, crossings)
-    return FOUND_BAD if strict and suspicious else 0
+    return FOUND_BAD if strict and (suspicious or failed) else 0
 
 
 def _show(one: Survey, limit: int) -> None:
@@ -63,7 +73,7 @@ def _show(one: Survey, limit: int) -> None:
             more = f" (the first {limit})" if len(found) > limit else ""
             table(f"{kind}: {len(found):,}{more}", ("id", "what"), found[:limit])
     if not any(one.suspicious.values()):
-        emit("Nothing suspicious.")
+        emit("Nothing suspicious." if one.sentences else "There is nothing in it.")
 
 
 def _show_leaks(sources: Sequence[str], crossings: Iterable[dict[str, Any]]) -> None:

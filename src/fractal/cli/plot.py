@@ -11,10 +11,10 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, quiet_option, scored_options
 from fractal.cli._output import emit, note
-from fractal.cli.evaluate import with_truth
+from fractal.cli.evaluate import refuse_unlabelled, with_truth
 from fractal.errors import BadData
 
-__all__ = ["command"]
+__all__ = ["command", "epochs_of"]
 
 KINDS = ("roc", "precision_recall", "calibration", "positions", "history")
 
@@ -38,21 +38,28 @@ def command(kind: str, source: str, output: str | None, truth: str | None, quiet
     from fractal.reports import plots
 
     if kind == "history":
-        figure = plots.plot_history(_epochs(source))
+        figure = plots.plot_history(epochs_of(source))
     else:
         known = list(reading.responses(truth)) if truth else None
-        draw = plots.PLOTS[kind]
-        figure = draw(with_truth(reading.scored(source), known))
+        items = with_truth(reading.scored(source), known)
+        if kind != "positions":
+            refuse_unlabelled(items)
+        figure = plots.PLOTS[kind](items)
+    Path(output or ".").parent.mkdir(parents=True, exist_ok=True)
     path = plots.save_plot(figure, output or f"{kind}.pdf")
     note("Drawn:", quiet)
     emit(str(path))
 
 
-def _epochs(source: str) -> list[Any]:
+def epochs_of(source: str) -> list[Any]:
+    """Read what `fractal train --log` wrote."""
     try:
         with click.open_file(source, encoding="utf-8") as stream:
-            return [json.loads(line) for line in stream if line.strip()]
+            found = [json.loads(line) for line in stream if line.strip()]
     except ValueError as error:
         raise BadData(
             f"no epochs as JSON lines ({error}): give the file of `fractal train --log`", source=Path(source).name
         ) from error
+    if not all(isinstance(epoch, dict) and isinstance(epoch.get("parts"), dict) for epoch in found):
+        raise BadData("lines without epochs: give the file of `fractal train --log`", source=Path(source).name)
+    return found

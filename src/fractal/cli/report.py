@@ -10,6 +10,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, quiet_option, scored_options
 from fractal.cli._output import emit, note
 from fractal.cli.evaluate import with_truth
+from fractal.cli.plot import epochs_of
 from fractal.cli.show import filtered
 
 __all__ = ["command"]
@@ -18,13 +19,14 @@ __all__ = ["command"]
 @subcommand(
     "report",
     "fractal report scores.jsonl -o report.html",
-    "fractal report scores.jsonl --scorer scorer/ --truth labelled.jsonl -o report.html",
+    "fractal report scores.jsonl --scorer scorer/ --truth labelled.jsonl --log epochs.jsonl -o report.html",
 )
 @click.argument("scores", default="-")
 @click.option("-o", "--output", default="report.html", show_default=True, metavar="FILE")
 @click.option("--title", default="Sentence scores", show_default=True)
 @click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
-@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks and training.")
+@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks.")
+@click.option("--log", metavar="FILE", help="What `fractal train --log` wrote: shows how the training went.")
 @click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
 @click.option("--threshold", default=0.5, show_default=True, help="Sentences below it count as flagged.")
 @click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
@@ -36,6 +38,7 @@ def command(
     title: str,
     truth: str | None,
     scorer: str | None,
+    log: str | None,
     aspect: str | None,
     threshold: float,
     bootstrap: int,
@@ -65,7 +68,7 @@ def command(
         title=title,
         evaluation=evaluations or None,
         checks=getattr(loaded, "checks_", ()),
-        history=getattr(loaded, "history_", ()),
+        history=epochs_of(log) if log else (),
         threshold=threshold,
     )
     note(f"A report on {len(items):,} responses; open it in a browser:", quiet)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._live import training_display
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
-from fractal.cli._output import emit, note, plain, print_json, table
+from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._train_options import Making, aspect_option, making_options
 from fractal.errors import BadSpec
 from fractal.records import Preference, Response
@@ -24,9 +24,9 @@ from fractal.records import Preference, Response
 if TYPE_CHECKING:
     from fractal.aspects import AspectScorer
     from fractal.estimator import SentenceScorer
-    from fractal.training import Epoch, Listener
+    from fractal.listeners import Listener
 
-__all__ = ["command", "embed_ahead", "fit", "gathered"]
+__all__ = ["command", "embed_ahead", "fit", "gathered", "refuse"]
 
 WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselves
 
@@ -48,6 +48,7 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
+@click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
 @aspect_option
 @making_options
 @reading_options
@@ -61,6 +62,7 @@ def command(
     dry_run: bool,
     resume: bool,
     log: str | None,
+    tensorboard: str | None,
     aspects: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -74,9 +76,13 @@ def command(
     """
     if output is None and not dry_run:
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
+    if output is not None and Path(output).is_file():
+        raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
     scorer = making.of_aspects(reading.splitter, aspects)
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
+    kept_apart = list(reading.responses(valid)) if valid else []
+    refuse(scorer, records)
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json)
         return
@@ -84,10 +90,10 @@ def command(
     kept = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
     if not resume:
         shutil.rmtree(kept, ignore_errors=True)
-    fit(scorer, records, silent, log=log, checkpoints=kept)
+    fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=kept)
     folder = scorer.save_pretrained(output)
     shutil.rmtree(kept, ignore_errors=True)
-    measured = _measured(scorer, valid, reading)
+    measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     if as_json:
         print_json(summary)
@@ -133,32 +139,45 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
     return dataclasses.replace(record, sentences=gold.sentences) if gold else record
 
 
+def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference]) -> None:
+    """Refuse options and data that nothing can be learned with, before texts are encoded: that may take long."""
+    from fractal.encoders import ENCODERS
+    from fractal.estimator import SentenceScorer
+    from fractal.fitting import refuse_unlabelled
+    from fractal.preparation import gather
+    from fractal.splitting import SPLITTERS
+
+    if isinstance(scorer, SentenceScorer):
+        ENCODERS.build(scorer.encoder)
+        SPLITTERS.build(scorer.splitter)
+        corpus = gather(records)
+        refuse_unlabelled(corpus, scorer._settings(corpus))
+
+
 def fit(
     scorer: SentenceScorer | AspectScorer,
     records: Sequence[Response | Preference],
     quiet: bool,
     *,
-    log: str | None = None,
+    writing: Iterable[AbstractContextManager[Listener]] = (),
     checkpoints: str | None = None,
 ) -> None:
-    """Train, and show how it goes."""
-    embed_ahead(scorer, records, quiet)
-    with training_display(quiet) as listen, epoch_log(log) as write_down:
-        scorer.fit(records, listeners=[listen, write_down], checkpoints=checkpoints)
+    """Train, show how it goes, and tell those who write it down."""
+    with contextlib.ExitStack() as stack:
+        written = [stack.enter_context(listener) for listener in writing]
+        embed_ahead(scorer, records, quiet)
+        shown = stack.enter_context(training_display(quiet))
+        scorer.fit(records, listeners=[shown, *written], checkpoints=checkpoints)
 
 
-@contextlib.contextmanager
-def epoch_log(path: str | None) -> Iterator[Listener]:
-    """Give a listener that writes every epoch as a line of JSON."""
-    if path is None:
-        yield lambda epoch: None
-        return
-    with Path(path).open("w", encoding="utf-8") as stream:
+def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Listener]]:
+    """The listeners that write down how training goes; a run that is taken up again goes on in the same file."""
+    from fractal.listeners import JsonLines, TensorBoard
 
-        def write_down(epoch: Epoch) -> None:
-            stream.write(json.dumps(plain(dataclasses.asdict(epoch))) + "\n")
-
-        yield write_down
+    if log is not None:
+        yield JsonLines(log, append=resume)
+    if tensorboard is not None:
+        yield TensorBoard(tensorboard)
 
 
 def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
@@ -192,13 +211,13 @@ def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response
     emit("Nothing was trained: leave out --dry-run to train.")
 
 
-def _measured(scorer: SentenceScorer | AspectScorer, valid: str | None, reading: Reading) -> dict[str, Any] | None:
+def _measured(scorer: SentenceScorer | AspectScorer, kept_apart: Sequence[Response]) -> dict[str, Any] | None:
     """Measure the scorer, one of several aspects for each of them."""
-    if valid is None:
+    if not kept_apart:
         return None
     from fractal.evaluation import evaluate
 
-    scored = list(scorer.stream(reading.responses(valid)))
+    scored = list(scorer.stream(kept_apart))
     aspects = dict.fromkeys(item.aspect for item in scored)
     found: dict[str, Any] = {aspect: evaluate(scored, aspect=aspect).to_dict() for aspect in aspects}
     return dict(found.get("", found))
@@ -238,7 +257,10 @@ def _tell(summary: dict[str, Any], source: str) -> None:
         values = [(row["metric"], _number(row["value"])) for row in one["rows"]]
         table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
-    note(f"  fractal score {summary['folder']} {source} > scores.jsonl")
+    note(
+        f"  fractal disaggregate {summary['folder']} {source} -o labelled.jsonl   # the sentences that it learned from"
+    )
+    note(f"  fractal score {summary['folder']} answers.jsonl -o scores.jsonl   # those of new responses")
 
 
 def _grounds(choice: Mapping[str, Any]) -> str:

@@ -54,10 +54,11 @@ def command(
     any time: the same command goes on with the same study. No sentence label is looked at. Options given here hold for
     every trial, but for those that are searched.
     """
-    from fractal.cli.train import embed_ahead, gathered
+    from fractal.cli.train import embed_ahead, gathered, refuse
     from fractal.tuning import options_of, tune
 
     records = gathered(sources, None, reading, quiet or as_json)
+    refuse(making.scorer(reading.splitter), records)
     embed_ahead(making.scorer(reading.splitter), records, quiet or as_json)
 
     def make(settings: Mapping[str, Any]) -> SentenceScorer:

@@ -32,15 +32,15 @@ def render_report(
     *,
     title: str = "Sentence scores",
     evaluation: Any = None,
-    checks: Iterable[Any] = (),
+    checks: Iterable[Any] | Mapping[str, Iterable[Any]] = (),
     history: Iterable[Any] = (),
     threshold: float = 0.5,
 ) -> str:
     """Return a page that needs no network: overview, metrics, checks, and every response with coloured sentences.
 
     `evaluation` is an evaluation, or a mapping from aspect to evaluation. A check has a `name`, a `verdict` (ok, warn
-    or fail), a `sentence` and a `value`. `history` holds the epochs of a training. A sentence is flagged where its
-    score lies below `threshold`.
+    or fail), a `sentence` and a `value`; those of one `group` stand together, and `checks` may map aspects to them.
+    `history` holds the epochs of a training. A sentence is flagged where its score lies below `threshold`.
     """
     items = list(scored)
     if not 0.0 < threshold < 1.0:
@@ -62,7 +62,7 @@ def render_report(
             summary=summarise(items, threshold),
             by_aspect=_by_aspect(items, data["aspects"], threshold),
             evaluations=_evaluations(evaluation),
-            checks=list(checks),
+            checks=_grouped(checks),
             history=history_series(history),
             steps=range(len(palette.LIGHT)),
             labelled=any(label_of(item) is not None for item in items),
@@ -134,6 +134,18 @@ def _evaluations(evaluation: Any) -> list[tuple[str, Any]]:
     if evaluation is None:
         return []
     return list(evaluation.items()) if isinstance(evaluation, Mapping) else [("", evaluation)]
+
+
+def _grouped(checks: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[str, dict[str, list[Any]]]]:
+    """Return the checks of each aspect by their groups; what has no group stands under none."""
+    found: list[tuple[str, dict[str, list[Any]]]] = []
+    for aspect, own in (checks if isinstance(checks, Mapping) else {"": checks}).items():
+        groups: dict[str, list[Any]] = {}
+        for check in own:
+            groups.setdefault(getattr(check, "group", ""), []).append(check)
+        if groups:
+            found.append((aspect, groups))
+    return found
 
 
 def _by_aspect(items: Sequence[ScoredResponse], aspects: Sequence[str], threshold: float) -> list[Summary]:

@@ -14,6 +14,7 @@ from fractal.errors import BadData, BadSpec, MissingExtra
 from fractal.records import ScoredResponse
 from fractal.reports.html import history_series
 from fractal.reports.summary import calibration, calibration_pairs, positions
+from fractal.writers.base import open_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,15 +115,18 @@ PLOTS: dict[str, Callable[..., Figure]] = {
 
 
 def save_plot(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, SVG or PDF, by the file's ending; the same figure gives the same bytes."""
+    """Write a figure as PNG, SVG or PDF, by the file's ending; the same figure gives the same bytes.
+
+    The file appears whole or not at all.
+    """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise BadSpec(f"{target.name!r}: a plot is written as {', '.join(SUFFIXES)}; end the file's name so")
     import matplotlib
 
     dated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[target.suffix.lower()]
-    with matplotlib.rc_context({"svg.hashsalt": "fractal", "pdf.fonttype": 42}):
-        figure.savefig(target, dpi=200, bbox_inches="tight", metadata=dated)
+    with matplotlib.rc_context({"svg.hashsalt": "fractal", "pdf.fonttype": 42}), open_target(target) as stream:
+        figure.savefig(stream, format=target.suffix[1:].lower(), dpi=200, bbox_inches="tight", metadata=dated)
     return target
 
 

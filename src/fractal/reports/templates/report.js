@@ -1,6 +1,7 @@
 // The list of responses: order, search, pages, keys. Text of the data reaches the page as text nodes only.
 (() => {
   const PAGE = 20, STEPS = 8, MIDDLE = 4;
+  const NEAR = 0.4; // of the words: a passage that holds fewer is no help, and is said to be none
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const [search, sort, show, aspect, numbers] = ["search", "sort", "show", "aspect", "numbers"].map(byId);
@@ -166,15 +167,18 @@
     const index = (data.indices ??= new Map()).get(item.context) || Passages.index(texts);
     data.indices.set(item.context, index);
     const best = Passages.best(index, item.pieces[2 * number + 1]);
-    const near = best.place >= 0 ? `The marked passage holds ${Math.round(100 * best.share)}% of the sentence's words, rare words counting more.` : "No passage shares a word with this sentence.";
+    const held = `${Math.round(100 * best.share)}% of the sentence's words, rare words counting more.`;
+    const near = best.place < 0 ? "No passage shares a word with this sentence." : best.share < NEAR ? `No passage is near: the nearest holds ${held}` : `The marked passage holds ${held}`;
     element.append(make("p", "quiet", near));
+    const source = make("div", "source");
+    element.append(source);
     let part = -1, block;
     index.passages.forEach((passage, place) => {
       if (passage.part !== part) {
         part = passage.part;
-        element.append((block = make("p", "passages")));
+        source.append((block = make("p", "passages")));
       }
-      if (place !== best.place) return block.append(passage.text);
+      if (place !== best.place || best.share < NEAR) return block.append(passage.text);
       const mark = make("mark", "best");
       passage.text.split(/([\p{L}\p{N}]+)/u).forEach((piece) => mark.append(best.shared.has(piece.toLowerCase()) ? make("b", "", piece) : piece));
       block.append(mark);
@@ -194,7 +198,9 @@
     beside.replaceChildren(head, quoted, gauge(item.scores[number], item.spread[number]), facts(item, number), contextOf(item, number));
     beside.classList.toggle("asked", asked);
     const mark = beside.querySelector(".best");
-    beside.scrollTop = mark ? Math.max(0, mark.offsetTop + mark.offsetHeight + 32 - beside.clientHeight) : 0;
+    beside.scrollTop = 0;
+    const below = (box) => mark.getBoundingClientRect().bottom + 32 - box.getBoundingClientRect().bottom;
+    if (mark) [beside.querySelector(".source"), beside].forEach((box) => (box.scrollTop += Math.max(0, below(box))));
   };
 
   const tell = (element) => {
