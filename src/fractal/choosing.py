@@ -18,6 +18,7 @@ from fractal.checks.priors import FEW, prior_findings, serving
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadSpec
 from fractal.fitting import Choice, Fitted, Settings, fit_blend
+from fractal.listeners import at_stage
 from fractal.preparation import Corpus
 from fractal.priors import PRIORS, ColumnPrior, CorrelationPrior
 from fractal.terms import Term
@@ -89,7 +90,8 @@ def _with_priors(
     promising = sorted((term for term in found if found[term].verdict == "ok"), key=lambda term: -found[term].value)
     choices = [_left_out(term, found.get(term)) for term in terms if term not in promising[:MOST_TRIED]]
     for term in promising[:MOST_TRIED]:
-        trial = fit_blend(block, corpus, replace(settings, priors=(*fitted.priors, term)), listeners)
+        with_it = replace(settings, priors=(*fitted.priors, term))
+        trial = fit_blend(block, corpus, with_it, at_stage(listeners, f"with {PRIORS.spec(term)}"))
         kept = trial.cost < fitted.cost
         costs = {"without": fitted.cost, "with": trial.cost}
         gained = "Held-out labels gain by it." if kept else "Held-out labels do not gain by it."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from fractal.features import feature_specs
+from fractal.features import RECIPES, feature_specs
 from fractal.training import TrainingPlan
 
 __all__ = ["FIRST", "LATER", "SUMMED", "Sketch"]
@@ -33,8 +33,9 @@ class Sketch:
         return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
 
     def __str__(self) -> str:
+        named = next((name for name, features in RECIPES.items() if features == self.features), None)
         whole = self.features[0] if len(self.features) == 1 else f"{self.features[0]} … {self.features[-1]}"
-        return f"{whole} ({len(self.features)}{', linear' if self.linear else ''})"
+        return f"{named or whole}{', linear' if self.linear else ''}"
 
 
 def _blend(readers: str) -> tuple[Sketch, ...]:
