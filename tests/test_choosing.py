@@ -21,6 +21,7 @@ from fractal.metrics import METRICS
 from fractal.preparation import Corpus, gather
 from fractal.priors import CosinePrior
 from fractal.records import Response
+from fractal.sketches import Sketch
 from fractal.training import TrainingPlan
 
 ENCODER = "hashing"
@@ -34,7 +35,7 @@ def laid(responses: Sequence[Response]) -> tuple[EncodedBlock, Corpus]:
 
 
 def quick(responses: Sequence[Response], **options: object) -> Fitted:
-    settings = Settings(ALL, (("cosine", "overlap", "novel_names"),), plan=PLAN, try_priors=True)
+    settings = Settings(ALL, (Sketch(("cosine", "overlap", "novel_names")),), plan=PLAN, try_priors=True)
     return fit_chosen(*laid(responses), dataclasses.replace(settings, **options))  # type: ignore[arg-type]
 
 
@@ -74,7 +75,7 @@ def test_few_labels_rule_nothing_out() -> None:
 def test_the_check_never_contradicts_what_auto_took(seed: int) -> None:
     for name in ("aggregation: labels are the best sentence's", "20% of the labels flipped"):
         block, corpus = laid(CASES[name].made(seed, 300))
-        settings = Settings(ALL, (("cosine", "overlap"),), plan=dataclasses.replace(PLAN, seed=seed))
+        settings = Settings(ALL, (Sketch(("cosine", "overlap")),), plan=dataclasses.replace(PLAN, seed=seed))
         fitted = fit_chosen(block, corpus, settings)
         found = {finding.name: finding for finding in run_checks(block, corpus, fitted, seed=seed)}
         assert found["aggregation"].verdict == "ok"

@@ -20,6 +20,7 @@ from fractal.fitting import Settings, fit_blend  # noqa: E402
 from fractal.preparation import Corpus, gather  # noqa: E402
 from fractal.records import Response  # noqa: E402
 from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
+from fractal.sketches import Sketch  # noqa: E402
 from fractal.starts import calibrated_prior  # noqa: E402
 from fractal.training import TrainingPlan  # noqa: E402
 
@@ -87,7 +88,7 @@ def test_the_surest_guesses_are_those_at_either_end() -> None:
 
 
 def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, Corpus]) -> None:
-    settings = Settings((PRODUCT,), (("overlap", "length"),), self_training=SelfTraining(rounds=3), plan=PLAN)
+    settings = Settings((PRODUCT,), (Sketch(("overlap", "length")),), self_training=SelfTraining(rounds=3), plan=PLAN)
     fitted = fit_blend(*summaries, settings)
     rounds = [choice for choice in fitted.choices if "self-training" in choice.about]
     assert rounds
@@ -98,7 +99,7 @@ def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, C
 
 def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple[object, Corpus]) -> None:
     forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
-    fitted = fit_blend(*summaries, Settings(forms, (("overlap", "novel_names"),), plan=PLAN))
+    fitted = fit_blend(*summaries, Settings(forms, (Sketch(("overlap", "novel_names")),), plan=PLAN))
     choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
     assert choice.taken == min(choice.costs, key=choice.costs.__getitem__)
     assert AGGREGATIONS.spec(fitted.blend.aggregation) == choice.taken
@@ -106,7 +107,7 @@ def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple
 
 def test_sentence_labels_of_training_are_not_read_unless_given(summaries: tuple[object, Corpus]) -> None:
     block, corpus = summaries
-    settings = Settings((PRODUCT,), (("overlap", "length"),), plan=PLAN)
+    settings = Settings((PRODUCT,), (Sketch(("overlap", "length")),), plan=PLAN)
     plain = fit_blend(block, corpus, settings)
     labelled = make_responses(60, task="summaries", seed=2)
     told = fit_blend(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
@@ -130,12 +131,14 @@ def test_scores_learned_from_preferences_alone_lie_around_one_half() -> None:
     pairs = make_responses(60, task="answers", seed=4, preferences=True)
     corpus = gather(pairs)
     block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
-    fitted = fit_blend(block, corpus, Settings((AGGREGATIONS.build("mean"),), (("overlap", "novel_names"),), plan=PLAN))
+    fitted = fit_blend(
+        block, corpus, Settings((AGGREGATIONS.build("mean"),), (Sketch(("overlap", "novel_names")),), plan=PLAN)
+    )
     assert float(fitted.held_out.median()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_settings_refuse_words_they_do_not_know() -> None:
     with pytest.raises(BadSpec, match="learn_from"):
-        Settings((PRODUCT,), (("length",),), learn_from="dreams")
+        Settings((PRODUCT,), (Sketch(("length",)),), learn_from="dreams")
     with pytest.raises(BadSpec, match="start"):
-        Settings((PRODUCT,), (("length",),), start="somewhere")
+        Settings((PRODUCT,), (Sketch(("length",)),), start="somewhere")
