@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fractal.errors import BadFolder
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["checkpoint_of", "load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, belongs_to: str, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -44,3 +45,11 @@ def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[s
     if told.pop("belongs_to", None) != belongs_to:
         raise BadFolder(f"{path} belongs to a run with other data or another plan: delete it, or give the same plan")
     return told, tensors
+
+
+def checkpoint_of(folder: Path | None, *told: object) -> Path | None:
+    """Return where the state of one head is kept while it trains: all that makes it another head makes another file."""
+    if folder is None:
+        return None
+    name = hashlib.blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    return folder / f"{name}.safetensors"

@@ -5,7 +5,6 @@ Every choice is made by response labels that the chosen heads have not seen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,22 +16,22 @@ from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
+from fractal.checkpoints import checkpoint_of
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
-from fractal.features import prior_similarity
+from fractal.laying import Laid, lay_experts
 from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
 from fractal.network import Head
-from fractal.preparation import Columns, Corpus, Prior, lay_bags
-from fractal.priors import ColumnPrior, CorrelationPrior, relate
+from fractal.preparation import Corpus
 from fractal.self_training import SelfTraining, guess_labels, surest
 from fractal.sketches import Sketch
 from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
 
-__all__ = ["FORMS", "Choice", "Fitted", "Settings", "fit_blend", "refuse_unlabelled"]
+__all__ = ["FORMS", "Choice", "Fitted", "Settings", "blend_choice", "fit_blend", "refuse_unlabelled"]
 
 FORMS = {"min": ("product",), "max": ("noisy_or",), "mean": ("mean",), "avg": ("mean",)}  # what 'auto' tries
 GUESSED = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
@@ -92,29 +91,10 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Laid:
-    """The bags of one expert's columns, and what is needed to lay others alike."""
-
-    sketch: Sketch
-    bags: Bags
-    columns: Columns
-    similarity: NDArray[np.float32]
-    prior: Prior = field(default_factory=Prior)
-
-    def starting_at(self, prior: Prior) -> _Laid:
-        """Return the same bags for a head that starts at a prior."""
-        return replace(self, prior=prior, bags=replace(self.bags, prior=torch.from_numpy(prior(self.similarity))))
-
-    def told(self, guesses: Tensor) -> _Laid:
-        """Return the same bags with guessed sentence labels."""
-        return replace(self, bags=self.bags.with_targets(pseudo=guesses))
-
-
-@dataclass(frozen=True, eq=False)
 class _Trained:
     """Heads that learned from laid bags, and what they say of the responses they did not see."""
 
-    laid: _Laid
+    laid: Laid
     head: Head
     held_out: Tensor
     cost: float
@@ -190,7 +170,7 @@ def _centred(mixed: _Mixed) -> _Mixed:
 def _self_trained(
     first: _Mixed,
     cost: float,
-    laid: Sequence[_Laid],
+    laid: Sequence[Laid],
     aggregation: Aggregation,
     settings: Settings,
     listeners: Sequence[Listener],
@@ -211,25 +191,14 @@ def _self_trained(
     return best, cost, choices
 
 
-def _lay(block: EncodedBlock, corpus: Corpus, sketches: Sequence[Sketch], settings: Settings) -> list[_Laid]:
-    """Lay the bags of each expert; experts that read the same columns share them."""
-    plan, similarity = settings.plan, prior_similarity(block)
-    own = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
-    correlated = any(isinstance(term, CorrelationPrior) for term in settings.priors)
-    read: dict[tuple[str, ...], tuple[Columns, Bags]] = {}
-    for features in dict.fromkeys(sketch.features for sketch in sketches):
-        columns, table = Columns.fit(block, features, settings.directions, plan.seed)
-        bags = lay_bags(
-            block, table, Prior(), corpus=corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
-        )
-        if correlated:
-            bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
-        read[features] = columns, bags
-    return [_Laid(sketch, read[sketch.features][1], read[sketch.features][0], similarity) for sketch in sketches]
+def _lay(block: EncodedBlock, corpus: Corpus, sketches: Sequence[Sketch], settings: Settings) -> list[Laid]:
+    return lay_experts(
+        block, corpus, sketches, priors=settings.priors, directions=settings.directions, plan=settings.plan
+    )
 
 
 def _best_start(
-    laid: _Laid, aggregation: Aggregation, settings: Settings, listeners: Sequence[Listener]
+    laid: Laid, aggregation: Aggregation, settings: Settings, listeners: Sequence[Listener]
 ) -> tuple[_Trained, list[Choice]]:
     objective = _objective(laid.bags, aggregation, settings)
     found = starts(settings.start, laid.similarity, laid.bags, aggregation)
@@ -256,22 +225,15 @@ def _objective(bags: Bags, aggregation: Aggregation, settings: Settings) -> Obje
 
 
 def _fit(
-    laid: _Laid, objective: Objective, settings: Settings, listeners: Sequence[Listener], turn: int = 0
+    laid: Laid, objective: Objective, settings: Settings, listeners: Sequence[Listener], turn: int = 0
 ) -> _Trained:
     plan = replace(laid.sketch.plan(settings.plan), seed=settings.plan.seed + 1000 * turn)
-    fitted = fit_head(laid.bags, objective, plan, listeners, _checkpoint(settings.checkpoints, laid, objective, plan))
+    checkpoint = checkpoint_of(settings.checkpoints, laid.columns.recipe, laid.prior, objective, plan)
+    fitted = fit_head(laid.bags, objective, plan, listeners, checkpoint)
     held_out = held_out_logits(fitted.head, laid.bags)
     return _Trained(
         laid, fitted.head, held_out, _cost_of(held_out, laid.bags, objective.aggregation, settings), fitted.history
     )
-
-
-def _checkpoint(folder: Path | None, laid: _Laid, objective: Objective, plan: TrainingPlan) -> Path | None:
-    """Where the state of this one head is kept while it trains: every head of a fit has a file of its own."""
-    if folder is None:
-        return None
-    told = repr((laid.columns.recipe, laid.prior, objective, plan)).encode("utf-8", "surrogatepass")
-    return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
 
 
 def _cost_of(held_out: Tensor, bags: Bags, aggregation: Aggregation, settings: Settings) -> float:
@@ -297,15 +259,20 @@ def _blended(parts: Sequence[_Trained], aggregation: Aggregation, settings: Sett
 def _blend_choice(mixed: _Mixed) -> list[Choice]:
     if len(mixed.parts) == 1:
         return []
-    names = [str(part.laid.sketch) for part in mixed.parts]
-    costs = {name: part.cost for name, part in zip(names, mixed.parts, strict=True)}
-    shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, mixed.weights, strict=True)]
-    return [Choice("blend", costs, " + ".join(shares))]
+    sketches, costs = [part.laid.sketch for part in mixed.parts], [part.cost for part in mixed.parts]
+    return [blend_choice(sketches, mixed.weights, costs)]
+
+
+def blend_choice(sketches: Sequence[Sketch], weights: Sequence[float], costs: Sequence[float]) -> Choice:
+    """Say how experts are blended, and what each would cost alone."""
+    names = [str(sketch) for sketch in sketches]
+    shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, weights, strict=True)]
+    return Choice("blend", dict(zip(names, costs, strict=True)), " + ".join(shares))
 
 
 def _retrained(
     before: _Mixed,
-    laid: Sequence[_Laid],
+    laid: Sequence[Laid],
     number: int,
     aggregation: Aggregation,
     settings: Settings,

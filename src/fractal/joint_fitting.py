@@ -5,10 +5,8 @@ An aspect has the experts that it would have alone; a head learns from all aspec
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,16 +14,17 @@ from torch import Tensor
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
+from fractal.checkpoints import checkpoint_of
 from fractal.choosing import fit_chosen
 from fractal.embedding import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
-from fractal.fitting import Choice, Fitted, Settings
+from fractal.fitting import Choice, Fitted, Settings, blend_choice
 from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
+from fractal.laying import lay_experts
 from fractal.listeners import at_stage, stages
 from fractal.losses import ResponseLoss
-from fractal.preparation import Columns, Corpus, Prior, lay_bags
-from fractal.priors import ColumnPrior, CorrelationPrior, relate
+from fractal.preparation import Corpus
 from fractal.sketches import Sketch
 from fractal.starts import labels_cost
 from fractal.training import Epoch, Listener, Objective, fit_head, held_out_logits
@@ -125,43 +124,24 @@ def _train(
     settings: Settings,
     listeners: Sequence[Listener],
 ) -> _Shared:
-    columns, bags = _lay(rated, sketch, settings)
-    plan = sketch.plan(settings.plan)
+    (laid,) = lay_experts(
+        rated.block, rated.corpus, [sketch], priors=settings.priors, directions=settings.directions, plan=settings.plan
+    )
+    bags, plan = replace(laid.bags, labels=rated.labels), sketch.plan(settings.plan)
     joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
     terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
     judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
     objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
-    checkpoint = _checkpoint(settings.checkpoints, sketch, objective)
+    checkpoint = checkpoint_of(settings.checkpoints, sketch, objective)
     fitted = fit_head(bags, objective, plan, listeners, checkpoint)
     return _Shared(
         sketch,
-        Expert(columns, Prior(), fitted.head),
+        Expert(laid.columns, laid.prior, fitted.head),
         bags,
         held_out_logits(fitted.head, bags),
         {aspect.name: aspect for aspect in joint.aspects},
         fitted.history,
     )
-
-
-def _lay(rated: _Rated, sketch: Sketch, settings: Settings) -> tuple[Columns, Bags]:
-    block, plan = rated.block, settings.plan
-    columns, table = Columns.fit(block, sketch.features, settings.directions, plan.seed)
-    own = [term.column for term in settings.priors if isinstance(term, ColumnPrior)]
-    bags = lay_bags(
-        block, table, Prior(), corpus=rated.corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
-    )
-    bags = replace(bags, labels=rated.labels)
-    if any(isinstance(term, CorrelationPrior) for term in settings.priors):
-        bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
-    return columns, bags
-
-
-def _checkpoint(folder: Path | None, sketch: Sketch, objective: Objective) -> Path | None:
-    """Where the state of one head is kept while it trains."""
-    if folder is None:
-        return None
-    told = repr((sketch, objective)).encode("utf-8", "surrogatepass")
-    return folder / f"{hashlib.blake2b(told, digest_size=10).hexdigest()}.safetensors"
 
 
 def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
@@ -176,7 +156,8 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     choices: tuple[Choice, ...] = ()
     if len(parts) > 1:
         weights, shift = blend_weights(held_out, lambda logits: labels_cost(logits, bags, aggregation))
-        choices = (_blend_choice(parts, weights, [response_cost(own, bags, aggregation) for own in held_out]),)
+        costs = [response_cost(own, bags, aggregation) for own in held_out]
+        choices = (blend_choice([part.sketch for part in parts], weights, costs),)
     mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift
     return Fitted(
         Blend(tuple(experts), weights, shift, aggregation),
@@ -186,12 +167,6 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
         tuple(epoch for part in parts for epoch in part.history),
         every.weights.numpy(),
     )
-
-
-def _blend_choice(parts: Sequence[_Shared], weights: Sequence[float], costs: Sequence[float]) -> Choice:
-    names = [str(part.sketch) for part in parts]
-    shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, weights, strict=True)]
-    return Choice("blend", dict(zip(names, costs, strict=True)), " + ".join(shares))
 
 
 def _refuse_unlabelled(name: str, corpus: Corpus) -> None:

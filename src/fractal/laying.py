@@ -1,0 +1,67 @@
+"""Columns and bags for each expert to come; experts that read the same columns share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.bags import Bags
+from fractal.embedding import EncodedBlock
+from fractal.features import prior_similarity
+from fractal.preparation import Columns, Corpus, Prior, lay_bags
+from fractal.priors import ColumnPrior, CorrelationPrior, relate
+from fractal.sketches import Sketch
+from fractal.terms import Term
+from fractal.training import TrainingPlan
+
+__all__ = ["Laid", "lay_experts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """The bags of one expert's columns, and what is needed to lay others alike."""
+
+    sketch: Sketch
+    bags: Bags
+    columns: Columns
+    similarity: NDArray[np.float32]
+    prior: Prior = field(default_factory=Prior)
+
+    def starting_at(self, prior: Prior) -> Self:
+        """Return the same bags for a head that starts at a prior."""
+        return replace(self, prior=prior, bags=replace(self.bags, prior=torch.from_numpy(prior(self.similarity))))
+
+    def told(self, guesses: Tensor) -> Self:
+        """Return the same bags with guessed sentence labels."""
+        return replace(self, bags=self.bags.with_targets(pseudo=guesses))
+
+
+def lay_experts(
+    block: EncodedBlock,
+    corpus: Corpus,
+    sketches: Sequence[Sketch],
+    *,
+    priors: Sequence[Term],
+    directions: int,
+    plan: TrainingPlan,
+) -> list[Laid]:
+    """Lay the bags of each expert, with what the priors read."""
+    similarity = prior_similarity(block)
+    own = [term.column for term in priors if isinstance(term, ColumnPrior)]
+    correlated = any(isinstance(term, CorrelationPrior) for term in priors)
+    read: dict[tuple[str, ...], tuple[Bags, Columns]] = {}
+    for features in dict.fromkeys(sketch.features for sketch in sketches):
+        columns, table = Columns.fit(block, features, directions, plan.seed)
+        bags = lay_bags(
+            block, table, Prior(), corpus=corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
+        )
+        if correlated:
+            bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
+        read[features] = bags, columns
+    return [Laid(sketch, *read[sketch.features], similarity) for sketch in sketches]
