@@ -150,7 +150,7 @@ def test_texts_are_encoded_once_and_every_head_runs_once(
     monkeypatch.setattr(estimator, "embed", counted("embed", estimator.embed))
     monkeypatch.setattr(experts, "predict_logits", counted("head", experts.predict_logits))
     fitted.score_responses(responses)
-    assert sorted(calls) == ["embed", "head", "head", "head"]  # two recipes an aspect, of which they share one
+    assert sorted(calls) == ["embed", *["head"] * 6]  # four experts an aspect, of which they share two
 
 
 def test_each_kind_of_folder_says_who_reads_it(fitted: AspectScorer, tmp_path: Path) -> None:
