@@ -201,7 +201,7 @@ def run_one(question: str, name: str, variant: str, seed: int) -> dict:
     scorer.fit(asked.data(data, seed))
     scored = scorer.score_responses([r.without_labels() for r in target.test])
     spent = time.process_time() - used
-    found = {key: value for key, value in judge(scored, target.test, target.name).items() if "drawn" not in key}
+    found = judge(scored, target.test, target.name)
     kept = [choice.taken for choice in scorer.choices_ if choice.about.startswith("round")]
     where = {"question": question, "set": name, "variant": variant, "seed": seed}
     return {**where, **found, "cost": scorer.cost_, "kept": kept, "cpu_s": round(spent, 1)}

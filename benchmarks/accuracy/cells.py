@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+RESAMPLES = 100  # of the test responses, the same for every method: differences are taken draw by draw
 RULES = {"product": "min", "noisy_or": "max", "mean": "mean"}  # the hard rule behind each form
 
 
@@ -20,5 +21,8 @@ def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
     started = time.process_time()
     scored = METHODS[method](data, seed)
     spent = time.process_time() - started
-    judged = {setting: judge(found, data.test, data.name, RULES[data.aggregation]) for setting, found in scored.items()}
+    judged = {
+        setting: judge(found, data.test, data.name, RULES[data.aggregation], RESAMPLES)
+        for setting, found in scored.items()
+    }
     return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}

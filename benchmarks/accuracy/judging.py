@@ -8,7 +8,6 @@ from fractal.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response, ScoredResponse
 
 NEUTRAL_OUT = {"film_sentiment"}  # sentences labelled ½ are neither good nor bad
-RESAMPLES = 100  # of the test responses, the same for every method: differences are taken draw by draw
 SENTENCE = {
     "auc": "roc_auc",
     "within": "within_response_auc",
@@ -18,8 +17,10 @@ SENTENCE = {
 }
 
 
-def judge(scored: list[ScoredResponse], test: list[Response], name: str, rule: str = "mean") -> dict:
-    """Return the sentence and response metrics of one run, and its areas under resampled responses."""
+def judge(
+    scored: list[ScoredResponse], test: list[Response], name: str, rule: str = "mean", resamples: int = 0
+) -> dict:
+    """Return the sentence and response metrics of one run, and its areas under resampled responses if any."""
     truth = np.array([np.nan if s.label is None else s.label for r in test for s in r.sentences], dtype=float)
     if name in NEUTRAL_OUT:
         truth[truth == 0.5] = np.nan
@@ -31,8 +32,8 @@ def judge(scored: list[ScoredResponse], test: list[Response], name: str, rule: s
     for key, word in SENTENCE.items():
         reading = METRICS.build(word).read(sample)
         found[key] = round(reading.value, 5)
-        if key in ("auc", "within"):
-            drawn = np.concatenate([reading.resampled(w) for w in resampled_weights(reading.responses, RESAMPLES)])
+        if resamples and key in ("auc", "within"):
+            drawn = np.concatenate([reading.resampled(w) for w in resampled_weights(reading.responses, resamples)])
             found[f"{key}_drawn"] = [round(float(value), 4) for value in drawn]
     labels = np.array([np.nan if r.label is None else r.label for r in test], dtype=float)
     if all(one.sentence_labels for one in scored):
