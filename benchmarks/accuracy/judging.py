@@ -47,9 +47,9 @@ def judge(
 
 def agreement(scored: list[ScoredResponse], labels: np.ndarray, rule: str) -> float:
     """Return the share of rated responses whose hard sentence labels say what the response's label says."""
-    told = {"min": min, "max": max, "mean": lambda values: round(sum(values))}[rule]
     pairs = [(one.sentence_labels, label) for one, label in zip(scored, labels, strict=True) if np.isfinite(label)]
-    right = [
-        told(hard) == (round(len(hard) * label) if rule == "mean" else float(label >= 0.5)) for hard, label in pairs
-    ]
+    if rule == "mean":  # no count of sentences comes nearer to the rating
+        right = [abs(sum(hard) - len(hard) * label) <= 0.5 + 1e-6 for hard, label in pairs]
+    else:
+        right = [(min if rule == "min" else max)(hard) == float(label >= 0.5) for hard, label in pairs]
     return float(np.mean(right))
