@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +56,14 @@ def write_tables(rows: list[dict], path: Path, most: int | None) -> None:
     parts = [
         "# Accuracy on real data",
         "",
-        f"Means over {len(study.seeds)} seeds (± their standard deviation) on the test splits; training on train and "
-        "valid" + (f", at most {most} responses of each set" if most else "") + ". Only `supervised` and the methods "
+        f"Means over {len(study.seeds)} seeds (± their standard deviation; fewer for `gold`) on the test splits; "
+        "training on train and valid"
+        + (f", at most {most} responses of each set" if most else "")
+        + ". Only `supervised` and the methods "
         "with `gold` see sentence labels. Nothing is set per data set but its stated aggregation.",
         "",
         f"Machine: {cpu()}, one thread a run; Python {platform.python_version()}, torch {torch.__version__}. "
-        f"Command: `python -m benchmarks.accuracy {' '.join(sys.argv[1:])}`.",
+        f"Command: `python -m benchmarks.accuracy{f' --most {most}' if most else ''}`.",
         "",
         *_claims(study),
     ]
