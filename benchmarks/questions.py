@@ -249,7 +249,9 @@ def write_page(rows: list[dict], questions: dict[str, Question]) -> None:
     for title, question in questions.items():
         own = [row for row in rows if row["question"] == title]
         if own:
-            lines += [f"## {title[0].upper()}{title[1:]}", "", question.asked + ".", "", *_table(own, question), ""]
+            seeds = len({row["seed"] for row in own})
+            said = f"{question.asked.rstrip('?')}; {seeds} seed{'s' if seeds > 1 else ''}."
+            lines += [f"## {title[0].upper()}{title[1:]}", "", said, "", *_table(own, question), ""]
     lines += _regret(rows)
     PAGE.write_text("\n".join(lines), encoding="utf-8")
     print(f"wrote {PAGE}")
