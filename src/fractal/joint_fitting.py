@@ -21,7 +21,7 @@ from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
 from fractal.fitting import Choice, Fitted, Settings, blend_choice
 from fractal.joint import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
-from fractal.laying import lay_experts
+from fractal.laying import Laid, lay_experts
 from fractal.listeners import at_stage, stages
 from fractal.losses import ResponseLoss
 from fractal.preparation import Corpus
@@ -110,32 +110,38 @@ def _fit_jointly(
     for name, rule in rules.items():
         for sketch in settings.experts_under(rule, has_pairs=False):
             readers.setdefault(sketch, []).append(name)
+    laid = lay_experts(
+        rated.block,
+        rated.corpus,
+        list(readers),
+        priors=settings.priors,
+        directions=settings.directions,
+        plan=settings.plan,
+    )
+    named = stages(laid, lambda part: f"{' + '.join(readers[part.sketch])} · {part.sketch}")
     shared = [
-        _train(rated, sketch, {name: rules[name] for name in names}, settings, at_stage(listeners, stage))
-        for (sketch, names), stage in stages(list(readers.items()), lambda one: f"{' + '.join(one[1])} · {one[0]}")
+        _train(rated, part, {name: rules[name] for name in readers[part.sketch]}, settings, at_stage(listeners, stage))
+        for part, stage in named
     ]
     return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
 
 
 def _train(
     rated: _Rated,
-    sketch: Sketch,
+    laid: Laid,
     rules: Mapping[str, Aggregation],
     settings: Settings,
     listeners: Sequence[Listener],
 ) -> _Shared:
-    (laid,) = lay_experts(
-        rated.block, rated.corpus, [sketch], priors=settings.priors, directions=settings.directions, plan=settings.plan
-    )
-    bags, plan = replace(laid.bags, labels=rated.labels), sketch.plan(settings.plan)
+    bags, plan = replace(laid.bags, labels=rated.labels), laid.sketch.plan(settings.plan)
     joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
     terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
     judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
     objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
-    checkpoint = checkpoint_of(settings.checkpoints, sketch, objective)
+    checkpoint = checkpoint_of(settings.checkpoints, laid.sketch, objective)
     fitted = fit_head(bags, objective, plan, listeners, checkpoint)
     return _Shared(
-        sketch,
+        laid.sketch,
         Expert(laid.columns, laid.prior, fitted.head),
         bags,
         held_out_logits(fitted.head, bags),

@@ -13,7 +13,7 @@ from fractal.registry import Registry
 from fractal.segments import segment_mean
 from fractal.terms import EDGE, Scores, Term, check_kind, distance, mean_over_bags, weighted_mean
 
-__all__ = ["LOSSES", "Evidence", "PreferenceLoss", "ResponseLoss", "SentenceLoss"]
+__all__ = ["LOSSES", "PreferenceLoss", "ResponseLoss", "SentenceLoss"]
 
 LOSSES: Registry[Term] = Registry("loss")
 
@@ -88,18 +88,6 @@ class SentenceLoss(Term):
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         return against_target(self.target, self.kind, scores, bags)
-
-
-@dataclass(frozen=True)
-class Evidence(Term):
-    """All that labels say together: the sum of several terms, by weight."""
-
-    terms: tuple[Term, ...]
-    name: str = "evidence"
-    weight: float = 1.0
-
-    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
-        return torch.stack([term.weight * term(scores, bags) for term in self.terms]).sum(0)
 
 
 def against_target(name: str, kind: str, scores: Scores, bags: Bags) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
-from fractal.losses import Evidence, PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.preparation import Prior, prior_logits
 from fractal.terms import Scores, Term
 
@@ -59,7 +59,8 @@ def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: A
 
 def labels_cost(logits: Tensor, bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) -> Tensor:
     """What all labels cost under these log-odds of sentences (sentence, [level − 1,] 1)."""
-    return Evidence(label_terms(bags, gold_weight))(Scores(logits, bags.offsets, aggregation), bags).sum()
+    scores = Scores(logits, bags.offsets, aggregation)
+    return torch.stack([term.weight * term(scores, bags) for term in label_terms(bags, gold_weight)]).sum()
 
 
 def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:
