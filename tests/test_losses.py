@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -83,6 +86,22 @@ def test_preference_raises_the_better_and_lowers_the_worse(kind):
     PreferenceLoss(kind=kind)(scores(bags, logits), bags).sum().backward()
     assert bool((logits.grad[2:] < 0).all())
     assert bool((logits.grad[:2] > 0).all())
+
+
+@pytest.mark.parametrize("kind", ["ratio", "logit"])
+def test_a_preference_that_length_explains_teaches_less(kind):
+    def taught(advantage):
+        bags = dataclasses.replace(two_bags(), advantage=torch.tensor([0.0, advantage]))
+        logits = torch.zeros(5, 1, requires_grad=True)
+        cost = PreferenceLoss(kind=kind)(scores(bags, logits), bags)
+        cost.sum().backward()
+        return cost.item(), logits.grad.abs().sum().item()
+
+    cost, pull = taught(0.0)
+    cost_of_longer, pull_of_longer = taught(2.0)
+    assert cost_of_longer == pytest.approx(math.log1p(math.exp(-2.0)), abs=1e-5)
+    assert cost_of_longer < cost
+    assert pull_of_longer == pytest.approx(pull * 2 / (1 + math.exp(2.0)), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["ratio", "logit"])

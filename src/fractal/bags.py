@@ -67,6 +67,7 @@ class Bags:
     prior: Tensor  # (sentence,): the logit at which the head starts
     pairs: Tensor | None  # (pair, 3): better bag, worse bag, tie
     weights: Tensor  # (bag, member | 1): how much each member learns from each bag
+    advantage: Tensor  # (bag,): the log-odds by which each is preferred for its length alone
     relations: Relations | None = None
 
     @classmethod
@@ -82,6 +83,7 @@ class Bags:
         prior: Tensor | None = None,
         pairs: Tensor | None = None,
         weights: Tensor | None = None,
+        advantage: Tensor | None = None,
         relations: Relations | None = None,
     ) -> Bags:
         """Build bags, what is left out filled in, after checking that everything fits together."""
@@ -96,6 +98,7 @@ class Bags:
             prior=torch.zeros(sentences, device=device) if prior is None else prior,
             pairs=pairs,
             weights=torch.ones(bags, 1, device=device) if weights is None else weights,
+            advantage=torch.zeros(bags, device=device) if advantage is None else advantage,
             relations=relations,
         )
         _check(made)
@@ -150,6 +153,7 @@ class Bags:
             prior=self.prior.index_select(0, rows),
             pairs=pairs,
             weights=self.weights.index_select(0, bags),
+            advantage=self.advantage.index_select(0, bags),
             relations=relations,
         )
 
@@ -250,7 +254,7 @@ def _check(bags: Bags) -> None:
     by_sentence |= {f"shared[{i}].index": shared.index for i, shared in enumerate(bags.shared)}
     for name, values in by_sentence.items():
         _check_length(name, values, sentences, "sentences")
-    for name, values in {"labels": bags.labels, "weights": bags.weights}.items():
+    for name, values in {"labels": bags.labels, "weights": bags.weights, "advantage": bags.advantage}.items():
         _check_length(name, values, count, "bags")
     known = bags.labels[~bags.labels.isnan()]
     if bool(((known < 0) | (known > 1)).any()):

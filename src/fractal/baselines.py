@@ -183,6 +183,7 @@ class Paper(Trained):
             weight_decay=0.0,
             dropout=0.0,
             from_prior=False,
+            length_control=False,
             seed=self.seed,
             epochs=self.epochs,
         )

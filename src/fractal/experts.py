@@ -153,19 +153,24 @@ def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float
     if bags.pairs is not None and len(bags.pairs):
         strength = segment_mean(logits.squeeze(-1), bags.offsets)
         better, worse, tie = bags.pairs.unbind(1)
-        return _refined(strength[better] - strength[worse], 1.0 - 0.5 * tie.float(), shift=False)
+        known = bags.advantage[better] - bags.advantage[worse]
+        return _refined(strength[better] - strength[worse], 1.0 - 0.5 * tie.float(), shift=False, known=known)
     known = ~bags.labels.isnan()
     return _refined(found[known], bags.labels[known], shift=True)
 
 
-def _refined(lead: Tensor, target: Tensor, *, shift: bool) -> float:
-    """Cross-entropy of the best line through the log-odds, by Newton's steps; a negative slope is not allowed."""
+def _refined(lead: Tensor, target: Tensor, *, shift: bool, known: Tensor | None = None) -> float:
+    """Cross-entropy of the best line through the log-odds, by Newton's steps; a negative slope is not allowed.
+
+    What is `known` already is added to the line as it is.
+    """
     lead, target = lead.double(), target.double()
+    known = torch.zeros_like(lead) if known is None else known.double()
     lead = lead.clamp(-30, 30)
     columns = torch.stack([lead, torch.ones_like(lead)], 1) if shift else lead.unsqueeze(1)
     line = columns.new_zeros(columns.shape[1])
     for _ in range(25):
-        chance = torch.sigmoid(columns @ line)
+        chance = torch.sigmoid(columns @ line + known)
         slope = columns.T @ (chance - target) / len(lead) + 1e-4 * line
         bend = (columns * (chance * (1 - chance)).unsqueeze(1)).T @ columns / len(lead)
         step = torch.linalg.solve(bend + 1e-4 * torch.eye(len(line), dtype=bend.dtype), slope)
@@ -174,7 +179,7 @@ def _refined(lead: Tensor, target: Tensor, *, shift: bool) -> float:
         line[0] = 0.0
         if shift:
             line[1] = torch.logit(target.mean(), eps=1e-6)
-    fitted = columns @ line
+    fitted = columns @ line + known
     return float((F.softplus(fitted) - target * fitted).mean())
 
 

@@ -59,7 +59,15 @@ def lay_experts(
     for features in dict.fromkeys(sketch.features for sketch in sketches):
         columns, table = Columns.fit(block, features, directions, plan.seed)
         bags = lay_bags(
-            block, table, Prior(), corpus=corpus, columns=own, members=plan.members, folds=plan.folds, seed=plan.seed
+            block,
+            table,
+            Prior(),
+            corpus=corpus,
+            columns=own,
+            members=plan.members,
+            folds=plan.folds,
+            seed=plan.seed,
+            length_control=plan.length_control,
         )
         if correlated:
             bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))

@@ -60,7 +60,8 @@ class PreferenceLoss(Term):
         if bags.pairs is None or len(bags.pairs) == 0:
             return scores.logits.sum() * torch.zeros(members, device=scores.logits.device)
         better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
-        strength = self._strength(scores)  # (bag, member): of which the winner's share is the sigmoid of the difference
+        # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
+        strength = self._strength(scores) + bags.advantage.unsqueeze(-1)
         lead = strength[better] - strength[worse]
         share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)  # 1 for a win, ½ for a tie
         cost = F.softplus(lead) - share * lead

@@ -73,6 +73,7 @@ class TrainingPlan:
     folds: int = 5
     from_prior: bool = True
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
+    length_control: bool = True  # of preferences: what length alone explains, sentences need not
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
