@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
@@ -20,17 +18,17 @@ from fractal.cards import aspects_card
 from fractal.checks import Finding
 from fractal.embedding import EncodedBlock
 from fractal.encoders import Encoder
-from fractal.errors import BadData, BadFolder, BadSpec, NotFitted
+from fractal.errors import BadData, BadSpec
 from fractal.estimator import SentenceScorer
 from fractal.experts import Blend, Expert, expert_arrays, restored_experts
 from fractal.fitting import Choice
 from fractal.joint_fitting import fit_aspects
 from fractal.network import Head
-from fractal.persistence import Saved, load_folder, push_folder, save_folder
+from fractal.persistence import Saved, load_folder
 from fractal.preparation import Corpus
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.reports import card_fragment
-from fractal.scoring import Seen, runs
+from fractal.scorer import Scorer
+from fractal.scoring import Seen
 from fractal.summary import concordance
 from fractal.training import Epoch, Listener
 
@@ -39,7 +37,7 @@ __all__ = ["AspectScorer", "load_scorer"]
 SHARED = ("fractal", "encoder", "encoder_fingerprint", "splitter", "plan")  # what is saved once for all aspects
 
 
-class AspectScorer(BaseEstimator):
+class AspectScorer(Scorer):
     """Learns several labels of each response at once: one pass of the encoder, shared heads, own scores an aspect.
 
     `aggregations` names the aspects, each with the rule by which sentences make its label, or 'auto'; the empty name is
@@ -81,24 +79,6 @@ class AspectScorer(BaseEstimator):
         }
         return self
 
-    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
-        """Return the scores of every response, one record an aspect: all aspects of a response follow each other."""
-        return list(self.stream(X))
-
-    def stream(self, X: Iterable[Response]) -> Iterator[ScoredResponse]:
-        """Score responses as they come; memory does not grow with their number."""
-        self._refuse_unfitted()
-        for responses in runs(X):
-            yield from self._by_response(responses, labelled=False)
-
-    def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
-        """Return what each sentence is likely to be given its response's label, one record an aspect.
-
-        Where the label of an aspect is unknown, the scores of that aspect are as they would be without one.
-        """
-        self._refuse_unfitted()
-        return [scored for responses in runs(X) for scored in self._by_response(responses, labelled=True)]
-
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> list[ScoredResponse]:
         """Score one raw text, cut by the scorer's own splitter: one record an aspect."""
         return self.score_responses([self._made().read(response, query=query, context=context)])
@@ -114,41 +94,6 @@ class AspectScorer(BaseEstimator):
         found = self.predict(X)
         shares = [concordance(_under(X, name).labels, own) for name, own in zip(self.scorers_, found.T, strict=True)]
         return float(np.mean(shares))
-
-    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
-        """Write the scorer to a folder: config.json, head.safetensors, README.md; shared heads are written once."""
-        self._refuse_unfitted()
-        told = {name: scorer._config() for name, scorer in self.scorers_.items()}
-        experts = _distinct(scorer.blend_ for scorer in self.scorers_.values())
-        config = {
-            **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
-            "experts": [expert.config() for expert in experts],
-            "aspects": {
-                name: {**_without(SHARED, own), "blend": _blend_config(self.scorers_[name].blend_, experts)}
-                for name, own in told.items()
-            },
-        }
-        seen = self._first.seen_  # the same for all: folds are dealt once
-        arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
-        return save_folder(folder, Saved(config, arrays, aspects_card(told)))
-
-    @classmethod
-    def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
-        """Read a scorer from a folder, or from the Hub."""
-        saved = load_folder(folder_or_repo, revision)
-        if "aspects" not in saved.config:
-            raise BadFolder(f"{folder_or_repo} scores no aspects: read it with SentenceScorer.from_pretrained")
-        try:
-            return cls._restored(saved)
-        except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
-            raise BadFolder(
-                f"{folder_or_repo} does not describe a whole scorer ({error}): copy it again, or train anew"
-            ) from error
-
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
-        """Upload the scorer and return its address."""
-        with tempfile.TemporaryDirectory() as folder:
-            return push_folder(self.save_pretrained(Path(folder) / "scorer"), repo, private=private)
 
     @property
     def splitter(self) -> str:
@@ -237,6 +182,12 @@ class AspectScorer(BaseEstimator):
             raise BadData(f"no response has a label of {what}; the aspects here are: {told}", field="aspects")
         return dict(given)
 
+    def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        return self._by_response(responses, labelled=False)
+
+    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        return self._by_response(responses, labelled=True)
+
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
         """Encode once, run every head once, and give each response its record of every aspect."""
         block, known = self._first._embed(responses), dict[Head, Tensor]()
@@ -249,6 +200,26 @@ class AspectScorer(BaseEstimator):
                 told = scorer._told(block, logits)
             found.append(_named(name, told, responses))
         return itertools.chain.from_iterable(zip(*found, strict=True))
+
+    def _saved(self) -> Saved:
+        """Keep what aspects share once: the encoder, the plan, the heads."""
+        told = {name: scorer._config() for name, scorer in self.scorers_.items()}
+        experts = _distinct(scorer.blend_ for scorer in self.scorers_.values())
+        config = {
+            **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
+            "experts": [expert.config() for expert in experts],
+            "aspects": {
+                name: {**_without(SHARED, own), "blend": _blend_config(self.scorers_[name].blend_, experts)}
+                for name, own in told.items()
+            },
+        }
+        seen = self._first.seen_  # the same for all: folds are dealt once
+        arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
+        return Saved(config, arrays, aspects_card(told))
+
+    @classmethod
+    def _strange(cls, config: Mapping[str, Any]) -> str:
+        return "" if "aspects" in config else "scores no aspects: read it with SentenceScorer.from_pretrained"
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
@@ -264,18 +235,9 @@ class AspectScorer(BaseEstimator):
         made.scorers_ = found
         return made
 
-    def _refuse_unfitted(self) -> None:
-        if not hasattr(self, "scorers_"):
-            raise NotFitted(
-                "this scorer has not learned anything yet: call fit with rated responses, or load a saved one"
-            )
-
-    def _repr_html_(self) -> str:
-        if not hasattr(self, "scorers_"):
-            return card_fragment("AspectScorer, not fitted", self.get_params(deep=False))
+    def _outline(self) -> dict[str, Any]:
         rules = {f"{shown(name)}: aggregation": rule for name, rule in self.aggregation_.items()}
-        made = {**rules, "encoder": self._first.encoder_fingerprint_}
-        return card_fragment("AspectScorer", {**made, **self.data_, **self.metrics_})
+        return {**rules, "encoder": self._first.encoder_fingerprint_, **self.data_, **self.metrics_}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "scorers_")
@@ -285,11 +247,12 @@ def load_scorer(
     folder_or_repo: str | PathLike[str], revision: str | None = None, *, cache: str | PathLike[str] | bool = True
 ) -> SentenceScorer | AspectScorer:
     """Read a saved scorer of either kind, and say where it keeps vectors."""
-    if "aspects" not in load_folder(folder_or_repo, revision).config:
-        scorer = SentenceScorer.from_pretrained(folder_or_repo, revision)
+    saved = load_folder(folder_or_repo, revision)
+    if "aspects" not in saved.config:
+        scorer = SentenceScorer._read(saved, folder_or_repo)
         scorer.cache = cache
         return scorer
-    found = AspectScorer.from_pretrained(folder_or_repo, revision)
+    found = AspectScorer._read(saved, folder_or_repo)
     for scorer in found.scorers_.values():
         scorer.cache = cache
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -23,14 +22,14 @@ from fractal.checks import Finding, run_checks
 from fractal.choosing import asked_priors, fit_chosen
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
-from fractal.errors import BadData, BadFolder, BadSpec, MissingExtra, NotFitted
+from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend
 from fractal.fitting import FORMS, Choice, Fitted, Settings
-from fractal.persistence import Saved, load_folder, push_folder, save_folder
+from fractal.persistence import Saved
 from fractal.preparation import Corpus, gather
 from fractal.records import Preference, Response, ScoredResponse, Sentence
-from fractal.reports import card_fragment
-from fractal.scoring import Seen, by_member, flat, records, runs
+from fractal.scorer import Scorer
+from fractal.scoring import Seen, by_member, flat, records
 from fractal.self_training import SelfTraining
 from fractal.sketches import FIRST, LATER, SUMMED, Sketch
 from fractal.splitting import SPLITTERS
@@ -38,18 +37,12 @@ from fractal.summary import calibrated, concordance, described, held_out_metrics
 from fractal.terms import Term
 from fractal.training import Listener, TrainingPlan
 
-try:
-    from sklearn.base import BaseEstimator
-except ImportError as missing:
-    raise MissingExtra("Training and scoring", "train", "scikit-learn") from missing
-
 __all__ = ["SentenceScorer"]
-
 
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
-class SentenceScorer(BaseEstimator):
+class SentenceScorer(Scorer):
     """Learns from labels on whole responses to score each of their sentences, and those of new responses.
 
     Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
@@ -132,24 +125,6 @@ class SentenceScorer(BaseEstimator):
         self.checks_ = run_checks(block, corpus, fitted, seed=settings.plan.seed)
         return self
 
-    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
-        """Return a score for every sentence, how far the heads disagree on it, and the response score implied."""
-        return list(self.stream(X))
-
-    def stream(self, X: Iterable[Response]) -> Iterator[ScoredResponse]:
-        """Score responses as they come; memory does not grow with their number."""
-        self._refuse_unfitted()
-        for responses in runs(X):
-            yield from self._scored(responses)
-
-    def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
-        """Return each sentence's probability *given its response's label*, and hard labels that agree with it.
-
-        Heads that learned from a response take no part in labelling it, as long as some did not.
-        """
-        self._refuse_unfitted()
-        return [scored for responses in runs(X) for scored in self._disaggregated(responses)]
-
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
         """Score one raw text: it is cut by the scorer's own splitter."""
         return self.score_responses([self.read(response, query=query, context=context)])[0]
@@ -174,31 +149,6 @@ class SentenceScorer(BaseEstimator):
         if len(corpus.pairs):
             return preferences_right(corpus.pairs, found)
         return concordance(corpus.labels, found)
-
-    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
-        """Write the scorer to a folder: config.json, head.safetensors, README.md."""
-        self._refuse_unfitted()
-        config = self._config()
-        arrays = {**self.blend_.arrays(), "seen.keys": self.seen_.keys, "seen.members": self.seen_.members}
-        return save_folder(folder, Saved(config, arrays, model_card(config)))
-
-    @classmethod
-    def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
-        """Read a scorer from a folder, or from the Hub."""
-        saved = load_folder(folder_or_repo, revision)
-        if "aspects" in saved.config:
-            raise BadFolder(f"{folder_or_repo} scores several aspects: read it with AspectScorer.from_pretrained")
-        try:
-            return cls._restored(saved)
-        except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
-            raise BadFolder(
-                f"{folder_or_repo} does not describe a whole scorer ({error}): copy it again, or train anew"
-            ) from error
-
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
-        """Upload the scorer and return its address."""
-        with tempfile.TemporaryDirectory() as folder:
-            return push_folder(self.save_pretrained(Path(folder) / "scorer"), repo, private=private)
 
     def _settings(self, corpus: Corpus) -> Settings:
         plan = self.plan or TrainingPlan()
@@ -292,6 +242,11 @@ class SentenceScorer(BaseEstimator):
         implied = np.where(labels.isnan(), self._implied(logits, offsets, share), labels)
         return records(responses, block.offsets, soft, implied, hard=hard)
 
+    def _saved(self) -> Saved:
+        config = self._config()
+        arrays = {**self.blend_.arrays(), "seen.keys": self.seen_.keys, "seen.members": self.seen_.members}
+        return Saved(config, arrays, model_card(config))
+
     def _config(self) -> dict[str, Any]:
         from fractal import __version__
 
@@ -308,6 +263,10 @@ class SentenceScorer(BaseEstimator):
             "metrics": self.metrics_,
             "checks": [finding.to_dict() for finding in self.checks_],
         }
+
+    @classmethod
+    def _strange(cls, config: Mapping[str, Any]) -> str:
+        return "scores several aspects: read it with AspectScorer.from_pretrained" if "aspects" in config else ""
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
@@ -334,17 +293,9 @@ class SentenceScorer(BaseEstimator):
         scorer.history_ = ()
         return scorer
 
-    def _refuse_unfitted(self) -> None:
-        if not hasattr(self, "blend_"):
-            raise NotFitted(
-                "this scorer has not learned anything yet: call fit with rated responses, or load a saved one"
-            )
-
-    def _repr_html_(self) -> str:
-        if not hasattr(self, "blend_"):
-            return card_fragment("SentenceScorer, not fitted", self.get_params(deep=False))
+    def _outline(self) -> dict[str, Any]:
         made = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
-        return card_fragment("SentenceScorer", {**made, **self.data_, **self.metrics_})
+        return {**made, **self.data_, **self.metrics_}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "blend_")
