@@ -339,6 +339,12 @@ def test_the_folder_can_be_told(monkeypatch, tmp_path):
         assert "fractal" in default_folder().parts
 
 
+def test_an_option_asks_for_a_folder_the_users_own_cache_or_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("FRACTAL_CACHE", str(tmp_path / "own"))
+    asked = [EmbeddingCache.at(place) for place in (tmp_path / "given", True, False)]
+    assert [cache and cache.folder for cache in asked] == [tmp_path / "given", tmp_path / "own", None]
+
+
 def test_a_hundred_thousand_rows_are_found_fast(tmp_path):
     """A guard against losing an order of magnitude; the figures themselves are benchmarks/results/cache.md."""
     cache = EmbeddingCache(tmp_path)

@@ -97,9 +97,7 @@ class Cosine(Baseline):
     def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
         """Return (1 + cosine) / 2, and ½ where there is nothing to compare with."""
         responses = list(X)
-        folder = None if isinstance(self.cache, bool) else self.cache
-        cache = EmbeddingCache(folder) if self.cache is not False else None
-        block = embed(responses, ENCODERS.build(self.encoder), cache, late=False)
+        block = embed(responses, ENCODERS.build(self.encoder), EmbeddingCache.at(self.cache), late=False)
         scores = torch.from_numpy(np.nan_to_num(prior_similarity(block), nan=0.5)).float()
         aggregation: Aggregation = AGGREGATIONS.build("mean" if self.aggregation == "auto" else self.aggregation)
         implied = aggregation(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)

@@ -194,8 +194,7 @@ class SentenceScorer(Scorer):
 
     def _embed(self, responses: Sequence[Response]) -> EncodedBlock:
         self._warn_of_another_encoder()
-        folder = None if isinstance(self.cache, bool) else self.cache
-        return embed(responses, self._encoder(), EmbeddingCache(folder) if self.cache is not False else None)
+        return embed(responses, self._encoder(), EmbeddingCache.at(self.cache))
 
     def _warn_of_another_encoder(self) -> None:
         """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""

@@ -85,9 +85,8 @@ class _Pool:
         from fractal.encoders import ENCODERS, EmbeddingCache
 
         scored, told = scorer.score_responses(responses), scorer.disaggregate(responses)
-        folder = None if isinstance(scorer.cache, bool) else scorer.cache
-        cache = EmbeddingCache(folder) if scorer.cache is not False else None
-        vectors = embed(responses, ENCODERS.build(scorer.encoder), cache, late=False).sentences
+        cache, encoder = EmbeddingCache.at(scorer.cache), ENCODERS.build(scorer.encoder)
+        vectors = embed(responses, encoder, cache, late=False).sentences
         unknown = np.array([s.label is None for r in responses for s in r.sentences], dtype=bool)
         sizes = [len(r.sentences) for r in responses]
         bag = np.repeat(np.arange(len(sizes)), sizes)

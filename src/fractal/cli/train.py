@@ -187,12 +187,12 @@ def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Respons
     from fractal.preparation import gather
     from fractal.progress import progress
 
-    if scorer.cache is False or not records:
+    cache = EmbeddingCache.at(scorer.cache)
+    if cache is None or not records:
         return
     responses = gather(records).responses
-    folder = None if scorer.cache is True else scorer.cache
     with progress(len(responses), "responses encoded", quiet) as report:
-        embed(responses, ENCODERS.build(scorer.encoder), EmbeddingCache(folder), progress=report)
+        embed(responses, ENCODERS.build(scorer.encoder), cache, progress=report)
 
 
 def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:

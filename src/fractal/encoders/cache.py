@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,13 @@ class EmbeddingCache:
         self._open: dict[str, Shards] = {}
         self._lock = threading.Lock()
         self._writable = True
+
+    @classmethod
+    def at(cls, place: str | os.PathLike[str] | bool) -> Self | None:
+        """Return the cache that an option asks for: a folder, True for the user's own, False for none."""
+        if place is False:
+            return None
+        return cls(None if place is True else place)
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> tuple[Vectors, Mask]:
         """Return the rows that are known, in the order of their keys, and which of the keys are known."""

@@ -77,10 +77,7 @@ class School(ABC):
 
     def embedded(self, responses: Sequence[Response]) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted."""
-        folder = None if isinstance(self.cache, bool) else self.cache
-        return embed(
-            responses, ENCODERS.build(self.encoder), EmbeddingCache(folder) if self.cache is not False else None
-        )
+        return embed(responses, ENCODERS.build(self.encoder), EmbeddingCache.at(self.cache))
 
     def _form(self, block: EncodedBlock, corpus: Corpus) -> Aggregation:
         """The aggregation given, else what the data say, else what explains held-out labels best."""
