@@ -5,23 +5,19 @@ python -m benchmarks.calibration [--sets faithbench,qags] [--seeds 5]      resum
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import os
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
 
-from benchmarks.machine import cpu
+from benchmarks.logbook import Logbook, options
+from benchmarks.machine import setting
 from fractal.calibration import calibration_error
 from fractal.metrics import METRICS, mass_bins
 
-RESULTS = Path(__file__).parent / "results"
-LOG, PAGE = RESULTS / "calibration.jsonl", RESULTS / "calibration.md"
 SETS = (  # the sets whose responses are rated good or bad
     *("wikiqa", "multispanqa_windows", "wice_windows", "absa16_reviews", "faithbench", "qags"),
     *("prmbench", "processbench", "prm800k_subset", "film_sentiment"),
@@ -115,8 +111,7 @@ def page(rows: list[dict]) -> str:
     head = [
         "# Calibration of response probabilities",
         "",
-        f"Machine: {cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
-        "`python -m benchmarks.calibration`.",
+        setting("python -m benchmarks.calibration"),
         "",
         f"Expected calibration error on test responses in {BINS} bins of equal mass, wanted: at most {WANTED}. "
         "*Before* and *after* the curve that held-out training responses choose. *Floor*: what probabilities show "
@@ -130,25 +125,15 @@ def page(rows: list[dict]) -> str:
 
 def main() -> None:
     """Measure what is missing and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--log", type=Path, default=LOG)
-    parser.add_argument("--out", type=Path, default=PAGE)
-    args = parser.parse_args()
+    args = options(__doc__, "calibration", SETS, seeds=5).parse_args()
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in args.log.read_text().splitlines()] if args.log.exists() else []
-    known = {(row["set"], row["seed"]) for row in rows}
+    book = Logbook(args.log, "set", "seed")
     for name in args.sets.split(","):
         for seed in range(args.seeds):
-            if (name, seed) in known:
-                continue
-            row = measure(name, seed)
-            rows.append(row)
-            with args.log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{name}, seed {seed}: {row['before']:.3f} before, {row['after']:.3f} after", flush=True)
-    args.out.write_text(page(rows), encoding="utf-8")
+            if (name, seed) not in book:
+                row = book.add(measure(name, seed))
+                print(f"{name}, seed {seed}: {row['before']:.3f} before, {row['after']:.3f} after", flush=True)
+    args.out.write_text(page(book.rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

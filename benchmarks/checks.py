@@ -7,9 +7,7 @@ python -m benchmarks.checks --parts real --sets faithbench,qags --seeds 5
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import os
 import time
 from collections import Counter
@@ -23,7 +21,8 @@ import torch
 
 from benchmarks.accuracy.data import SETS, load
 from benchmarks.broken import CASES, CHOSEN
-from benchmarks.machine import cpu
+from benchmarks.logbook import Logbook, options
+from benchmarks.machine import setting
 from fractal.checks import run_checks
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache
@@ -32,8 +31,6 @@ from fractal.metrics import METRICS
 from fractal.preparation import Corpus, gather
 from fractal.training import TrainingPlan
 
-RESULTS = Path(__file__).parent / "results"
-LOG, PAGE = RESULTS / "checks.jsonl", RESULTS / "checks.md"
 CLOSE = 0.02  # sentence AUC that 'auto' may lose against the right choice
 SHORT = {
     "length shortcut": "length",
@@ -102,20 +99,16 @@ PARTS: dict[str, Callable[[str, int], dict]] = {"generated": on_generated, "auto
 
 def measured(parts: list[str], sets: list[str], seeds: int, log: Path) -> list[dict]:
     """Run what is missing of cases × seeds, and return everything that was ever measured."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    known = {(row["part"], row["case"], row["seed"]) for row in rows}
+    book = Logbook(log, "part", "case", "seed")
     for part in parts:
         cells = [(case, seed) for seed in range(seeds) for case in (CHOSEN if part == "auto" else CASES)]
         if part == "real":  # each set is read once
             cells = [(name, seed) for name in sets for seed in range(seeds)]
         for case, seed in cells:
-            if (part, case, seed) in known:
-                continue
-            rows.append({"part": part, "case": case, "seed": seed, **PARTS[part](case, seed)})
-            with log.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(f"{part}: {case}, seed {seed}", flush=True)
-    return rows
+            if (part, case, seed) not in book:
+                book.add({"part": part, "case": case, "seed": seed, **PARTS[part](case, seed)})
+                print(f"{part}: {case}, seed {seed}", flush=True)
+    return book.rows
 
 
 def by_case(rows: list[dict], part: str) -> Iterator[tuple[str, list[dict]]]:
@@ -203,8 +196,7 @@ def page(rows: list[dict]) -> str:
     lines = [
         "# Checks",
         "",
-        f"Machine: {cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
-        "`python -m benchmarks.checks`.",
+        setting("python -m benchmarks.checks"),
     ]
     for title, (part, told, table) in parts.items():
         if any(row["part"] == part for row in rows):
@@ -214,12 +206,8 @@ def page(rows: list[dict]) -> str:
 
 def main() -> None:
     """Measure what is missing and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, "checks", tuple(SETS), seeds=20)
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--log", type=Path, default=LOG)
-    parser.add_argument("--out", type=Path, default=PAGE)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = measured(args.parts.split(","), args.sets.split(","), args.seeds, args.log)

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import multiprocessing
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy.data import RealSet, load
 from benchmarks.accuracy.methods import some_gold
+from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import cpu
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-RESULTS = Path(__file__).parent / "results"
 LOG, PAGE = RESULTS / "questions.jsonl", RESULTS / "questions.md"
 
 MIN = ("faithbench", "qags", "processbench", "prm800k_subset", "prmbench")
@@ -215,8 +213,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="2 where nothing is said")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    done = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
-    known = {(row["question"], row["set"], row["variant"], row["seed"]) for row in done}
+    book = Logbook(LOG, "question", "set", "variant", "seed")
     wanted = [
         (title, name, variant, seed)
         for title in args.questions or questions
@@ -224,16 +221,13 @@ def main() -> None:
         for name in questions[title].sets
         for variant in questions[title].variants
     ]
-    missing = [cell for cell in wanted if cell not in known]
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool, LOG.open("a") as file:
+    missing = [cell for cell in wanted if cell not in book]
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for number, future in enumerate(as_completed([pool.submit(run_one, *cell) for cell in missing]), start=1):
-            row = future.result()
-            done.append(row)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+            row = book.add(future.result())
             told = f"{row['question']}: {row['set']} · {row['variant']} · seed {row['seed']}"
             print(f"{number}/{len(missing)} {told}: AUC {row['auc']:.3f} in {row['cpu_s']:.0f} s", flush=True)
-    write_page(done, questions)
+    write_page(book.rows, questions)
 
 
 def write_page(rows: list[dict], questions: dict[str, Question]) -> None:

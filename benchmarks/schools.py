@@ -11,14 +11,12 @@ import json
 import os
 import statistics
 import time
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from benchmarks.machine import cpu
+from benchmarks.logbook import RESULTS, Logbook
+from benchmarks.machine import setting
 
-RESULTS = Path(__file__).parent / "results"
 LOG, SPEED, PAGE = RESULTS / "schools.jsonl", RESULTS / "schools-speed.json", RESULTS / "schools.md"
 SETS = ("multispanqa_windows", "faithbench", "absa16_reviews", "wikiqa")
 SCHOOLS = ("attention", "belief_propagation", "curriculum", "dllp", "noisy_copy", "prototypes")
@@ -64,8 +62,7 @@ def cells(sets: list[str], seeds: int) -> None:
     from fractal.schools import SCHOOLS as REGISTERED
 
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
-    known = {(row["set"], row["method"], row["seed"]) for row in rows}
+    book = Logbook(LOG, "set", "method", "seed")
     for seed in range(seeds):
         for name in sets:
             data = load(name)
@@ -73,7 +70,7 @@ def cells(sets: list[str], seeds: int) -> None:
             for responses in (data.train, bare):  # vectors are made beforehand, whoever comes first
                 REGISTERED["dllp"]().embedded(responses)
             for method in (*SCHOOLS, *BEYOND):
-                if (name, method, seed) in known:
+                if (name, method, seed) in book:
                     continue
                 used = time.process_time()
                 if method in REGISTERED:
@@ -82,20 +79,18 @@ def cells(sets: list[str], seeds: int) -> None:
                 else:
                     scored = METHODS[method](data, seed)["score"]
                 row = {"set": name, "method": method, "seed": seed, "cpu_s": time.process_time() - used}
-                with LOG.open("a") as file:
-                    file.write(json.dumps({**row, **judge(scored, data.test, name)}) + "\n")
+                book.add({**row, **judge(scored, data.test, name)})
 
 
 def page() -> str:
     """Write the tables of what was measured."""
-    rows = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+    rows = Logbook(LOG).rows
     seeds = 1 + max((row["seed"] for row in rows), default=0)
     sets = [name for name in SETS if any(row["set"] == name for row in rows)]
     lines = [
         "# The other schools",
         "",
-        f"Machine: {cpu()}, one thread a run, torch {torch.__version__}, numpy {np.__version__}. "
-        "`python -m benchmarks.schools table`, `… speed`.",
+        setting("python -m benchmarks.schools table", "… speed"),
         "",
         f"Sentence ROC AUC on test responses (inside responses), learned from response labels alone; the aggregation "
         f"is the one each set states; mean of {seeds} seed(s). `nli` and `implicit_reward` need models that were not "
