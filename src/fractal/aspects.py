@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.cards import aspects_card
@@ -20,10 +19,9 @@ from fractal.embedding import EncodedBlock
 from fractal.encoders import Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.estimator import SentenceScorer
-from fractal.experts import Blend, Expert, expert_arrays, restored_experts
+from fractal.experts import Blend, Expert, Reading, expert_arrays, restored_experts
 from fractal.fitting import Choice
 from fractal.joint_fitting import fit_aspects
-from fractal.network import Head
 from fractal.persistence import Saved, load_folder
 from fractal.preparation import Corpus
 from fractal.records import Preference, Response, ScoredResponse
@@ -190,10 +188,11 @@ class AspectScorer(Scorer):
 
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
         """Encode once, run every head once, and give each response its record of every aspect."""
-        block, known = self._first._embed(responses), dict[Head, Tensor]()
+        block = self._first._embed(responses)
+        read = Reading(block)
         found = []
         for name, scorer in self.scorers_.items():
-            logits = scorer.blend_.logits(block, known)
+            logits = scorer.blend_.logits(read)
             if labelled:
                 told = scorer._told_labels(_labelled(block, _under(responses, name)), logits)
             else:

@@ -23,7 +23,7 @@ from fractal.choosing import asked_priors, fit_chosen
 from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadSpec
-from fractal.experts import Blend
+from fractal.experts import Blend, Reading
 from fractal.fitting import FORMS, Choice, Fitted, Settings
 from fractal.persistence import Saved
 from fractal.preparation import Corpus, gather
@@ -206,7 +206,7 @@ class SentenceScorer(Scorer):
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
-        return self._told(block, self.blend_.logits(block))
+        return self._told(block, self.blend_.logits(Reading(block)))
 
     def _told(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Say what log-odds (sentence, [level − 1,] member) mean of the block's responses."""
@@ -225,7 +225,7 @@ class SentenceScorer(Scorer):
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
-        return self._told_labels(block, self.blend_.logits(block))
+        return self._told_labels(block, self.blend_.logits(Reading(block)))
 
     def _told_labels(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Say what log-odds mean of the block's responses beside their known labels."""

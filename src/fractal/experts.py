@@ -25,6 +25,7 @@ from fractal.training import predict_logits
 __all__ = [
     "Blend",
     "Expert",
+    "Reading",
     "blend_weights",
     "expert_arrays",
     "response_cost",
@@ -43,16 +44,6 @@ class Expert:
     prior: Prior
     head: Head
     outputs: Outputs | None = None  # which outputs are read of a head that aspects share; None: all
-
-    def logits(self, block: EncodedBlock, known: dict[Head, Tensor] | None = None) -> Tensor:
-        """Return the log-odds of every sentence of a block: (sentence, [level − 1,] member).
-
-        What a head says of the block is looked up in `known`, and kept there for other experts with the same head.
-        """
-        known = {} if known is None else known
-        if self.head not in known:
-            known[self.head] = predict_logits(self.head, lay_bags(block, self.columns(block), self.prior))
-        return read_outputs(known[self.head], self.outputs)
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
@@ -86,6 +77,26 @@ class Expert:
         return cls(columns, Prior(**config["prior"]), head, tuple(outputs) if outputs else None)
 
 
+class Reading:
+    """One block as experts read it: columns that several read are laid once, a head that several have runs once."""
+
+    def __init__(self, block: EncodedBlock) -> None:
+        self.block = block
+        self._bags: dict[tuple[Columns, Prior], Bags] = {}
+        self._said: dict[Head, Tensor] = {}
+
+    def logits(self, expert: Expert) -> Tensor:
+        """Return the expert's log-odds of every sentence: (sentence, [level − 1,] member)."""
+        if expert.head not in self._said:
+            self._said[expert.head] = predict_logits(expert.head, self._laid(expert.columns, expert.prior))
+        return read_outputs(self._said[expert.head], expert.outputs)
+
+    def _laid(self, columns: Columns, prior: Prior) -> Bags:
+        if (columns, prior) not in self._bags:
+            self._bags[columns, prior] = lay_bags(self.block, columns(self.block), prior)
+        return self._bags[columns, prior]
+
+
 def expert_arrays(experts: Sequence[Expert]) -> dict[str, NDArray[Any]]:
     """Return the arrays of every expert, each name after the expert's number."""
     return {f"{i}.{name}": value for i, expert in enumerate(experts) for name, value in expert.arrays().items()}
@@ -109,9 +120,9 @@ class Blend:
     shift: float
     aggregation: Aggregation
 
-    def logits(self, block: EncodedBlock, known: dict[Head, Tensor] | None = None) -> Tensor:
-        """Return the blended log-odds: (sentence, [level − 1,] member); `known` as in `Expert.logits`."""
-        parts = [w * expert.logits(block, known) for expert, w in zip(self.experts, self.weights, strict=True) if w]
+    def logits(self, read: Reading) -> Tensor:
+        """Return the blended log-odds: (sentence, [level − 1,] member)."""
+        parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
         return torch.stack(parts).sum(0) + self.shift
 
     def config(self) -> dict[str, Any]:

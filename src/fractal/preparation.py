@@ -144,7 +144,7 @@ def lay_bags(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Columns:
     """How the columns of a recipe are made again as they were in training: projected, then brought to one scale."""
 

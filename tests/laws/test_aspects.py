@@ -139,8 +139,8 @@ def test_shared_heads_are_kept_and_saved_once(fitted: AspectScorer, tmp_path: Pa
     assert one.shape.thresholds == 2
 
 
-def test_texts_are_encoded_once_and_every_head_runs_once(
-    fitted: AspectScorer, responses: list[Response], monkeypatch: pytest.MonkeyPatch
+def test_texts_are_encoded_once_columns_laid_once_and_every_head_runs_once(
+    fitted: AspectScorer, responses: list[Response], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls = []
 
@@ -149,8 +149,12 @@ def test_texts_are_encoded_once_and_every_head_runs_once(
 
     monkeypatch.setattr(estimator, "embed", counted("embed", estimator.embed))
     monkeypatch.setattr(experts, "predict_logits", counted("head", experts.predict_logits))
-    fitted.score_responses(responses)
-    assert sorted(calls) == ["embed", *["head"] * 6]  # four experts an aspect, of which they share two
+    monkeypatch.setattr(experts, "lay_bags", counted("lay", experts.lay_bags))
+    for scorer in (fitted, load_scorer(fitted.save_pretrained(tmp_path / "scorer"), cache=False)):
+        calls.clear()
+        scorer.score_responses(responses)
+        # four experts an aspect, of which they share two; those with a hidden layer and without read the same columns
+        assert sorted(calls) == ["embed", *["head"] * 6, *["lay"] * 4]
 
 
 def test_each_kind_of_folder_says_who_reads_it(fitted: AspectScorer, tmp_path: Path) -> None:

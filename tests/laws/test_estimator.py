@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score  #
 from fractal.datasets import make_responses  # noqa: E402
 from fractal.errors import BadData, BadFolder, NotFitted  # noqa: E402
 from fractal.estimator import SentenceScorer  # noqa: E402
+from fractal.experts import Reading  # noqa: E402
 from fractal.records import Response  # noqa: E402
 from fractal.training import TrainingPlan  # noqa: E402
 
@@ -66,7 +67,7 @@ def test_a_response_score_is_the_mean_of_what_members_say_calibrated(
 ) -> None:
     """The curve was learned from single members; the mean of their log-odds is surer or less sure than any of them."""
     block = fitted._embed(responses)
-    logits = fitted.blend_.logits(block)
+    logits = fitted.blend_.logits(Reading(block))
     offsets = torch.from_numpy(block.offsets)
     members = [fitted.blend_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]
     assert fitted.calibrator_ is not None
