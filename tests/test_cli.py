@@ -285,9 +285,10 @@ def test_what_holds_no_epochs_is_refused_and_what_does_is_drawn(fractal, folder,
         ended = fractal(*args, "-o", tmp_path / "x.svg")
         assert (ended.code, "fractal train --log" in ended.err) == (2, True)
     log = tmp_path / "epochs.jsonl"
-    log.write_text('{"epoch": 1, "parts": {"response": 0.7}, "held_out": null}\n')
+    log.write_text('{"epoch": 1, "parts": {"response": 0.7}, "held_out": null, "auc": 0.8}\n')
     assert fractal("report", folder / "scores.jsonl", "--log", log, "-o", tmp_path / "r.html").code == 0
-    assert "Training costs by epoch" in (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text()
+    assert all(f"{what} by epoch" in page for what in ("Training costs", "Held-out AUC"))
 
 
 def test_scores_without_labels_are_told_where_to_get_them(fractal, folder):

@@ -73,6 +73,12 @@ def test_history_takes_epochs_and_mappings():
 
     (line,) = plots.plot_history([Epoch(1), Epoch(2)]).axes[0].lines  # a cost that is undefined is not drawn
     assert line.get_xydata().tolist() == [[1, 1], [2, 0.5]]
+    costs, areas = plots.plot_history(
+        {"epoch": epoch, "parts": {"response": 1 / epoch}, "held_out": None, "auc": 1 - 0.5 / epoch} for epoch in (1, 2)
+    ).axes
+    assert [line.get_xydata().tolist() for line in costs.lines] == [[[1, 1], [2, 0.5]]]
+    assert [line.get_xydata().tolist() for line in areas.lines] == [[[1, 0.5], [2, 0.75]]]
+    assert (costs.get_xlabel(), areas.get_xlabel(), areas.get_ylabel()) == ("", "epoch", "held-out AUC")
     lines = plots.plot_history([{"train": 3.0, "held_out": 2.0}, {"train": 2.0, "held_out": 1.0}]).axes[0].lines
     assert [line.get_label() for line in lines] == ["train", "held_out"]
 

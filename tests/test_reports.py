@@ -36,7 +36,10 @@ from fractal.reports.terminal import visible, worst_first
 from scored_samples import FINDINGS, HOSTILE, hostile, make_scored
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / "report.txt"
-HISTORY = [{"epoch": epoch, "response": 1 / epoch, "held_out": 1.2 / epoch} for epoch in range(1, 5)]
+HISTORY = [
+    {"epoch": epoch, "parts": {"response": 1 / epoch}, "held_out": 1.2 / epoch, "auc": 1 - 0.5 / epoch}
+    for epoch in range(1, 5)
+]
 
 
 class Outline(HTMLParser):
@@ -310,6 +313,8 @@ def test_history_leaves_out_what_is_undefined():
     assert history_series([epoch]) == {"response": [(3.0, 0.5)]}
     twice = history_series([{"epoch": epoch, "loss": epoch} for epoch in (1, 2, 1, 2)])
     assert twice == {"loss": [(1, 1), (2, 2), (3, 1), (4, 2)]}  # two trainings, one behind the other
+    told = history_series([{"parts": {"response": 1.0}, "held_out": None, "auc": auc} for auc in (None, 0.75)])
+    assert told == {"response": [(1, 1), (2, 1)], "held-out AUC": [(2, 0.75)]}
     assert history_series([{"loss": 2, "note": "x"}, {"loss": 1}]) == {"loss": [(1.0, 2.0), (2.0, 1.0)]}
 
 

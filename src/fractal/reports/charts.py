@@ -120,12 +120,15 @@ def position_chart(places: Sequence[Position]) -> Markup:
     )
 
 
-def history_chart(series: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
-    """Training costs by epoch, one line a part."""
+def history_chart(
+    series: Mapping[str, Sequence[tuple[float, float]]], what: str = "Training costs", top: float | None = None
+) -> Markup:
+    """Figures of a training by epoch, one line a part; from 0 to `top`, else as far as they reach."""
     known = {name: points for name, points in series.items() if points}
     xs = [x for points in known.values() for x, _ in points] or [0.0, 1.0]
     ys = [y for points in known.values() for _, y in points] or [0.0, 1.0]
-    low, high = min(0.0, *ys), max(ys) if max(ys) > min(0.0, *ys) else min(0.0, *ys) + 1.0
+    low = min(0.0, *ys)
+    high = top or (max(ys) if max(ys) > low else low + 1.0)
     frame = _Frame(width=340, right=12, x_range=(min(xs), max(xs)), y_range=(low, high))
     lines = [
         _path([(frame.x(x), frame.y(y)) for x, y in points], f"curve c{number % 6}", name)
@@ -136,7 +139,7 @@ def history_chart(series: Mapping[str, Sequence[tuple[float, float]]]) -> Markup
         {at: f"{at:.2g}" for at in (low, (low + high) / 2, high)},
         "epoch",
     )
-    return frame.svg("Training costs by epoch", axes, *lines)
+    return frame.svg(f"{what} by epoch", axes, *lines)
 
 
 def interval_chart(value: float, low: float, high: float) -> Markup:

@@ -22,8 +22,17 @@ from fractal.writers.base import open_target
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["card_fragment", "evaluation_fragment", "fragment", "history_series", "render_report", "write_report"]
+__all__ = [
+    "AREA",
+    "card_fragment",
+    "evaluation_fragment",
+    "fragment",
+    "history_series",
+    "render_report",
+    "write_report",
+]
 
+AREA = "held-out AUC"  # among the series of a history the one that is no cost
 SCRIPTS = ("passages.js", "report.js")
 
 
@@ -50,6 +59,7 @@ def render_report(
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
     style = Markup(_style() + _asset("report.css"))
     data = report_data(items, threshold)
+    series = history_series(history)
     page = (
         _environment()
         .get_template("report.html")
@@ -63,7 +73,8 @@ def render_report(
             by_aspect=_by_aspect(items, data["aspects"], threshold),
             evaluations=_evaluations(evaluation),
             checks=_grouped(checks),
-            history=history_series(history),
+            history=series,
+            area={AREA: series.pop(AREA)} if AREA in series else {},
             steps=range(len(palette.LIGHT)),
             labelled=any(label_of(item) is not None for item in items),
         )
@@ -113,13 +124,15 @@ def card_fragment(title: str, facts: Mapping[str, Any]) -> str:
 def history_series(history: Iterable[Any]) -> dict[str, list[tuple[float, float]]]:
     """Return each part of the training cost by epoch, from epochs as training tells them or from mappings.
 
-    Trainings that follow each other stand one behind the other.
+    The held-out AUC, where one is told, stands under `AREA`. Trainings that follow each other stand one behind the
+    other.
     """
     series: dict[str, list[tuple[float, float]]] = {}
     passed = last = 0.0
     for number, told in enumerate(history, 1):
         row = told if isinstance(told, Mapping) else {**vars(told)}
-        values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else row
+        values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else dict(row)
+        values[AREA] = values.pop("auc", row.get("auc"))
         at = float(row.get("epoch", number))
         if at < last:  # a further training that counts its epochs anew
             passed += last

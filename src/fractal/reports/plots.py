@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.errors import BadData, BadSpec, MissingExtra
 from fractal.records import ScoredResponse
-from fractal.reports.html import history_series
+from fractal.reports.html import AREA, history_series
 from fractal.reports.summary import calibration, calibration_pairs, positions
 from fractal.writers.base import open_target
 
@@ -78,8 +78,9 @@ def plot_calibration(scored: Iterable[ScoredResponse], bins: int = 10) -> Figure
 
 
 def plot_history(history: Iterable[Any]) -> Figure:
-    """Each part of the cost by epoch, as training told it."""
+    """Each part of the cost by epoch, as training told it; beneath, how well held-out responses are told apart."""
     series = history_series(history)
+    areas = series.pop(AREA, [])
     if not series:
         raise BadData("the history holds no epoch: give the epochs that a training told")
     figure, axes = _axes("epoch", "cost", "free")
@@ -90,6 +91,8 @@ def plot_history(history: Iterable[Any]) -> Figure:
             *zip(*points, strict=True), label=name, color=colour, linestyle="-" if held_out or not number else "--"
         )
     axes.legend(frameon=False, fontsize="small")
+    if areas:
+        _beneath(axes, AREA).plot(*zip(*areas, strict=True), color=OTHER)
     return figure
 
 
@@ -137,13 +140,27 @@ def _axes(x: str, y: str, shape: str) -> tuple[Figure, Axes]:
     except ImportError as error:
         raise MissingExtra("Plotting", "plots", "matplotlib") from error
     figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel=x, ylabel=y)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
+    axes = _plain(figure.add_subplot(), x, y)
     if shape == "equal":
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     return figure, axes
+
+
+def _plain(axes: Axes, x: str, y: str) -> Axes:
+    axes.set(xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    return axes
+
+
+def _beneath(axes: Axes, y: str) -> Axes:
+    """Further axes under these, along the same x."""
+    rows = axes.figure.add_gridspec(2, 1, height_ratios=(2, 1))
+    axes.set_subplotspec(rows[0])
+    lower = _plain(axes.figure.add_subplot(rows[1], sharex=axes), axes.get_xlabel(), y)
+    axes.set_xlabel("")
+    axes.tick_params(labelbottom=False)
+    return lower
 
 
 def _unlabelled() -> BadData:
