@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import statistics
 from pathlib import Path
 
 import pytest
 
 from fractal.cli import main
 from fractal.datasets import make_responses
-from fractal.readers import read_scored
+from fractal.readers import read, read_scored
 from fractal.writers import write
 
 QUICK = [
@@ -134,4 +135,53 @@ def test_a_report_tells_aspects_apart_and_takes_no_name_for_markup(folder: Path,
 
 def test_suggestions_want_a_scorer_of_one_label(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("suggest", folder / "scorer", folder / "rated.jsonl", "-o", folder / "asked.jsonl") == 2
-    assert "several aspects" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "several aspects" in told
+    assert "without --aspect" in told
+    assert not (folder / "asked.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--aspect", "kind=mean"], "the aspect 'kind'; the aspects here are"),
+        (["--aspect", "factual=product", "--set", "learn_from=sentences"], "leave out learn_from"),
+        (["--aspect", "same=mean"], "all 40 labels are 1"),
+        (["--aspect", "factual=product", "--encoder", "nothing"], "No encoder is called 'nothing'"),
+    ],
+)
+@pytest.mark.parametrize("how", [["-o", "scorer"], ["--dry-run"]], ids=["train", "dry run"])
+def test_what_no_aspect_can_learn_is_refused_before_texts_are_encoded(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    told: str,
+    how: list[str],
+) -> None:
+    monkeypatch.setattr("fractal.embedding.embed", lambda *args, **options: pytest.fail("texts were encoded"))
+    monkeypatch.chdir(tmp_path)
+    rated = [dataclasses.replace(r, aspects={**r.aspects, "same": 1.0}) for r in read(folder / "rated.jsonl")]
+    write(rated, tmp_path / "rated.jsonl")
+    assert run("train", tmp_path / "rated.jsonl", *QUICK, *words, *how) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_inspect_counts_and_checks_the_labels_of_every_aspect(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_responses(120, "summaries", seed=5)
+    middle = statistics.median(len(response.text) for response in made)
+    long = [dataclasses.replace(r, aspects={"[bold]long[/]": float(len(r.text) > middle)}) for r in made]
+    write(long, tmp_path / "long.jsonl")
+    assert run("inspect", folder / "rated.jsonl", tmp_path / "long.jsonl", "--json") == 0
+    first, second = json.loads(capsys.readouterr().out)["files"]
+    rated = list(read(folder / "rated.jsonl"))
+    assert first["aspects"].keys() == {"factual", ODD}
+    assert first["aspects"]["factual"]["1"] == sum(response.aspects["factual"] for response in rated)
+    checks = {found["name"]: found["verdict"] for found in second["checks"]}
+    assert checks["[bold]long[/]: length shortcut"] == "fail"
+    assert checks["length shortcut"] == "ok"  # of the responses' own labels
+    assert run("inspect", tmp_path / "long.jsonl") == 0
+    assert "Labels of the aspect [bold]long[/]" in capsys.readouterr().out

@@ -20,8 +20,8 @@ from fractal.encoders import Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.estimator import SentenceScorer
 from fractal.experts import Blend, Expert, Reading, expert_arrays, restored_experts
-from fractal.fitting import Choice
-from fractal.joint_fitting import fit_aspects
+from fractal.fitting import Choice, Settings
+from fractal.joint_fitting import fit_aspects, refuse_aspects
 from fractal.persistence import Saved, load_folder
 from fractal.preparation import Corpus
 from fractal.records import Preference, Response, ScoredResponse
@@ -61,14 +61,9 @@ class AspectScorer(Scorer):
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was.
         """
-        responses = _rated(X)
-        scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
-        corpora = {name: _under(responses, name) for name in scorers}
+        responses, scorers, corpora, settings = self._asked(X)
         kept = Path(checkpoints) if checkpoints else None
-        settings = {
-            name: dataclasses.replace(scorer._settings(corpora[name]), checkpoints=kept)
-            for name, scorer in scorers.items()
-        }
+        settings = {name: dataclasses.replace(own, checkpoints=kept) for name, own in settings.items()}
         block = self._made()._embed(responses)
         fits = fit_aspects(block, corpora, settings, listeners)
         self.scorers_ = {
@@ -76,6 +71,16 @@ class AspectScorer(Scorer):
             for name, scorer in scorers.items()
         }
         return self
+
+    def _asked(
+        self, X: Sequence[Response | Preference]
+    ) -> tuple[Sequence[Response], dict[str, SentenceScorer], dict[str, Corpus], dict[str, Settings]]:
+        responses = _rated(X)
+        scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
+        corpora = {name: _under(responses, name) for name in scorers}
+        settings = {name: scorer._settings(corpora[name]) for name, scorer in scorers.items()}
+        refuse_aspects(corpora, settings)
+        return responses, scorers, corpora, settings
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> list[ScoredResponse]:
         """Score one raw text, cut by the scorer's own splitter: one record an aspect."""

@@ -24,7 +24,7 @@ from fractal.embedding import EncodedBlock, embed
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Reading
-from fractal.fitting import FORMS, Choice, Fitted, Settings
+from fractal.fitting import FORMS, Choice, Fitted, Settings, refuse_unlabelled
 from fractal.persistence import Saved
 from fractal.preparation import Corpus, gather
 from fractal.records import Preference, Response, ScoredResponse, Sentence
@@ -105,10 +105,18 @@ class SentenceScorer(Scorer):
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
         """
-        corpus = gather(X, y)
-        settings = dataclasses.replace(self._settings(corpus), checkpoints=Path(checkpoints) if checkpoints else None)
+        corpus, settings = self._asked(X, y)
+        settings = dataclasses.replace(settings, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
         return self._learned(fit_chosen(block, corpus, settings, listeners), block, corpus, settings)
+
+    def _asked(
+        self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
+    ) -> tuple[Corpus, Settings]:
+        corpus = gather(X, y)
+        settings = self._settings(corpus)
+        refuse_unlabelled(corpus, settings)
+        return corpus, settings
 
     def _learned(self, fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings) -> Self:
         """Keep what a fit found, and what can be said of it."""

@@ -29,7 +29,7 @@ from fractal.sketches import Sketch
 from fractal.starts import labels_cost
 from fractal.training import Epoch, Listener, Objective, fit_head, held_out_logits
 
-__all__ = ["fit_aspects"]
+__all__ = ["fit_aspects", "refuse_aspects"]
 
 
 def fit_aspects(
@@ -38,15 +38,11 @@ def fit_aspects(
     settings: Mapping[str, Settings],
     listeners: Sequence[Listener] = (),
 ) -> dict[str, Fitted]:
-    """Fit all aspects together; the corpus of each holds the block's responses under the labels of that aspect.
+    """Fit all aspects together, none of which `refuse_aspects` refuses; the corpus of each holds its labels alone.
 
     Settings differ in their aggregations only. An aspect of several is first fitted alone, to choose among them.
     """
     shared = next(iter(settings.values()))
-    if shared.learn_from != "responses" or shared.start != "even" or shared.self_training.rounds:
-        raise BadSpec("aspects learn from labels of responses alone: leave out learn_from, start and self_training")
-    for name, corpus in corpora.items():
-        _refuse_unlabelled(name, corpus)
     rules, choices = {}, {}
     for number, (name, corpus) in enumerate(corpora.items(), 1):
         folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
@@ -173,6 +169,15 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
         tuple(epoch for part in parts for epoch in part.history),
         every.weights.numpy(),
     )
+
+
+def refuse_aspects(corpora: Mapping[str, Corpus], settings: Mapping[str, Settings]) -> None:
+    """Refuse options that aspects do not have, and data that tell nothing apart under one of them."""
+    for own in settings.values():
+        if own.learn_from != "responses" or own.start != "even" or own.self_training.rounds:
+            raise BadSpec("aspects learn from labels of responses alone: leave out learn_from, start and self_training")
+    for name, corpus in corpora.items():
+        _refuse_unlabelled(name, corpus)
 
 
 def _refuse_unlabelled(name: str, corpus: Corpus) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from fractal.errors import BadFolder, MissingExtra, NotFitted
 from fractal.persistence import Saved, load_folder, push_folder, save_folder
-from fractal.records import Response, ScoredResponse
+from fractal.records import Preference, Response, ScoredResponse
 from fractal.reports import card_fragment
 from fractal.scoring import runs
 
@@ -86,6 +86,10 @@ class Scorer(BaseEstimator, ABC):
         if not self.__sklearn_is_fitted__():
             return card_fragment(f"{name}, not fitted", self.get_params(deep=False))
         return card_fragment(name, self._outline())
+
+    @abstractmethod
+    def _asked(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
+        """Return what to learn from and with which settings; refuse what teaches nothing before texts are encoded."""
 
     @abstractmethod
     def __sklearn_is_fitted__(self) -> bool: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fractal.checks.data import data_checks
+from fractal.checks.data import data_checks, label_checks
 from fractal.checks.findings import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fractal.fitting import Fitted
     from fractal.preparation import Corpus
 
-__all__ = ["Finding", "Verdict", "data_checks", "run_checks"]
+__all__ = ["Finding", "Verdict", "data_checks", "label_checks", "run_checks"]
 
 
 def run_checks(

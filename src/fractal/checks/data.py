@@ -12,7 +12,7 @@ from fractal.checks.findings import Finding, Verdict
 from fractal.checks.outcomes import CONFIDENCE, Area, Outcome, cross_validated
 from fractal.records import Response
 
-__all__ = ["data_checks"]
+__all__ = ["data_checks", "label_checks"]
 
 FEW = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
@@ -28,16 +28,20 @@ def data_checks(
     responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
 ) -> tuple[Finding, ...]:
     """Check what needs no model: labels given away by length or position, contradicted, or leaked by groups."""
-    found: list[Finding] = []
+    *length, contradicted = label_checks(responses, pairs, seed=seed)
+    position = _position_shortcut(responses, seed)
+    found = [*length, position, contradicted, _contradicted_sentences(responses), _leakage(responses)]
+    return tuple(finding for finding in found if finding is not None)
+
+
+def label_checks(
+    responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
+) -> tuple[Finding, ...]:
+    """Check the labels of responses alone: given away by length, where enough are known, or contradicted."""
     outcome = Outcome.of(responses, pairs, seed)
-    if len(outcome) >= FEW and outcome.differs:
-        found.append(_length_shortcut(responses, outcome, seed))
-    if (position := _position_shortcut(responses, seed)) is not None:
-        found.append(position)
-    found.append(_contradicted_responses(responses))
-    found.append(_contradicted_sentences(responses))
-    found.append(_leakage(responses))
-    return tuple(found)
+    told = len(outcome) >= FEW and outcome.differs
+    length = (_length_shortcut(responses, outcome, seed),) if told else ()
+    return (*length, _contradicted_responses(responses))
 
 
 def _length_shortcut(responses: Sequence[Response], outcome: Outcome, seed: int) -> Finding:

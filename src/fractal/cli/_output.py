@@ -69,9 +69,8 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
     from rich.text import Text
 
     made = Table(
-        title=title or None,
+        title=Text(title, "bold") if title else None,  # as text: an aspect's name is no markup
         title_justify="left",
-        title_style="bold",
         box=SIMPLE_HEAD,
         pad_edge=False,
         show_header=bool(head[0]),

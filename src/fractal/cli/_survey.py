@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ class Survey:
     report: ReadReport
     sentences: list[int] = dataclasses.field(default_factory=list)  # of each response
     labels: Counter[str] = dataclasses.field(default_factory=Counter)
+    aspects: dict[str, Counter[str]] = dataclasses.field(default_factory=lambda: defaultdict(Counter))
     sentence_labels: int = 0
     with_query: int = 0
     with_context: int = 0
@@ -60,12 +61,18 @@ class Survey:
         self._count(record.worse)
 
     def checks(self) -> tuple[Finding, ...]:
-        """Hold the assumptions that need no model against the data."""
+        """Hold the assumptions that need no model against the data, those about labels for every aspect, too."""
         import numpy as np
 
-        from fractal.checks import data_checks
+        from fractal.checks import data_checks, label_checks
 
-        return data_checks(self.kept, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)) if self.kept else ()
+        if not self.kept:
+            return ()
+        found = list(data_checks(self.kept, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)))
+        for aspect in sorted(self.aspects):
+            rated = [dataclasses.replace(response, label=response.aspects.get(aspect)) for response in self.kept]
+            found += [dataclasses.replace(own, name=f"{aspect}: {own.name}") for own in label_checks(rated)]
+        return tuple(found)
 
     def _count(self, response: Response) -> None:
         if len(self.kept) < CHECKED:
@@ -73,6 +80,8 @@ class Survey:
         self.sentences.append(len(response.sentences))
         if response.label is not None:
             self.labels[_rounded(response.label)] += 1
+        for aspect, label in response.aspects.items():
+            self.aspects[aspect][_rounded(label)] += 1
         self.sentence_labels += sum(sentence.label is not None for sentence in response.sentences)
         self.with_query += bool(response.query)
         self.with_context += bool(response.context)
@@ -135,6 +144,7 @@ class Survey:
             "guessed": self.report.guessed,
             **self.numbers(),
             "labels": dict(sorted(self.labels.items())),
+            "aspects": {aspect: dict(sorted(counts.items())) for aspect, counts in sorted(self.aspects.items())},
             "suspicious": found,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -60,20 +60,25 @@ def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, q
 def _show(one: Survey, limit: int) -> None:
     emit(str(one.report))
     table("", ("", "value"), [(name, _written(value)) for name, value in one.numbers().items()])
-    if one.labels:
-        total = sum(one.labels.values())
-        most = max(one.labels.values())
-        rows = [
-            (label, f"{count:,}", f"{count / total:.0%}", "█" * max(1, round(30 * count / most)))
-            for label, count in sorted(one.labels.items())
-        ]
-        table("Labels of responses", ("label", "count", "share", ""), rows)
+    _show_labels("Labels of responses", one.labels)
+    for aspect, counts in sorted(one.aspects.items()):
+        _show_labels(f"Labels of the aspect {aspect}", counts)
     for kind, found in one.suspicious.items():
         if found:
             more = f" (the first {limit})" if len(found) > limit else ""
             table(f"{kind}: {len(found):,}{more}", ("id", "what"), found[:limit])
     if not any(one.suspicious.values()):
         emit("Nothing suspicious." if one.sentences else "There is nothing in it.")
+
+
+def _show_labels(title: str, counts: Mapping[str, int]) -> None:
+    if counts:
+        total, most = sum(counts.values()), max(counts.values())
+        rows = [
+            (label, f"{count:,}", f"{count / total:.0%}", "█" * max(1, round(30 * count / most)))
+            for label, count in sorted(counts.items())
+        ]
+        table(title, ("label", "count", "share", ""), rows)
 
 
 def _show_leaks(sources: Sequence[str], crossings: Iterable[dict[str, Any]]) -> None:

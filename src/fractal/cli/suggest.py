@@ -7,6 +7,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import Reading, quiet_option, reading_options
 from fractal.cli._output import note
+from fractal.errors import BadSpec
 
 __all__ = ["command"]
 
@@ -46,10 +47,16 @@ def command(
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on.
     """
+    from fractal.aspects import load_scorer
     from fractal.estimator import SentenceScorer
     from fractal.suggestions import agreement, apply_answers, read_answers, suggest_labels, write_suggestions
 
-    loaded = SentenceScorer.from_pretrained(scorer)
+    loaded = load_scorer(scorer)
+    if not isinstance(loaded, SentenceScorer):
+        raise BadSpec(
+            f"{scorer} scores several aspects, and a sentence has one label for all of them: "
+            "give a scorer trained without --aspect"
+        )
     responses = list(reading.responses(data, splitter=loaded.splitter))
     if answers:
         from fractal.writers import write

@@ -142,16 +142,11 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
 def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference]) -> None:
     """Refuse options and data that nothing can be learned with, before texts are encoded: that may take long."""
     from fractal.encoders import ENCODERS
-    from fractal.estimator import SentenceScorer
-    from fractal.fitting import refuse_unlabelled
-    from fractal.preparation import gather
     from fractal.splitting import SPLITTERS
 
-    if isinstance(scorer, SentenceScorer):
-        ENCODERS.build(scorer.encoder)
-        SPLITTERS.build(scorer.splitter)
-        corpus = gather(records)
-        refuse_unlabelled(corpus, scorer._settings(corpus))
+    ENCODERS.build(scorer.encoder)
+    SPLITTERS.build(scorer.splitter)
+    scorer._asked(records)
 
 
 def fit(
