@@ -342,6 +342,8 @@ def test_a_run_is_what_taking_its_responses_gives() -> None:
     )
     taken, run = block.take(np.arange(1, 3)), block.run(1, 3)
     assert run is block.run(1, 3)
+    assert block.take(np.arange(len(block))) is block.run(0, len(block)) is block
+    assert block.take(np.arange(len(block))[::-1]) is not block
     assert run.responses == taken.responses
     for name in ("offsets", "sentences", "queries", "chunks", "chunk_offsets", "late"):
         np.testing.assert_array_equal(getattr(run, name), getattr(taken, name))
