@@ -19,6 +19,8 @@ from fractal.records import Response
 from fractal.self_training import SelfTraining
 from fractal.suggestions import (
     Suggestion,
+    _Pool,
+    _worth,
     agreement,
     apply_answers,
     read_answers,
@@ -58,9 +60,18 @@ def test_asks_only_about_what_the_response_label_leaves_open(scorer: SentenceSco
     ]
 
 
+def test_asks_what_labels_imply_only_when_nothing_else_is_left(scorer: SentenceScorer) -> None:
+    label = {r.id: r.label for r in RESPONSES}
+    implied = [label[one.response_id] == 1.0 for one in suggest_labels(scorer, RESPONSES, 100_000)]
+    assert len(implied) == sum(len(r.sentences) for r in RESPONSES)
+    assert implied == sorted(implied)
+    assert 0 < sum(implied) < len(implied)
+
+
 def test_is_deterministic_and_never_asks_twice(scorer: SentenceScorer) -> None:
     found = suggest_labels(scorer, RESPONSES, 20)
     assert found == suggest_labels(scorer, RESPONSES, 20)
+    assert found != suggest_labels(scorer, RESPONSES, 20, seed=1)
     answered = apply_answers(RESPONSES, [dataclasses.replace(one, label=1.0) for one in found])
     again = suggest_labels(scorer, answered, 20)
     assert not {(o.response_id, o.sentence) for o in found} & {(o.response_id, o.sentence) for o in again}
@@ -71,6 +82,59 @@ def test_diversity_spreads_and_reading_saves_words(scorer: SentenceScorer) -> No
         return len({one.response_id for one in suggest_labels(scorer, RESPONSES, 30, **options)})  # type: ignore[arg-type]
 
     assert responses_asked(diversity=1.0, reading=0.0) > responses_asked(diversity=0.0, reading=2.0)
+
+
+def pool(directions: np.ndarray, left_open: np.ndarray, known: np.ndarray | None = None) -> _Pool:
+    """One response a sentence, all scored at even odds."""
+    count = len(directions)
+    responses = [Response.from_sentences(f"r{i}", ["One."], label=0.0) for i in range(count)]
+    unknown = np.ones(count, dtype=bool) if known is None else ~known
+    rows, x = np.arange(count), np.column_stack([directions, np.ones(count)])
+    return _Pool(responses, rows, np.zeros(count, int), np.full(count, 0.5), left_open, unknown, x)
+
+
+def test_worth_is_the_variance_that_a_label_takes_from_the_wanted_log_odds() -> None:
+    generator = np.random.default_rng(0)
+    x, variance = generator.normal(size=(7, 3)), generator.uniform(0.01, 0.25, size=7)
+    information, wanted = np.eye(3) + x.T @ x, x.T @ np.diag(generator.uniform(size=7)) @ x
+    before = np.trace(wanted @ np.linalg.inv(information))
+    after = [
+        np.trace(wanted @ np.linalg.inv(information + v * np.outer(r, r))) for r, v in zip(x, variance, strict=True)
+    ]
+    assert _worth(x, variance, information, wanted) == pytest.approx(before - np.array(after))
+
+
+def test_draws_in_proportion_to_what_is_open() -> None:
+    some = pool(np.zeros((2, 1)), np.array([0.24, 0.06]))
+    first = sum(some.drawn(1, 1.0, 0.0, seed)[0] == 0 for seed in range(1000))
+    assert 760 < first < 840  # 4 to 1, but for what the label itself tells
+
+
+def test_labels_tell_of_sentences_like_their_own() -> None:
+    directions = np.repeat(np.eye(2), 500, axis=0)
+    left_open, known = np.full(1000, 0.2), np.arange(1000) < 400  # of the first kind most are labelled
+    left_open[known] = 0.0
+    kinds = np.array(pool(directions, left_open, known).drawn(50, 1.0, 0.0, 0)) // 500
+    assert kinds.mean() > 0.9  # by count it would be 5/6
+
+
+def test_diversity_tells_those_drawn_of_those_before() -> None:
+    directions = np.repeat(np.eye(2), [950, 50], axis=0)
+    even, same = (
+        np.mean(
+            [(np.array(pool(directions, np.full(1000, 0.25)).drawn(40, d, 0.0, s)) >= 950).mean() for s in range(5)]
+        )
+        for d in (1.0, 0.0)
+    )
+    assert even > same
+
+
+def test_certain_scores_and_no_responses_are_drawn_from_too(scorer: SentenceScorer) -> None:
+    some = dataclasses.replace(pool(np.eye(3), np.zeros(3)), scores=np.array([0.0, 1.0, 1.0]))
+    assert sorted(some.drawn(3, 1.0, 0.25, 0)) == [0, 1, 2]
+    assert suggest_labels(scorer, [], 5) == []
+    with pytest.raises(BadSpec, match="diversity"):
+        suggest_labels(scorer, RESPONSES, 5, diversity=2.0)
 
 
 def test_more_than_there_is_gives_all_there_is(scorer: SentenceScorer) -> None:

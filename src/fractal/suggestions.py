@@ -23,7 +23,10 @@ __all__ = ["Suggestion", "agreement", "apply_answers", "read_answers", "suggest_
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 200  # in which sentences are chosen: few enough for many sentences, many enough to spread them
+ROUNDS = 100  # in which sentences are drawn: each round knows what the labels of those before it would tell
+DIRECTIONS = 64  # of sentence vectors, in which labels tell something
+PRIOR = 4.0  # how far log-odds may be from even before anything is told: their variance
+IMPLIED = 1e-9  # what is left of the worth of a label that the response's label implies
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Suggestion:
     context: tuple[str, ...] = ()
     response: str = ""
     score: float | None = None
-    value: float | None = None  # what a label is expected to teach, only to be compared
+    value: float | None = None  # how open the response's label leaves it: from 0, implied, to 0.25, even odds
     annotator: str = ""
     label: float | None = None
 
@@ -49,72 +52,88 @@ def suggest_labels(
     *,
     annotators: Sequence[str] = (),
     overlap: float = 0.0,
-    diversity: float = 0.5,
+    diversity: float = 1.0,
     reading: float = 0.25,
+    seed: int = 0,
 ) -> list[Suggestion]:
-    """Choose the k unlabelled sentences whose labels should teach most, for one or several annotators.
+    """Choose k unlabelled sentences whose labels should teach much, for one or several annotators.
 
-    A label teaches where the response's own label leaves the sentence open, where heads disagree, and where the score
-    contradicts what the response's label implies; less (`diversity`) where it is like one already chosen, and less
-    (`reading`) where much has to be read for it. A share `overlap` of the sentences goes to a second annotator too.
+    A label teaches as much as the response's own label leaves open, where it tells of many other sentences too, and
+    less (`diversity`) where labels have told already. Sentences are drawn in proportion to that, by `seed`: the top
+    would be all odd ones. Those with much to read for them are drawn less (`reading`). A share `overlap` of the
+    sentences goes to a second annotator too.
     """
     if k < 1:
         raise BadSpec(f"k={k}: ask for at least one sentence")
+    if not 0.0 <= diversity <= 1.0:
+        raise BadSpec(f"diversity={diversity}: give a share in [0, 1]")
     if not 0.0 <= overlap <= 1.0 or (overlap and len(annotators) < 2):
         raise BadSpec(f"overlap={overlap} with {len(annotators)} annotators: give a share in [0, 1], and two or more")
+    if not responses:
+        return []
     pool = _Pool.of(scorer, responses)
-    chosen = pool.chosen(k, diversity, reading)
-    found = [pool.suggestion(row) for row in chosen]
+    found = [pool.suggestion(row) for row in pool.drawn(k, diversity, reading, seed)]
     return _dealt(found, annotators, overlap) if annotators else found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pool:
-    """The sentences that may be asked about, one row each."""
+    """All sentences, one row each: those that may be asked about, and those whose labels tell already."""
 
     responses: Sequence[Response]
     bag: NDArray[np.int64]  # (row,) the response
     place: NDArray[np.int64]  # (row,) the place in it
     scores: Floats
-    value: Floats  # what a label is expected to teach
-    vectors: NDArray[np.float32]  # (row, dim) unit rows
+    open: Floats  # (row,) the variance that the response's label leaves to the sentence's; 0 where that is known
+    unknown: NDArray[np.bool_]
+    directions: Floats  # (row, direction)
 
     @classmethod
     def of(cls, scorer: SentenceScorer, responses: Sequence[Response]) -> _Pool:
         from fractal.embedding import embed
         from fractal.encoders import ENCODERS, EmbeddingCache
 
-        scored, told = scorer.score_responses(responses), scorer.disaggregate(responses)
+        scores, given = _flat(scorer.score_responses(responses)), _flat(scorer.disaggregate(responses))
         cache, encoder = EmbeddingCache.at(scorer.cache), ENCODERS.build(scorer.encoder)
         vectors = embed(responses, encoder, cache, late=False).sentences
         unknown = np.array([s.label is None for r in responses for s in r.sentences], dtype=bool)
         sizes = [len(r.sentences) for r in responses]
         bag = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.concatenate([np.arange(size) for size in sizes]) if sizes else np.empty(0, dtype=np.int64)
-        value = _teaching(scored, told)
-        return cls(responses, bag[unknown], place[unknown], _flat(scored)[unknown], value[unknown], vectors[unknown])
+        place = np.concatenate([np.arange(size) for size in sizes])
+        left_open = np.where(unknown, given * (1 - given), 0.0)
+        return cls(responses, bag, place, scores, left_open, unknown, _directions(vectors))
 
-    def chosen(self, k: int, diversity: float, reading: float) -> list[int]:
-        """Choose rows greedily, the best first, each batch told of what was chosen before it."""
-        k = min(k, len(self.value))
-        words = np.array(
-            [_words(self.responses[bag].sentences[place].text) for bag, place in zip(self.bag, self.place, strict=True)]
-        )
-        around = np.array([_words(r.query, *r.context, r.text) for r in self.responses], dtype=np.float64)
-        nearest = np.zeros(len(self.value))
-        opened = np.zeros(len(self.responses), dtype=bool)
-        left = np.ones(len(self.value), dtype=bool)
+    def drawn(self, k: int, diversity: float, reading: float, seed: int) -> list[int]:
+        """Draw rows in proportion to what their labels would teach a linear model, told of those drawn before.
+
+        A label adds `open` times the square of its direction to what is known of the model, its information; it is
+        worth the variance that this takes from the log-odds of all sentences, those near even odds above all.
+        """
+        generator = np.random.default_rng(seed)
+        x, weight = self.directions, np.maximum(self.scores * (1 - self.scores), IMPLIED)
+        told = np.maximum(weight - self.open, 0.0)  # by response labels, and by known labels
+        information = np.eye(x.shape[1]) * (x**2).sum(1).mean() / PRIOR + (x.T * told) @ x
+        wanted = (x.T * weight) @ x
+        words, around = self._words()
+        opened, left = np.zeros(len(self.responses), dtype=bool), self.unknown.copy()
         chosen: list[int] = []
-        batch = max(1, math.ceil(k / ROUNDS))
+        k = min(k, int(left.sum()))
         while len(chosen) < k:
-            cost = words + np.where(opened, 0.0, around)[self.bag]
-            gain = self.value * (1 - diversity * nearest) / np.maximum(cost, 1.0) ** reading
-            gain = np.where(left, gain, -np.inf)
-            best = np.argsort(-gain, kind="stable")[: min(batch, k - len(chosen))]
+            cost = np.maximum(words + np.where(opened, 0.0, around)[self.bag], 1.0)
+            worth = _worth(x, np.maximum(self.open, IMPLIED), information, wanted) / cost**reading
+            lot = np.log(worth) + generator.gumbel(size=len(worth))  # the highest are drawn by worth, none twice
+            rows = np.flatnonzero(left)
+            best = rows[np.argsort(-lot[rows], kind="stable")[: min(max(1, math.ceil(k / ROUNDS)), k - len(chosen))]]
             chosen += best.tolist()
             left[best], opened[self.bag[best]] = False, True
-            nearest = np.maximum(nearest, (self.vectors @ self.vectors[best].T).max(1).clip(0, 1))
+            information += diversity * (x[best].T * self.open[best]) @ x[best]
         return chosen
+
+    def _words(self) -> tuple[Floats, Floats]:
+        """How much there is to read: in each sentence, and around the sentences of each response."""
+        own = [_words(sentence.text) for response in self.responses for sentence in response.sentences]
+        around = [_words(r.query, *r.context, r.text) for r in self.responses]
+        return np.array(own, dtype=np.float64), np.array(around, dtype=np.float64)
 
     def suggestion(self, row: int) -> Suggestion:
         response, place = self.responses[self.bag[row]], int(self.place[row])
@@ -126,7 +145,7 @@ class _Pool:
             response.context,
             response.text,
             round(float(self.scores[row]), 4),
-            round(float(self.value[row]), 4),
+            round(float(self.open[row]), 4),
         )
 
 
@@ -134,13 +153,18 @@ def _flat(scored: Sequence[ScoredResponse]) -> Floats:
     return np.array([score for one in scored for score in one.sentence_scores], dtype=np.float64)
 
 
-def _teaching(scored: Sequence[ScoredResponse], told: Sequence[ScoredResponse]) -> Floats:
-    """What each label would teach: how open it is given the response's label, more where heads or labels disagree."""
-    given, score = _flat(told), _flat(scored)
-    spread = np.array([width for one in scored for width in one.sentence_spread or (0.0,) * len(one.sentence_scores)])
-    sure = np.clip(given, 1e-6, 1 - 1e-6)
-    openness = -(sure * np.log2(sure) + (1 - sure) * np.log2(1 - sure))
-    return np.asarray(openness * (1 + 2 * spread + np.abs(score - given)))
+def _directions(vectors: NDArray[np.float32]) -> Floats:
+    """Where sentences lie along the principal directions of their vectors, and a column of ones."""
+    centred = vectors.astype(np.float64) - vectors.mean(0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return np.column_stack([centred @ axes[:, -DIRECTIONS:], np.ones(len(centred))])
+
+
+def _worth(x: Floats, variance: Floats, information: Floats, wanted: Floats) -> Floats:
+    """The variance that one more label takes from the wanted log-odds (the rank-one update of the inverse): (row,)."""
+    away = np.linalg.solve(information, x.T).T
+    taken = ((away @ wanted) * away).sum(1)
+    return np.asarray(variance * taken / (1 + variance * (away * x).sum(1)))
 
 
 def _words(*texts: str) -> int:

@@ -23,6 +23,7 @@ __all__ = ["command"]
 @click.option("-k", "--count", default=50, show_default=True, type=click.IntRange(1), help="How many sentences.")
 @click.option("--annotator", "annotators", multiple=True, metavar="NAME", help="Who labels. Repeatable.")
 @click.option("--overlap", default=0.0, show_default=True, help="Share of sentences that two annotators get.")
+@click.option("--seed", default=0, show_default=True, help="Sentences are drawn: same seed, same sentences.")
 @click.option(
     "--answers",
     multiple=True,
@@ -38,11 +39,12 @@ def command(
     count: int,
     annotators: tuple[str, ...],
     overlap: float,
+    seed: int,
     answers: tuple[str, ...],
     quiet: bool,
     reading: Reading,
 ) -> None:
-    """Choose the sentences whose labels would teach the scorer most.
+    """Choose sentences whose labels would teach the scorer much.
 
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on.
@@ -67,7 +69,7 @@ def command(
         together = "" if same != same else f"; annotators agree on {same:.0%} of what two of them saw"
         note(f"{known} of {len(given)} sentences have a label{together}. Wrote {output}.", quiet)
         return
-    found = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap)
+    found = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap, seed=seed)
     note(
         f"Wrote {write_suggestions(found, output)} sentences to {output}: fill in `label`, then give --answers.", quiet
     )
