@@ -21,7 +21,7 @@ from fractal.preparation import Corpus, gather  # noqa: E402
 from fractal.records import Response  # noqa: E402
 from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
 from fractal.sketches import Sketch  # noqa: E402
-from fractal.starts import calibrated_prior  # noqa: E402
+from fractal.starts import calibrated_prior, label_terms  # noqa: E402
 from fractal.training import TrainingPlan  # noqa: E402
 
 PLAN = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
@@ -142,3 +142,12 @@ def test_settings_refuse_words_they_do_not_know() -> None:
         Settings((PRODUCT,), (Sketch(("length",)),), learn_from="dreams")
     with pytest.raises(BadSpec, match="start"):
         Settings((PRODUCT,), (Sketch(("length",)),), start="somewhere")
+
+
+def test_a_sentence_label_weighs_like_a_response_however_often_that_is_compared() -> None:
+    gold = torch.tensor([1.0, 0.0, torch.nan, torch.nan, torch.nan])
+    labels = torch.tensor([torch.nan, torch.nan, 0.5, torch.nan])
+    pairs = torch.tensor([[0, 1, 0], [0, 1, 1], [1, 0, 0]])
+    bags = Bags.make(torch.zeros(5, 1), torch.tensor([0, 2, 3, 4, 5]), labels, targets={"gold": gold}, pairs=pairs)
+    assert [term.name for term in label_terms(bags, 3.0)] == ["preference", "response", "sentence"]
+    assert label_terms(bags, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 3)  # 2 known; 2 compared, 1 rated, 1 neither

@@ -22,15 +22,20 @@ __all__ = ["calibrated_prior", "label_terms", "labels_cost", "starts"]
 def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
-    A sentence's label weighs as much as a rating or a preference: n labels in one response as much as n rated ones.
+    A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated
+    or compared, each counted once in however many pairs it stands.
     """
-    pairs, rated = 0 if bags.pairs is None else len(bags.pairs), int((~bags.labels.isnan()).sum())
-    terms: list[Term] = [PreferenceLoss(kind="logit")] if pairs else []
-    if not pairs or rated:
+    told = ~bags.labels.isnan()
+    terms: list[Term] = []
+    if bags.pairs is not None and len(bags.pairs):
+        terms.append(PreferenceLoss(kind="logit"))
+    if not terms or bool(told.any()):
         terms.append(ResponseLoss())
     known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets else 0
     if known and gold_weight > 0:
-        terms.append(SentenceLoss(weight=gold_weight * known / max(pairs + rated, 1)))
+        compared = bags.pairs[:, :2].flatten() if bags.pairs is not None else told.new_empty(0, dtype=torch.long)
+        count = int(told.index_fill(0, compared, value=True).sum())
+        terms.append(SentenceLoss(weight=gold_weight * known / max(count, 1)))
     return tuple(terms)
 
 
