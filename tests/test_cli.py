@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -488,10 +489,12 @@ def test_a_terminal_session_is_as_it_was(fractal, folder):
 def test_interrupted_training_leaves_no_scorer_and_goes_on(folder, tmp_path):
     """Ctrl-C in the middle: exit code 130, no folder; with --resume the scorer is the one of an undisturbed run."""
     out, whole = tmp_path / "scorer", tmp_path / "whole"
-    quick = [arg if arg != "epochs=3" else "epochs=400" for arg in QUICK] + ["--set", "patience=400"]
+    quick = [arg if arg != "epochs=3" else "epochs=200" for arg in QUICK] + ["--set", "patience=200"]
     train = [sys.executable, "-m", "fractal", "train", str(folder / "truth.jsonl"), *quick, "-q"]
     subprocess.run([*train, "-o", whole], check=True)
-    process = subprocess.Popen([*train, "-o", out], stderr=subprocess.PIPE)
+    # a shell makes its background jobs deaf to Ctrl-C, and what they start: here it must be heard
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*train, "-o", out], stderr=subprocess.PIPE, preexec_fn=heard)
     kept = tmp_path / "scorer.training"
     deadline = time.monotonic() + 60
     while not (kept.is_dir() and any(kept.glob("*.safetensors"))) and time.monotonic() < deadline:
