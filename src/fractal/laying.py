@@ -14,6 +14,7 @@ from torch import Tensor
 from fractal.bags import Bags
 from fractal.embedding import EncodedBlock
 from fractal.features import prior_similarity
+from fractal.length_control import length_advantage
 from fractal.preparation import Columns, Corpus, Prior, lay_bags
 from fractal.priors import ColumnPrior, CorrelationPrior, relate
 from fractal.sketches import Sketch
@@ -54,6 +55,8 @@ def lay_experts(
     """Lay the bags of each expert, with what the priors read."""
     similarity = prior_similarity(block)
     own = [term.column for term in priors if isinstance(term, ColumnPrior)]
+    lengths_told = plan.length_control and len(corpus.pairs) > 0
+    advantage = length_advantage(corpus.responses, corpus.pairs) if lengths_told else None
     correlated = any(isinstance(term, CorrelationPrior) for term in priors)
     read: dict[tuple[str, ...], tuple[Bags, Columns]] = {}
     for features in dict.fromkeys(sketch.features for sketch in sketches):
@@ -67,7 +70,7 @@ def lay_experts(
             members=plan.members,
             folds=plan.folds,
             seed=plan.seed,
-            length_control=plan.length_control,
+            advantage=advantage,
         )
         if correlated:
             bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))

@@ -15,7 +15,6 @@ from fractal.embedding import EncodedBlock
 from fractal.errors import BadData
 from fractal.features import SAMPLE, FeatureTable, Projection, Standardiser, compute, prior_similarity
 from fractal.folds import member_weights
-from fractal.length_control import length_advantage
 from fractal.records import Preference, Response
 
 __all__ = ["Columns", "Corpus", "Prior", "gather", "lay_bags", "prior_logits", "sentence_targets"]
@@ -119,14 +118,12 @@ def lay_bags(
     folds: int = 0,
     seed: int = 0,
     columns: Sequence[str] = (),
-    length_control: bool = False,
+    advantage: NDArray[np.float32] | None = None,
 ) -> Bags:
     """Lay the tensors of a block: with a corpus also its labels, its pairs and who holds out what."""
     targets = sentence_targets(block, columns) if corpus is not None else {}
-    weights = advantage = None
+    weights = None
     if corpus is not None:
-        if length_control and len(corpus.pairs):
-            advantage = torch.from_numpy(length_advantage(corpus.responses, corpus.pairs))
         weights = torch.from_numpy(member_weights(corpus.groups, corpus.labels, members, folds, seed))
     return Bags.make(
         torch.from_numpy(table.dense),
@@ -140,7 +137,7 @@ def lay_bags(
         prior=torch.from_numpy(prior(prior_similarity(block))),
         pairs=torch.from_numpy(corpus.pairs) if corpus is not None and len(corpus.pairs) else None,
         weights=weights,
-        advantage=advantage,
+        advantage=None if advantage is None else torch.from_numpy(advantage),
     )
 
 

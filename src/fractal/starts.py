@@ -26,16 +26,16 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     or compared, each counted once in however many pairs it stands.
     """
     told = ~bags.labels.isnan()
+    rated = bool(told.any())
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
         terms.append(PreferenceLoss(kind="logit"))
-    if not terms or bool(told.any()):
+        told[bags.pairs[:, :2].flatten()] = True
+    if not terms or rated:
         terms.append(ResponseLoss())
     known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets else 0
     if known and gold_weight > 0:
-        compared = bags.pairs[:, :2].flatten() if bags.pairs is not None else told.new_empty(0, dtype=torch.long)
-        count = int(told.index_fill(0, compared, value=True).sum())
-        terms.append(SentenceLoss(weight=gold_weight * known / max(count, 1)))
+        terms.append(SentenceLoss(weight=gold_weight * known / max(int(told.sum()), 1)))
     return tuple(terms)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.folds import deal_folds
+from fractal.logistic import logistic_line
 from fractal.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response
 
@@ -102,21 +103,9 @@ def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
     found = np.zeros(len(outcome))
     for number in np.unique(fold):
         out = fold == number
-        found[out] = _intercepted(scaled[out]) @ _logistic(_intercepted(scaled[~out]), outcome.truth[~out])
+        found[out] = _intercepted(scaled[out]) @ logistic_line(_intercepted(scaled[~out]), outcome.truth[~out], RIDGE)
     return found
 
 
 def _intercepted(columns: Floats) -> Floats:
     return np.column_stack([columns, np.ones(len(columns))])
-
-
-def _logistic(columns: Floats, truth: Floats, steps: int = 12) -> Floats:
-    """Ridge-penalised logistic regression by Newton's method; truth may be a share."""
-    line = np.zeros(columns.shape[1])
-    penalty = RIDGE * np.eye(len(line))
-    for _ in range(steps):
-        chance = 1 / (1 + np.exp(-np.clip(columns @ line, -30, 30)))
-        slope = columns.T @ (chance - truth) / max(len(truth), 1) + penalty @ line
-        bend = (columns * (chance * (1 - chance))[:, None]).T @ columns / max(len(truth), 1) + penalty
-        line = line - np.clip(np.linalg.solve(bend, slope), -3, 3)
-    return line
