@@ -5,23 +5,19 @@ python -m benchmarks.suggestions [--most 400] [--seeds 2] [--sets absa16_reviews
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from benchmarks.machine import cpu
+from benchmarks.logbook import Logbook, options
+from benchmarks.machine import setting
 
 if TYPE_CHECKING:
     from fractal.estimator import SentenceScorer
     from fractal.records import Response
 
-RESULTS = Path(__file__).parent / "results"
-LOG, PAGE = RESULTS / "suggestions.jsonl", RESULTS / "suggestions.md"
 CHOSEN_ON = ("absa16_reviews", "multispanqa_windows", "wikiqa")  # the rule was chosen by their curves
 SETS = (*CHOSEN_ON, "uss_satisfaction", "wice_windows", "prmbench")
 SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
@@ -177,8 +173,7 @@ def _preface(rows: list[dict]) -> list[str]:
     return [
         "# Labels suggested against labels at random",
         "",
-        f"Machine: {cpu()}, one thread, torch {torch.__version__}, numpy {np.__version__}. "
-        f"`python -m benchmarks.suggestions --most {most} --seeds {len(seeds)}`.",
+        setting(f"python -m benchmarks.suggestions --most {most} --seeds {len(seeds)}"),
         "",
         "Sentence ROC AUC on test responses by the share of training sentences with a label; every response has its "
         f"own label throughout; at most {most} training responses a set; no self-training; mean over {len(seeds)} "
@@ -200,22 +195,18 @@ def _preface(rows: list[dict]) -> list[str]:
 
 def main() -> None:
     """Run what is missing and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--seeds", type=int, default=2)
+    parser = options(__doc__, "suggestions", SETS, seeds=2)
     parser.add_argument("--most", type=int, default=400)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+    book = Logbook(args.log, "set", "most", "seed")
     for seed in range(args.seeds):
         for name in args.sets.split(","):
-            if not any((row["set"], row["most"], row["seed"]) == (name, args.most, seed) for row in rows):
-                found = measure(name, args.most, seed)
-                rows += found
-                with LOG.open("a") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in found)
-                PAGE.write_text(page(rows))
-    PAGE.write_text(page(rows))
+            if (name, args.most, seed) not in book:
+                for row in measure(name, args.most, seed):
+                    book.add(row)
+                args.out.write_text(page(book.rows), encoding="utf-8")
+    args.out.write_text(page(book.rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ python -m benchmarks.accuracy --sets wikiqa --methods default,cosine --seeds 3
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
+
+from benchmarks.logbook import RESULTS, Logbook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 def main() -> None:
@@ -39,9 +37,7 @@ def main() -> None:
         args.sets, args.seeds, args.out, args.most = "faithbench,absa16_reviews", 1, "accuracy-quick", 400
     if not folder().is_dir():
         raise SystemExit(f"There are no real sets at {folder()}: set FRACTAL_BENCH_DATA to their folder.")
-    log = RESULTS / f"{args.out}.jsonl"
-    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    known = {(row["set"], row["method"], row["seed"], row["most"]) for row in done}
+    book = Logbook(RESULTS / f"{args.out}.jsonl", "set", "method", "seed", "most")
     wanted = [
         (name, method, seed, args.most)
         for seed in range(args.seeds)
@@ -53,20 +49,17 @@ def main() -> None:
         *((name, method) for name in WITHOUT_RATINGS for method in NEEDS_RATINGS),
     )
     possible = [cell for cell in wanted if cell[:2] not in impossible and (cell[1] not in ONCE or cell[2] == 0)]
-    missing = [cell for cell in possible if cell not in known]
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool, log.open("a") as file:
+    missing = [cell for cell in possible if cell not in book]
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         cells = {pool.submit(run_one, *cell): cell for cell in missing}
         for number, future in enumerate(as_completed(cells), start=1):
-            row = future.result()
-            done.append(row)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+            row = book.add(future.result())
             print(
                 f"{number}/{len(missing)} {row['set']} · {row['method']} · seed {row['seed']}: "
                 f"AUC {row['score']['auc']:.3f} in {row['cpu_s']:.0f} s of CPU",
                 flush=True,
             )
-    write_tables(done, RESULTS / f"{args.out}.md", args.most)
+    write_tables(book.rows, RESULTS / f"{args.out}.md", args.most)
 
 
 if __name__ == "__main__":
