@@ -24,7 +24,8 @@ from benchmarks.broken import CASES, CHOSEN
 from benchmarks.logbook import Logbook, options
 from benchmarks.machine import setting
 from fractal.checks import run_checks
-from fractal.embedding import EncodedBlock, embed
+from fractal.embedding import embed
+from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.estimator import SentenceScorer
 from fractal.metrics import METRICS

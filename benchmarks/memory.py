@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from fractal.datasets import make_responses
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.preparation import Columns, Prior, gather, lay_bags
 from fractal.sketches import FIRST
 

@@ -12,7 +12,8 @@ from benchmarks.broken import CASES, CHOSEN
 from fractal.aggregations import AGGREGATIONS
 from fractal.checks import run_checks
 from fractal.choosing import asked_priors, fit_chosen
-from fractal.embedding import EncodedBlock, embed
+from fractal.embedding import embed
+from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS
 from fractal.errors import BadSpec
 from fractal.estimator import SentenceScorer

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fractal import embedding
-from fractal.embedding import LATE_COLUMNS, EncodedBlock, chunk_context, embed, late_interaction
+from fractal.embedding import LATE_COLUMNS, chunk_context, embed, late_interaction
+from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS
 from fractal.encoders.cache import EmbeddingCache
 from fractal.records import Response

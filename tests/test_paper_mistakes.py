@@ -11,7 +11,7 @@ import torch
 
 from fractal.aggregations import AGGREGATIONS
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadData
 from fractal.features import prior_similarity
 from fractal.folds import deal_folds

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.cards import aspects_card
 from fractal.checks import Finding
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.encoders import Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.estimator import SentenceScorer

@@ -15,7 +15,7 @@ from fractal.checks.findings import Finding
 from fractal.checks.linear import CLEARLY, Compared
 from fractal.checks.outcomes import Outcome
 from fractal.checks.priors import FEW, prior_findings, serving
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadSpec
 from fractal.fitting import Choice, Fitted, Settings, fit_blend
 from fractal.listeners import at_stage

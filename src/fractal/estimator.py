@@ -20,7 +20,8 @@ from fractal.calibration import Calibrator
 from fractal.cards import model_card
 from fractal.checks import Finding, run_checks
 from fractal.choosing import asked_priors, fit_chosen
-from fractal.embedding import EncodedBlock, embed
+from fractal.embedding import embed
+from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Reading

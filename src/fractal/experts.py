@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.features import Projection, Standardiser
 from fractal.joint import Outputs, read_outputs
 from fractal.network import Head, HeadShape

@@ -17,7 +17,7 @@ from torch import Tensor
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.bags import Bags
 from fractal.checkpoints import checkpoint_of
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
 from fractal.laying import Laid, lay_experts

@@ -16,7 +16,7 @@ from fractal.aggregations import Aggregation
 from fractal.bags import Bags
 from fractal.checkpoints import checkpoint_of
 from fractal.choosing import fit_chosen
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Expert, blend_weights, response_cost
 from fractal.fitting import Choice, Fitted, Settings, blend_choice

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.features import prior_similarity
 from fractal.length_control import length_advantage
 from fractal.preparation import Columns, Corpus, Prior, lay_bags

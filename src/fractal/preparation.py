@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.bags import Bags, Shared
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadData
 from fractal.features import SAMPLE, FeatureTable, Projection, Standardiser, compute, prior_similarity
 from fractal.folds import member_weights

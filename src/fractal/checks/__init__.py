@@ -10,7 +10,7 @@ from fractal.checks.findings import Finding, Verdict
 
 if TYPE_CHECKING:
     from fractal.aggregations import Aggregation
-    from fractal.embedding import EncodedBlock
+    from fractal.encoded import EncodedBlock
     from fractal.fitting import Fitted
     from fractal.preparation import Corpus
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.checks.outcomes import FOLDS, RESAMPLES, interval
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.features import RECIPES, Standardiser, compute
 from fractal.folds import deal_folds
 from fractal.metrics import resampled_weights

@@ -16,7 +16,7 @@ from fractal.checks.findings import Finding
 from fractal.checks.linear import Compared, held_out_responses
 from fractal.checks.outcomes import CONFIDENCE, Outcome
 from fractal.checks.priors import FEW, prior_findings, serving
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.fitting import Fitted
 from fractal.preparation import Corpus
 from fractal.scoring import flat

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fractal.checks.findings import Finding
 from fractal.checks.outcomes import Outcome
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.features import prior_similarity
 from fractal.preparation import Corpus
 from fractal.priors import ColumnPrior, CorrelationPrior, CosinePrior

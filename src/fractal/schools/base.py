@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
 from fractal.checks.linear import Compared
-from fractal.embedding import EncodedBlock, embed
+from fractal.embedding import embed
+from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.errors import BadData, NotFitted
 from fractal.preparation import Corpus, gather

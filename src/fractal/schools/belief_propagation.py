@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.preparation import Corpus
 from fractal.schools.base import SCHOOLS
 from fractal.schools.gibbs import label_potentials, marginals, nearest_neighbours

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.aggregations import Aggregation
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadData, MissingExtra
 from fractal.preparation import Corpus
 from fractal.records import Response

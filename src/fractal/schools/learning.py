@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.errors import NotFitted
 from fractal.features import RECIPES, Standardiser, compute
 from fractal.folds import deal_folds

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fractal.aggregations import Aggregation
-from fractal.embedding import EncodedBlock, chunk_context
+from fractal.embedding import chunk_context
+from fractal.encoded import EncodedBlock
 from fractal.errors import BadSpec, MissingExtra
 from fractal.preparation import Corpus
 from fractal.records import Response

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fractal.aggregations import Aggregation
 from fractal.bags import Bags
-from fractal.embedding import EncodedBlock
+from fractal.encoded import EncodedBlock
 from fractal.preparation import Corpus
 from fractal.schools.base import SCHOOLS
 from fractal.schools.learning import Learned, Perceptron, cross_entropy, per_bag, response_cost, train

@@ -1,0 +1,119 @@
+"""EncodedBlock: responses beside the vectors of their texts, all that features read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.records import Response
+
+__all__ = ["EncodedBlock", "offsets_of", "ragged_rows"]
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedBlock:
+    """Responses beside the vectors of their sentences, queries and context chunks, all that features read."""
+
+    responses: tuple[Response, ...]
+    offsets: Indices  # (bag + 1,)
+    sentences: Floats  # (sentence, dim)
+    queries: Floats  # (bag, dim), zero rows where there is none
+    chunks: Floats  # (chunk, dim)
+    chunk_offsets: Indices  # (bag + 1,)
+    late: Floats  # (sentence, 10), zero where there is nothing to compare with
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    @functools.cached_property
+    def sentence_bag(self) -> Indices:
+        """Which bag each sentence is in."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    @functools.cached_property
+    def has_query(self) -> NDArray[np.bool_]:
+        """Which bags answer to a query."""
+        return np.fromiter((bool(response.query) for response in self.responses), bool, len(self))
+
+    @property
+    def has_context(self) -> NDArray[np.bool_]:
+        """Which bags have a context."""
+        return np.diff(self.chunk_offsets) > 0
+
+    @functools.cached_property
+    def _runs(self) -> dict[tuple[int, int], Self]:
+        return {}
+
+    def run(self, first: int, last: int) -> Self:
+        """Return consecutive responses as views; the same run is the same object, so what it remembers is kept."""
+        if (first, last) == (0, len(self)):
+            return self
+        if (first, last) not in self._runs:
+            rows, chunks = slice(*self.offsets[[first, last]]), slice(*self.chunk_offsets[[first, last]])
+            self._runs[first, last] = dataclasses.replace(
+                self,
+                responses=self.responses[first:last],
+                offsets=self.offsets[first : last + 1] - rows.start,
+                sentences=self.sentences[rows],
+                queries=self.queries[first:last],
+                chunks=self.chunks[chunks],
+                chunk_offsets=self.chunk_offsets[first : last + 1] - chunks.start,
+                late=self.late[rows],
+            )
+        return self._runs[first, last]
+
+    def take(self, bags: Sequence[int] | Indices) -> Self:
+        """Return these responses, in this order; all as they stand are the same object, as in `run`."""
+        index = np.asarray(bags, dtype=np.int64)
+        if np.array_equal(index, np.arange(len(self))):
+            return self
+        rows, offsets = ragged_rows(self.offsets, index)
+        chunk_rows, chunk_offsets = ragged_rows(self.chunk_offsets, index)
+        return dataclasses.replace(
+            self,
+            responses=tuple(self.responses[bag] for bag in index),
+            offsets=offsets,
+            sentences=self.sentences[rows],
+            queries=self.queries[index],
+            chunks=self.chunks[chunk_rows],
+            chunk_offsets=chunk_offsets,
+            late=self.late[rows],
+        )
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence[EncodedBlock]) -> Self:
+        """Join blocks of one encoder, in order."""
+        return cls(
+            responses=tuple(response for block in blocks for response in block.responses),
+            offsets=_joined([block.offsets for block in blocks]),
+            sentences=np.concatenate([block.sentences for block in blocks]),
+            queries=np.concatenate([block.queries for block in blocks]),
+            chunks=np.concatenate([block.chunks for block in blocks]),
+            chunk_offsets=_joined([block.chunk_offsets for block in blocks]),
+            late=np.concatenate([block.late for block in blocks]),
+        )
+
+
+def ragged_rows(offsets: Indices, bags: Indices) -> tuple[Indices, Indices]:
+    """Return the rows of these bags, in this order, and where each bag starts among them."""
+    counts = np.diff(offsets)[bags]
+    taken = offsets_of(counts)
+    rows = np.repeat(offsets[bags] - taken[:-1], counts) + np.arange(taken[-1])
+    return rows, taken
+
+
+def offsets_of(counts: Sequence[int] | Indices) -> Indices:
+    """Return where each bag of so many rows starts, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+
+def _joined(parts: Sequence[Indices]) -> Indices:
+    return offsets_of(np.concatenate([np.diff(part) for part in parts]))
