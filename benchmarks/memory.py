@@ -77,9 +77,11 @@ def main() -> None:
         "|---|---:|---:|---:|",
     ]
     kept = []
-    for features in dict.fromkeys(sketch.features for sketch in FIRST):
+    for features, directions in dict.fromkeys(
+        (s.features, 64 if s.directions is None else s.directions) for s in FIRST
+    ):
         started = time.process_time()
-        columns, table = Columns.fit(block, features, 64)
+        columns, table = Columns.fit(block, features, directions)
         kept.append((columns, lay_bags(block, table, Prior(), corpus=corpus, members=5, folds=5)))
         spent = time.process_time() - started
         lines.append(f"| {features[0]} … {features[-1]} | {table.dense.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")

@@ -208,7 +208,13 @@ def test_held_out_scores_come_from_the_members_that_did_not_learn_from_the_bag()
         torch.testing.assert_close(found[rows], logits[rows][:, members].mean(1))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"members": 0}, {"learning_rate": 0.0}, {"batch_size": 0}])
+@pytest.mark.parametrize(("responses", "batch"), [(1, 32), (1500, 32), (4800, 100), (12_288, 256), (10**6, 256)])
+def test_few_responses_are_learned_in_small_batches(responses, batch):
+    assert TrainingPlan().batch_of(responses) == batch
+    assert TrainingPlan(batch_size=7).batch_of(responses) == 7
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"members": 0}, {"learning_rate": 0.0}, {"batch_size": -1}])
 def test_an_impossible_plan_is_refused(wrong):
     with pytest.raises(ValueError, match="give"):
         TrainingPlan(**wrong)

@@ -184,7 +184,7 @@ class SentenceScorer(Scorer):
         """The experts that train on labels, on labels that are means, and on guesses."""
         if self.recipe != "auto":
             return (Sketch.of(self.recipe),), (), ()
-        return (LATER, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
+        return (SUMMED, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """The forms to try: the one given, or all that suit the labels and what the data say of themselves."""

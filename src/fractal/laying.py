@@ -58,9 +58,10 @@ def lay_experts(
     lengths_told = plan.length_control and len(corpus.pairs) > 0
     advantage = length_advantage(corpus.responses, corpus.pairs) if lengths_told else None
     correlated = any(isinstance(term, CorrelationPrior) for term in priors)
-    read: dict[tuple[str, ...], tuple[Bags, Columns]] = {}
-    for features in dict.fromkeys(sketch.features for sketch in sketches):
-        columns, table = Columns.fit(block, features, directions, plan.seed)
+    read: dict[tuple[tuple[str, ...], int], tuple[Bags, Columns]] = {}
+    wanted = [(s.features, directions if s.directions is None else s.directions) for s in sketches]
+    for features, kept in dict.fromkeys(wanted):
+        columns, table = Columns.fit(block, features, kept, plan.seed)
         bags = lay_bags(
             block,
             table,
@@ -74,5 +75,5 @@ def lay_experts(
         )
         if correlated:
             bags = replace(bags, relations=relate(replace(bags, vectors=torch.from_numpy(block.sentences))))
-        read[features] = bags, columns
-    return [Laid(sketch, *read[sketch.features], similarity) for sketch in sketches]
+        read[features, kept] = bags, columns
+    return [Laid(sketch, *read[key], similarity) for sketch, key in zip(sketches, wanted, strict=True)]

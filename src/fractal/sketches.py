@@ -20,11 +20,12 @@ class Sketch:
 
     features: tuple[str, ...]
     linear: bool = False
+    directions: int | None = None  # of its vectors, 0: the vectors as they are; None: what the settings say
 
     @classmethod
-    def of(cls, recipe: str | Sequence[str], *, linear: bool = False) -> Self:
+    def of(cls, recipe: str | Sequence[str], *, linear: bool = False, directions: int | None = None) -> Self:
         """Return the sketch of a recipe, or of features joined by `+`."""
-        return cls(feature_specs(recipe), linear)
+        return cls(feature_specs(recipe), linear, directions)
 
     def plan(self, plan: TrainingPlan) -> TrainingPlan:
         """Return how this expert is trained, where `plan` says how the others are."""
@@ -39,9 +40,14 @@ class Sketch:
 
 
 def _blend(readers: str) -> tuple[Sketch, ...]:
-    return Sketch.of(readers), Sketch.of(readers, linear=True), Sketch.of("vectors"), Sketch.of("default")
+    return (
+        Sketch.of(readers),
+        Sketch.of(readers, linear=True),
+        Sketch.of("sentence", directions=0),
+        Sketch.of("default"),
+    )
 
 
 FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
-SUMMED = _blend("relational")  # where the label is a mean: no column can satisfy it without its sentences
-LATER = (Sketch.of("relational"), Sketch.of("default"))  # on sentence labels or guesses, which no shortcut satisfies
+SUMMED = _blend("relational")  # on means and on labels of sentences: no column satisfies them without the sentences
+LATER = (Sketch.of("relational"), Sketch.of("default"))  # on guesses

@@ -36,6 +36,8 @@ __all__ = [
     "predict_logits",
 ]
 
+STEPS, BATCHES = 48, (32, 256)  # steps an epoch that a batch leaves if it may, and the responses of one
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -63,7 +65,7 @@ class TrainingPlan:
     """How a head is trained: every number that is not learned."""
 
     epochs: int = 60
-    batch_size: int = 256  # responses
+    batch_size: int = 0  # responses; 0: as many as make STEPS steps an epoch, within BATCHES
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     patience: int = 10
@@ -79,15 +81,21 @@ class TrainingPlan:
     precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "members"):
+        for name in ("epochs", "patience", "members"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+        if self.batch_size < 0:
+            raise ValueError(f"batch_size={self.batch_size}: give a number of responses, or 0 for one that suits them")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}: give a share in [0, 1)")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden={self.hidden}: give widths of at least 1, or () for a linear head")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}: give a number above 0")
+
+    def batch_of(self, responses: int) -> int:
+        """Return how many of so many responses are in a batch: few responses need small ones, to take enough steps."""
+        return self.batch_size or min(max(responses // STEPS, BATCHES[0]), BATCHES[1])
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
     weights = torch.tensor(objective.weights(run.epoch, plan.epochs), device=bags.features.device)  # (term,)
     sums: Tensor | None = None
     batches = 0
-    for batch in bags.batches(plan.batch_size, run.generator, run.fetch):
+    for batch in bags.batches(plan.batch_of(len(bags)), run.generator, run.fetch):
         logits = run.head(batch, run.noise, run.precision)
         scores = Scores(logits, batch.offsets, objective.aggregation)
         parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
