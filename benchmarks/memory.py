@@ -21,7 +21,7 @@ from fractal.encoded import EncodedBlock
 from fractal.preparation import Columns, Prior, gather, lay_bags
 from fractal.sketches import FIRST
 
-DIM = 384
+DIM, DIRECTIONS = 384, 64  # of a vector, and how many of its principal ones a scorer keeps
 
 
 def peak_gb() -> float:
@@ -77,9 +77,8 @@ def main() -> None:
         "|---|---:|---:|---:|",
     ]
     kept = []
-    for features, directions in dict.fromkeys(
-        (s.features, 64 if s.directions is None else s.directions) for s in FIRST
-    ):
+    read = [(sketch.features, DIRECTIONS if sketch.directions is None else sketch.directions) for sketch in FIRST]
+    for features, directions in dict.fromkeys(read):
         started = time.process_time()
         columns, table = Columns.fit(block, features, directions)
         kept.append((columns, lay_bags(block, table, Prior(), corpus=corpus, members=5, folds=5)))
