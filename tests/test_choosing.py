@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from benchmarks.broken import CASES, CHOSEN
 
-from fractal.aggregations import AGGREGATIONS
+from fractal.aggregations import AGGREGATIONS, FORMS
 from fractal.checks import run_checks
 from fractal.choosing import asked_priors, fit_chosen
 from fractal.embedding import embed
@@ -17,11 +18,11 @@ from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS
 from fractal.errors import BadSpec
 from fractal.estimator import SentenceScorer
-from fractal.fitting import FORMS, Choice, Fitted, Settings
+from fractal.fitting import Choice, Fitted, Settings
 from fractal.metrics import METRICS
 from fractal.preparation import Corpus, gather
 from fractal.priors import CosinePrior
-from fractal.records import Response
+from fractal.records import Preference, Response
 from fractal.sketches import Sketch
 from fractal.training import TrainingPlan
 
@@ -191,4 +192,29 @@ def test_auto_is_as_good_as_the_right_choice(name: str) -> None:
 
 
 def test_every_form_that_auto_fits_has_a_small_model() -> None:
-    assert {form for forms in FORMS.values() for form in forms} == {AGGREGATIONS.spec(form) for form in ALL}
+    assert set(FORMS.values()) == {AGGREGATIONS.spec(form) for form in ALL}
+
+
+def rated(*labels: float | None, stated: tuple[str, ...] = ("",)) -> list[Response]:
+    said = itertools.cycle(stated)
+    return [
+        Response.from_sentences(str(i), ["One.", f"Two is {i}."], label=label, extra={"aggregation": next(said)})
+        for i, label in enumerate(labels)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "directions"),
+    [
+        (rated(0, 1, None), ("min", "max", "mean")),
+        (rated(0, 0.5, 1), ("mean",)),
+        (rated(None, None), ("mean",)),
+        (rated(0, 1, stated=("max",)), ("max",)),
+        (rated(0, 1, stated=("avg",)), ("mean",)),
+        (rated(0, 1, stated=("max", "min")), ("min", "max", "mean")),
+        (rated(0, 1, stated=("whatever",)), ("min", "max", "mean")),
+        ([Preference(*rated(None, None, stated=("max",)))], ("mean",)),
+    ],
+)
+def test_directions_are_what_the_data_state_or_their_labels_allow(data, directions) -> None:
+    assert gather(data).directions == directions

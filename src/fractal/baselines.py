@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fractal.aggregations import AGGREGATIONS, Aggregation
-from fractal.embedding import embed
-from fractal.encoders import ENCODERS, EmbeddingCache
+from fractal.encoders import ENCODERS
 from fractal.estimator import SentenceScorer
 from fractal.features import prior_similarity
 from fractal.preparation import gather
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.registry import Registry
+from fractal.rival import Data, Rival
 from fractal.scoring import records
 from fractal.self_training import SelfTraining
 from fractal.training import TrainingPlan
 
-__all__ = ["BASELINES", "Baseline"]
+__all__ = ["BASELINES"]
 
-BASELINES: Registry[Baseline] = Registry("baseline")
-
-Data = Sequence[Response | Preference]
+BASELINES: Registry[Rival] = Registry("baseline")
 
 
 @dataclass
-class Baseline(ABC):
-    """A way to sentence scores with the methods of SentenceScorer that matter in a comparison."""
-
-    name: ClassVar[str]
-
-    aggregation: str = "auto"
-    encoder: str = "minilm"
-    seed: int = 0
-    cache: str | bool = True
-
-    @abstractmethod
-    def fit(self, X: Data) -> Self:
-        """Learn from rated responses."""
-
-    @abstractmethod
-    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
-        """Score every sentence of new responses."""
-
-
-@dataclass
-class Trained(Baseline):
+class Trained(Rival):
     """What is a SentenceScorer with parts left out or put in."""
 
     epochs: int = TrainingPlan.epochs
@@ -87,7 +65,7 @@ class Trained(Baseline):
 
 @BASELINES.register("cosine")
 @dataclass
-class Cosine(Baseline):
+class Cosine(Rival):
     """Nothing is learned: a sentence is as good as it is similar to its context, else to its query."""
 
     def fit(self, X: Data) -> Self:
@@ -97,7 +75,7 @@ class Cosine(Baseline):
     def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
         """Return (1 + cosine) / 2, and ½ where there is nothing to compare with."""
         responses = list(X)
-        block = embed(responses, ENCODERS.build(self.encoder), EmbeddingCache.at(self.cache), late=False)
+        block = self.embedded(responses, late=False)
         scores = torch.from_numpy(np.nan_to_num(prior_similarity(block), nan=0.5)).float()
         aggregation: Aggregation = AGGREGATIONS.build("mean" if self.aggregation == "auto" else self.aggregation)
         implied = aggregation(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.calibration import Calibrator
 from fractal.cards import model_card
 from fractal.checks import Finding, run_checks
@@ -25,7 +25,7 @@ from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.errors import BadData, BadSpec
 from fractal.experts import Blend, Reading
-from fractal.fitting import FORMS, Choice, Fitted, Settings, refuse_unlabelled
+from fractal.fitting import Choice, Fitted, Settings, refuse_unlabelled
 from fractal.persistence import Saved
 from fractal.preparation import Corpus, gather
 from fractal.records import Preference, Response, ScoredResponse, Sentence
@@ -187,16 +187,10 @@ class SentenceScorer(Scorer):
         return (SUMMED, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
-        """The forms to try: the one given, or all that suit the labels and what the data say of themselves."""
+        """The forms to try: the one given, or one of each direction that the labels allow."""
         if self.aggregation != "auto":
             return (AGGREGATIONS.build(self.aggregation),)
-        if len(corpus.pairs):
-            return (AGGREGATIONS.build("mean"),)
-        said = {str(response.extra.get("aggregation", "")) for response in corpus.responses}
-        labels = corpus.labels[~np.isnan(corpus.labels)]
-        binary = bool(np.isin(labels, (0.0, 1.0)).all())
-        directions = said if len(said) == 1 and said <= FORMS.keys() else {"min", "max", "mean"} if binary else {"mean"}
-        return tuple(AGGREGATIONS.build(form) for direction in sorted(directions) for form in FORMS[direction])
+        return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in corpus.directions)
 
     def _encoder(self) -> Encoder:
         return ENCODERS.build(self.encoder)

@@ -31,9 +31,8 @@ from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
 
-__all__ = ["FORMS", "Choice", "Fitted", "Settings", "blend_choice", "fit_blend", "refuse_unlabelled"]
+__all__ = ["Choice", "Fitted", "Settings", "blend_choice", "fit_blend", "refuse_unlabelled"]
 
-FORMS = {"min": ("product",), "max": ("noisy_or",), "mean": ("mean",), "avg": ("mean",)}  # what 'auto' tries
 GUESSED = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
 
 

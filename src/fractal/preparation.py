@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fractal.aggregations import FORMS
 from fractal.bags import Bags, Shared
 from fractal.encoded import EncodedBlock
 from fractal.errors import BadData
@@ -34,6 +35,17 @@ class Corpus:
     def labels(self) -> NDArray[np.float64]:
         """The label of each response, nan where it is unknown."""
         return np.array([np.nan if r.label is None else r.label for r in self.responses], dtype=np.float64)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Which sentences a response's label may be about: the worst, the best, all; what the data state, or allow."""
+        said = {str(response.extra.get("aggregation", "")) for response in self.responses}
+        known = self.labels[~np.isnan(self.labels)]
+        if len(self.pairs):
+            return ("mean",)
+        if len(said) == 1 and (word := said.pop().replace("avg", "mean")) in FORMS:
+            return (word,)
+        return tuple(FORMS) if len(known) and bool(np.isin(known, (0.0, 1.0)).all()) else ("mean",)
 
     @property
     def groups(self) -> tuple[str, ...]:

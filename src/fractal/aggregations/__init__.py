@@ -11,6 +11,7 @@ from fractal.aggregations.soft import GeometricMean, LogSumExp, NoisyOr, PowerMe
 
 __all__ = [
     "AGGREGATIONS",
+    "FORMS",
     "Aggregation",
     "Count",
     "GeometricMean",
@@ -28,3 +29,5 @@ __all__ = [
     "SoftMin",
     "preferred_labels",
 ]
+
+FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the form of each direction that is a likelihood

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.calibration.newton import minimise, sigmoid
 from fractal.checks.findings import Finding
 from fractal.checks.linear import Compared, held_out_responses
@@ -28,7 +28,6 @@ Floats = NDArray[np.float64]
 NOISY, VERY_NOISY = 0.03, 0.15  # flip rates
 RATES = np.array([0.0, 0.01, 0.02, *np.arange(0.03, 0.451, 0.03)])  # of flipped labels, that are tried
 CALM = 1e-4
-FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the likelihood of each hard rule
 
 
 def method_checks(
@@ -55,16 +54,12 @@ def method_checks(
 
 
 def _direction(fitted: Fitted | None, aggregation: str | Aggregation | None, corpus: Corpus) -> str:
-    """The hard rule that is assumed: that of the fit, the one given, what the data say, else what labels look like."""
+    """The hard rule that is assumed: that of the fit, the one given, else the first that the labels allow."""
     if fitted is not None:
         return str(fitted.blend.aggregation.direction)
     if aggregation is not None and aggregation != "auto":
         return str(AGGREGATIONS.build(aggregation).direction)
-    said = {str(response.extra.get("aggregation", "")) for response in corpus.responses}
-    if len(said) == 1 and (word := said.pop().replace("avg", "mean")) in FORMS:
-        return word
-    labels = corpus.labels[~np.isnan(corpus.labels)]
-    return "min" if len(labels) and bool(np.isin(labels, (0.0, 1.0)).all()) else "mean"
+    return corpus.directions[0]
 
 
 def _aggregation(block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:

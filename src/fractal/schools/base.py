@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.checks.linear import Compared
-from fractal.embedding import embed
 from fractal.encoded import EncodedBlock
-from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.errors import BadData, NotFitted
 from fractal.preparation import Corpus, gather
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.registry import Registry
+from fractal.rival import Data, Rival
 from fractal.scoring import records
 
 __all__ = ["SCHOOLS", "School"]
 
 SCHOOLS: Registry[School] = Registry("school")
 
-FORMS = {"min": "product", "max": "noisy_or", "mean": "mean", "avg": "mean"}
-
 
 @dataclass
-class School(ABC):
-    """A way from response labels to sentence scores; `fit` and `score_responses` as SentenceScorer has them."""
+class School(Rival):
+    """A way from response labels to sentence scores that is not the one of SentenceScorer."""
 
-    name: ClassVar[str]
-
-    aggregation: str = "auto"
-    encoder: str = "minilm"
-    seed: int = 0
-    cache: str | bool = True
     form: Aggregation | None = field(default=None, init=False, repr=False, compare=False)  # known once fitted
 
-    def fit(self, X: Sequence[Response | Preference]) -> Self:
+    def fit(self, X: Data) -> Self:
         """Learn from rated responses."""
         if any(isinstance(record, Preference) for record in X):
             raise BadData(f"the school {self.name!r} learns from rated responses, not from preferences: rate them")
@@ -76,24 +67,11 @@ class School(ABC):
     def scores(self, block: EncodedBlock) -> Tensor:
         """Return the score of every sentence of a block: (sentence,)."""
 
-    def embedded(self, responses: Sequence[Response]) -> EncodedBlock:
-        """Encode responses, through the cache where one is wanted."""
-        return embed(responses, ENCODERS.build(self.encoder), EmbeddingCache.at(self.cache))
-
     def _form(self, block: EncodedBlock, corpus: Corpus) -> Aggregation:
-        """The aggregation given, else what the data say, else what explains held-out labels best."""
-        form: Aggregation
-        if self.aggregation != "auto":
-            form = AGGREGATIONS.build(self.aggregation)
-            return form
-        said = {str(response.extra.get("aggregation", "")) for response in corpus.responses}
-        labels = corpus.labels[~np.isnan(corpus.labels)]
-        if len(said) == 1 and said <= FORMS.keys():
-            chosen = FORMS[said.pop()]
-        elif not np.isin(labels, (0.0, 1.0)).all():
-            chosen = "mean"
-        else:
-            forms = {name: name for name in ("product", "noisy_or", "mean")}
-            chosen = Compared.of(block, corpus, forms, self.seed).best(forms)
-        form = AGGREGATIONS.build(chosen)
+        """The aggregation given, else the one that the labels allow, of several what explains held-out labels best."""
+        chosen = self.aggregation
+        if chosen == "auto":
+            forms = {FORMS[direction]: FORMS[direction] for direction in corpus.directions}
+            chosen = Compared.of(block, corpus, forms, self.seed).best(forms) if len(forms) > 1 else next(iter(forms))
+        form: Aggregation = AGGREGATIONS.build(chosen)
         return form
