@@ -1,0 +1,80 @@
+"""Run what is missing of the questions, resumably; then write the tables.
+
+python -m benchmarks.questions                        all of them
+python -m benchmarks.questions "forms of MIN" priors --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from benchmarks.logbook import RESULTS, Logbook
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def run_one(question: str, name: str, variant: str, seed: int) -> dict:
+    """Fit one variant on one set, and judge it."""
+    import torch
+
+    from benchmarks.accuracy.data import load
+    from benchmarks.accuracy.judging import judge
+    from benchmarks.questions.asked import questions
+    from fractal.baselines import BASELINES
+    from fractal.estimator import SentenceScorer
+    from fractal.training import TrainingPlan
+
+    torch.set_num_threads(1)
+    asked = questions()[question].variants[variant]
+    data = load(name, asked.most, seed)
+    target = load(asked.tested_on) if asked.tested_on else data
+    if asked.paper is None:
+        options = {"aggregation": data.aggregation, **asked.options}
+        scorer = SentenceScorer(**options, plan=TrainingPlan(seed=seed, **asked.plan))
+    else:
+        scorer = BASELINES["paper"](aggregation=data.aggregation, seed=seed, rounds=0).make()
+        scorer.set_params(**asked.paper, **{f"plan__{key}": value for key, value in asked.plan.items()})
+    used = time.process_time()
+    scorer.fit(asked.data(data, seed))
+    scored = scorer.score_responses([r.without_labels() for r in target.test])
+    spent = time.process_time() - used
+    found = judge(scored, target.test, target.name)
+    kept = [choice.taken for choice in scorer.choices_ if choice.about.startswith("round")]
+    where = {"question": question, "set": name, "variant": variant, "seed": seed}
+    return {**where, **found, "cost": scorer.cost_, "kept": kept, "cpu_s": round(spent, 1)}
+
+
+def main() -> None:
+    """Run what is missing, write the tables."""
+    from benchmarks.questions.asked import questions
+    from benchmarks.questions.tables import write_page
+
+    every = questions()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("questions", nargs="*", default=[], metavar="QUESTION", help=", ".join(every))
+    parser.add_argument("--seeds", type=int, help="2 where nothing is said")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    book = Logbook(RESULTS / "questions.jsonl", "question", "set", "variant", "seed")
+    wanted = [
+        (title, name, variant, seed)
+        for title in args.questions or every
+        for seed in range(args.seeds or every[title].seeds)
+        for name in every[title].sets
+        for variant in every[title].variants
+    ]
+    missing = [cell for cell in wanted if cell not in book]
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for number, future in enumerate(as_completed([pool.submit(run_one, *cell) for cell in missing]), start=1):
+            row = book.add(future.result())
+            told = f"{row['question']}: {row['set']} · {row['variant']} · seed {row['seed']}"
+            print(f"{number}/{len(missing)} {told}: AUC {row['auc']:.3f} in {row['cpu_s']:.0f} s", flush=True)
+    write_page(book.rows, every)
+
+
+if __name__ == "__main__":
+    main()
