@@ -1,7 +1,9 @@
 """The other schools beside the default on real sets, and belief propagation on a million sentences.
 
-python -m benchmarks.schools speed                     the second alone
 python -m benchmarks.schools table [--seeds 2]         the first, resumably; then writes the page
+python -m benchmarks.schools speed                     the second alone
+
+What stands beside the schools comes from the rows of `python -m benchmarks.accuracy --most 1500`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
 
 LOG, SPEED, PAGE = RESULTS / "schools.jsonl", RESULTS / "schools-speed.json", RESULTS / "schools.md"
-SETS = ("multispanqa_windows", "faithbench", "absa16_reviews", "wikiqa")
+MOST = 1500  # training responses of a set
 SCHOOLS = ("attention", "belief_propagation", "curriculum", "dllp", "noisy_copy", "prototypes")
 BEYOND = ("default", "bag loss only", "cosine")
 
@@ -55,30 +57,24 @@ def speed(rounds: int = 3) -> dict:
 
 
 def cells(sets: list[str], seeds: int) -> None:
-    """Run what is missing of sets × methods × seeds."""
+    """Run what is missing of sets × schools × seeds."""
     from benchmarks.accuracy.data import load
     from benchmarks.accuracy.judging import judge
-    from benchmarks.accuracy.methods import METHODS
     from fractal.schools import SCHOOLS as REGISTERED
 
     torch.set_num_threads(1)
-    book = Logbook(LOG, "set", "method", "seed")
+    book = Logbook(LOG, "set", "method", "seed", "most")
     for seed in range(seeds):
         for name in sets:
-            data = load(name)
+            data = load(name, MOST, seed)
             bare = [response.without_labels() for response in data.test]
-            for responses in (data.train, bare):  # vectors are made beforehand, whoever comes first
-                REGISTERED["dllp"]().embedded(responses)
-            for method in (*SCHOOLS, *BEYOND):
-                if (name, method, seed) in book:
+            for method in SCHOOLS:
+                if (name, method, seed, MOST) in book:
                     continue
                 used = time.process_time()
-                if method in REGISTERED:
-                    made = REGISTERED[method](aggregation=data.aggregation, seed=seed).fit(data.bare())
-                    scored = made.score_responses(bare)
-                else:
-                    scored = METHODS[method](data, seed)["score"]
-                row = {"set": name, "method": method, "seed": seed, "cpu_s": time.process_time() - used}
+                made = REGISTERED[method](aggregation=data.aggregation, seed=seed).fit(data.bare())
+                scored = made.score_responses(bare)
+                row = {"set": name, "method": method, "seed": seed, "most": MOST, "cpu_s": time.process_time() - used}
                 book.add({**row, **judge(scored, data.test, name)})
 
 
@@ -86,53 +82,63 @@ def page() -> str:
     """Write the tables of what was measured."""
     rows = Logbook(LOG).rows
     seeds = 1 + max((row["seed"] for row in rows), default=0)
-    sets = [name for name in SETS if any(row["set"] == name for row in rows)]
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    beside = [row for row in Logbook(RESULTS / "accuracy.jsonl").rows if row["most"] == MOST and row["seed"] < seeds]
+    rows += [{**row, **row["score"]} for row in beside if row["method"] in BEYOND]
+    methods = (*SCHOOLS, *BEYOND)
     lines = [
         "# The other schools",
         "",
         setting("python -m benchmarks.schools table", "… speed"),
         "",
-        f"Sentence ROC AUC on test responses (inside responses), learned from response labels alone; the aggregation "
-        f"is the one each set states; mean of {seeds} seed(s). `nli` and `implicit_reward` need models that were not "
-        "at hand; their code is tested on tiny ones.",
+        "Sentence ROC AUC on test responses (inside responses), learned from response labels alone; the aggregation is "
+        f"the one each set states; at most {MOST} training responses a set; mean of {seeds} seed(s). `nli` and "
+        "`implicit_reward` need models that were not at hand; their code is tested on tiny ones.",
         "",
-        f"| school | {' | '.join(sets)} | mean | CPU s |",
-        f"|---|{'---|' * (len(sets) + 2)}",
+        f"| set | {' | '.join(methods)} |",
+        f"|---|{'---|' * len(methods)}",
     ]
-    for method in (*SCHOOLS, *BEYOND):
-        own = [[row for row in rows if (row["set"], row["method"]) == (name, method)] for name in sets]
-        areas = [_mean([row["auc"] for row in found]) for found in own]
-        within = [_mean([row["within"] for row in found]) for found in own]
-        spent = [_mean([row["cpu_s"] for row in found if row["cpu_s"] is not None]) for found in own]
-        parts = [f"{a:.3f} ({w:.3f})" if a == a else "–" for a, w in zip(areas, within, strict=True)]
-        shown = [
-            f"{value:{how}}" if value == value else "–"
-            for value, how in ((sum(areas) / len(sets), ".3f"), (sum(spent), ".0f"))
-        ]
-        lines.append(f"| {method} | {' | '.join([*parts, *shown])} |")
-    if SPEED.exists():
-        told = json.loads(SPEED.read_text())
-        lines += [
-            "",
-            "## Belief propagation",
-            "",
-            f"{told['sentences']:,} sentences in bags of 10, each joined with 10 others ({told['messages']:,} messages "
-            "a round), graph given, until no message changes by more than 0.001: median of 3 rounds "
-            f"{told['wall_s']:.0f} s, {told['cpu_s']:.0f} s of CPU on one thread "
-            f"(load of the machine {told['load']:.1f} on {os.cpu_count()} cores).",
-        ]
-    return "\n".join(lines) + "\n"
+    lines += [f"| {name} | {' | '.join(_cell(rows, [name], method) for method in methods)} |" for name in sets]
+    lines.append(f"| **mean** | {' | '.join(_cell(rows, sets, method) for method in methods)} |")
+    spent = [_mean(rows, sets, method, "cpu_s") for method in methods]
+    lines.append(f"| CPU s | {' | '.join(f'{seconds:.0f}' for seconds in spent)} |")
+    return "\n".join([*lines, *_speed_told()]) + "\n"
 
 
-def _mean(values: list[float]) -> float:
-    return statistics.fmean(values) if values else float("nan")
+def _speed_told() -> list[str]:
+    if not SPEED.exists():
+        return []
+    told = json.loads(SPEED.read_text())
+    return [
+        "",
+        "## Belief propagation",
+        "",
+        f"{told['sentences']:,} sentences in bags of 10, each joined with 10 others ({told['messages']:,} messages "
+        "a round), graph given, until no message changes by more than 0.001: median of 3 rounds "
+        f"{told['wall_s']:.0f} s, {told['cpu_s']:.0f} s of CPU on one thread "
+        f"(load of the machine {told['load']:.1f} on {os.cpu_count()} cores).",
+    ]
+
+
+def _cell(rows: list[dict], sets: list[str], method: str) -> str:
+    area, inside = (_mean(rows, sets, method, key) for key in ("auc", "within"))
+    return f"{area:.3f} ({inside:.3f})"
+
+
+def _mean(rows: list[dict], sets: list[str], method: str, key: str) -> float:
+    """Average over seeds, then over sets."""
+    found = [[row[key] for row in rows if (row["set"], row["method"]) == (name, method)] for name in sets]
+    return statistics.fmean(statistics.fmean(values) for values in found)
 
 
 def main() -> None:
     """Measure what is asked for and write the page."""
+    from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS
+
+    rated = [name for name in SETS if name not in WITHOUT_RATINGS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speed", "table", "page"))
-    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--sets", default=",".join(rated))
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     if args.what == "speed":
