@@ -21,7 +21,7 @@ def main() -> None:
     """Parse the command line, run what is missing, write the tables."""
     from benchmarks.accuracy.cells import run_one
     from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS, WITHOUT_SENTENCE_LABELS, folder
-    from benchmarks.accuracy.methods import METHODS, NEEDS_RATINGS, NEEDS_SENTENCE_LABELS, ONCE
+    from benchmarks.accuracy.methods import METHODS, NEEDS_RATINGS, NEEDS_SENTENCE_LABELS, SEEDS
     from benchmarks.accuracy.tables import write_tables
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,7 +48,7 @@ def main() -> None:
         *((name, method) for name in WITHOUT_SENTENCE_LABELS for method in NEEDS_SENTENCE_LABELS),
         *((name, method) for name in WITHOUT_RATINGS for method in NEEDS_RATINGS),
     )
-    possible = [cell for cell in wanted if cell[:2] not in impossible and (cell[1] not in ONCE or cell[2] == 0)]
+    possible = [cell for cell in wanted if cell[:2] not in impossible and cell[2] < SEEDS.get(cell[1], args.seeds)]
     missing = [cell for cell in possible if cell not in book]
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         cells = {pool.submit(run_one, *cell): cell for cell in missing}

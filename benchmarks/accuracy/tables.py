@@ -61,14 +61,15 @@ def write_tables(rows: list[dict], path: Path, most: int | None) -> None:
     parts = [
         "# Accuracy on real data",
         "",
-        f"Means over {len(study.seeds)} seeds (± their standard deviation; fewer for `gold`) on the test splits; "
-        "training on train and valid"
+        f"Means over {len(study.seeds)} seeds (± their standard deviation; two for `attention` and the paper without a "
+        "part) on the test splits; training on train and valid"
         + (f", at most {most} responses of each set" if most else "")
         + ". Only `supervised` and the methods "
         "with `gold` see sentence labels. Nothing is set per data set but its stated aggregation.",
         "",
         f"Machine: {cpu()}, one thread a run; Python {platform.python_version()}, torch {torch.__version__}. "
-        f"Command: `python -m benchmarks.accuracy{f' --most {most}' if most else ''}`.",
+        f"Command: `python -m benchmarks.accuracy{f' --most {most}' if most else ''}`, "
+        f"{sum(row['cpu_s'] for row in rows) / 60:.0f} minutes of processor time from cached vectors.",
         "",
         *_goals(study),
         *_claims(study),
