@@ -94,7 +94,7 @@ def _goals(study: Study) -> list[str]:
     for method, wanted in ((OURS, 0.97), *GOLD.items()):
         ours, its = (study.macro([method, CEILING], m) for m in (method, CEILING))
         lines.append(
-            f"- {method}: {ours / its:.1%} of full supervision ({ours:.3f} of {its:.3f}); wanted {wanted:.1%}."
+            f"- {method}: {ours / its:.2%} of full supervision ({ours:.3f} of {its:.3f}); wanted {wanted:.1%}."
         )
     lead = study.macro([OURS, "paper"], OURS) - study.macro([OURS, "paper"], "paper")
     lines.append(f"- Above the paper's recipe: {lead:+.3f}; wanted +0.10.")
