@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from benchmarks.logbook import RESULTS, Logbook
@@ -17,40 +16,10 @@ from benchmarks.logbook import RESULTS, Logbook
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def run_one(question: str, name: str, variant: str, seed: int) -> dict:
-    """Fit one variant on one set, and judge it."""
-    import torch
-
-    from benchmarks.accuracy.data import load
-    from benchmarks.accuracy.judging import judge
-    from benchmarks.questions.asked import questions
-    from fractal.baselines import BASELINES
-    from fractal.estimator import SentenceScorer
-    from fractal.training import TrainingPlan
-
-    torch.set_num_threads(1)
-    asked = questions()[question].variants[variant]
-    data = load(name, asked.most, seed)
-    target = load(asked.tested_on) if asked.tested_on else data
-    if asked.paper is None:
-        options = {"aggregation": data.aggregation, **asked.options}
-        scorer = SentenceScorer(**options, plan=TrainingPlan(seed=seed, **asked.plan))
-    else:
-        scorer = BASELINES["paper"](aggregation=data.aggregation, seed=seed, rounds=0).make()
-        scorer.set_params(**asked.paper, **{f"plan__{key}": value for key, value in asked.plan.items()})
-    used = time.process_time()
-    scorer.fit(asked.data(data, seed))
-    scored = scorer.score_responses([r.without_labels() for r in target.test])
-    spent = time.process_time() - used
-    found = judge(scored, target.test, target.name)
-    kept = [choice.taken for choice in scorer.choices_ if choice.about.startswith("round")]
-    where = {"question": question, "set": name, "variant": variant, "seed": seed}
-    return {**where, **found, "cost": scorer.cost_, "kept": kept, "cpu_s": round(spent, 1)}
-
-
 def main() -> None:
     """Run what is missing, write the tables."""
     from benchmarks.questions.asked import questions
+    from benchmarks.questions.cells import run_one
     from benchmarks.questions.tables import write_page
 
     every = questions()
