@@ -161,7 +161,7 @@ def _shares(found: dict[str, Curve], groups: dict[str, list[str]]) -> list[str]:
     ]
     lines += [f"| {name} | {_percents(ratios(found[name]))} |" for name in groups["all"]]
     for words, names in groups.items():
-        mean = np.nanmean([ratios(found[name]) for name in names], axis=0)
+        mean = [_average(column) for column in zip(*(ratios(found[name]) for name in names), strict=True)]
         lines.append(f"| mean of these, {words} ({len(names)}) | {_percents(mean)} |")
         same = ratios(together(found, names))
         lines.append(f"| **for the same macro-average AUC**, {words} ({len(names)}) | {_percents(same)} |")
@@ -173,7 +173,7 @@ def _verdict(found: dict[str, Curve], kept: list[str]) -> list[str]:
     cases = [ratio for row in table for ratio in row if not np.isnan(ratio)]
     held = sum(ratio <= WANTED for ratio in cases)
     left_out = [name for name in found if name not in kept]
-    same, apart = np.nanmean(ratios(together(found, kept))), np.nanmean(table)
+    same, apart = _average(ratios(together(found, kept))), _average(cases)
     lines = [
         f"The goal is {WANTED:.0%} of the labels for the same AUC, in the macro-average. For the same macro-average "
         f"AUC it is {same:.0%}; as a mean of each set's ratios {apart:.0%}, "
@@ -188,7 +188,13 @@ def _verdict(found: dict[str, Curve], kept: list[str]) -> list[str]:
 
 def _percents(values: Sequence[float]) -> str:
     """Show shares of labels, and their mean."""
-    return " | ".join("–" if np.isnan(value) else f"{value:.0%}" for value in (*values, np.nanmean(values)))
+    return " | ".join("–" if np.isnan(value) else f"{value:.0%}" for value in (*values, _average(values)))
+
+
+def _average(values: Sequence[float]) -> float:
+    """Return the mean of what is known; nan where nothing is."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _preface(rows: list[dict]) -> list[str]:
