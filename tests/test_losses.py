@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -129,3 +130,41 @@ def test_without_pairs_there_is_no_preference_to_learn(bags):
 def test_a_missing_target_column_costs_nothing():
     bags = two_bags()
     assert torch.equal(SentenceLoss(target="pseudo")(scores(bags, torch.ones(5, 2)), bags), torch.zeros(2))
+
+
+@pytest.mark.parametrize(("form", "rule"), [("product", min), ("noisy_or", max)])
+@given(known=st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1, max_size=6), label=st.sampled_from([0.0, 1.0]))
+def test_a_response_label_tells_of_the_sentences_without_a_label(form, rule, known, label):
+    """Against every way to label the other sentences, weighed by its chance."""
+    generator = torch.Generator().manual_seed(len(known))
+    logits = torch.randn(len(known), 1, generator=generator, dtype=torch.float64)
+    gold = torch.tensor([math.nan if value is None else value for value in known], dtype=torch.float64)
+    bags = Bags.make(torch.zeros(len(known), 1), torch.tensor([0, len(known)]), torch.tensor([label]))
+    bags = bags.with_targets(gold=gold)
+    chance = 0.0
+    for guess in itertools.product((0.0, 1.0), repeat=len(known)):
+        if all(value is None or value == own for value, own in zip(known, guess, strict=True)) and rule(guess) == label:
+            open_ones = [
+                torch.sigmoid(logit if own else -logit).item()
+                for value, own, logit in zip(known, guess, logits[:, 0], strict=True)
+                if value is None
+            ]
+            chance += math.prod(open_ones)
+    cost = ResponseLoss(given="gold")(Scores(logits, bags.offsets, AGGREGATIONS.build(form)), bags)
+    likely = max(chance, 1e-4)  # a label that contradicts what is known is a slip
+    assert math.exp(-float(cost)) == pytest.approx(likely, abs=2e-3)
+
+
+@pytest.mark.parametrize("term", [ResponseLoss(given="gold"), PreferenceLoss(kind="logit", given="gold")])
+@pytest.mark.parametrize("form", ["product", "noisy_or", "mean", "max_levels(levels=3)"])
+def test_what_is_known_of_a_sentence_is_not_taught_again(term, form):
+    aggregation = AGGREGATIONS.build(form)
+    plain = Bags.make(torch.zeros(5, 1), torch.tensor([0, 2, 5]), torch.tensor([0.0, 1.0]), pairs=two_bags().pairs)
+    bags = plain.with_targets(gold=torch.tensor([1.0, math.nan, math.nan, math.nan, 0.0]))
+    logits = torch.zeros((5, *(aggregation.thresholds,) * (aggregation.thresholds > 1), 1), requires_grad=True)
+    said = Scores(logits, bags.offsets, aggregation)
+    term(said, bags).sum().backward()
+    moved = logits.grad.flatten(1).abs().sum(1) > 0
+    assert moved.tolist() == [aggregation.thresholds > 1, True, True, True, aggregation.thresholds > 1]
+    unknown = plain.with_targets(gold=torch.full((5,), math.nan))
+    torch.testing.assert_close(term(said, unknown), dataclasses.replace(term, given="")(said, plain))

@@ -82,7 +82,7 @@ def gold(share: float) -> Callable[[RealSet, int], list]:
 
 
 COSINE, CORRELATION = "cosine(weight=0.2)", "correlation(weight=0.2)"
-NOISE, REVERSED = "column('noise', weight=0.2)", "column('reversed', weight=0.2)"
+NOISE, REVERSED = "column(column='noise', weight=0.2)", "column(column='reversed', weight=0.2)"
 PRIOR_SETS = {
     "none": (),
     "cosine": (COSINE,),

@@ -21,15 +21,20 @@ LOSSES: Registry[Term] = Registry("loss")
 @LOSSES.register("response")
 @dataclass(frozen=True)
 class ResponseLoss(Term):
-    """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score."""
+    """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score.
+
+    What is known of single sentences (`given`) is taken as said: the response's label then tells of the others.
+    """
 
     weight: float = 1.0
     kind: str = "likelihood"
+    given: str = ""  # the column of targets that holds sentence labels
 
     def __post_init__(self) -> None:
         check_kind(self.kind, ("likelihood", "bce", "mae", "mse"))
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        scores = scores.given(bags.targets.get(self.given))
         known = ~bags.labels.isnan()  # (bag,)
         labels = torch.where(known, bags.labels, 0.0)
         if self.kind == "likelihood":
@@ -51,6 +56,7 @@ class PreferenceLoss(Term):
 
     weight: float = 1.0
     kind: str = "ratio"
+    given: str = ""  # the column of targets that holds sentence labels: taken as said, as in the response loss
 
     def __post_init__(self) -> None:
         check_kind(self.kind, ("ratio", "logit"))
@@ -59,6 +65,7 @@ class PreferenceLoss(Term):
         members = scores.logits.shape[-1]
         if bags.pairs is None or len(bags.pairs) == 0:
             return scores.logits.sum() * torch.zeros(members, device=scores.logits.device)
+        scores = scores.given(bags.targets.get(self.given))
         better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
         # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
         strength = self._strength(scores) + bags.advantage.unsqueeze(-1)

@@ -23,18 +23,20 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
     A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated
-    or compared, each counted once in however many pairs it stands.
+    or compared, each counted once in however many pairs it stands. What a response's label tells is then told of the
+    sentences that have none.
     """
     told = ~bags.labels.isnan()
     rated = bool(told.any())
+    known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
+    given = "gold" if known else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
-        terms.append(PreferenceLoss(kind="logit"))
+        terms.append(PreferenceLoss(kind="logit", given=given))
         told[bags.pairs[:, :2].flatten()] = True
     if not terms or rated:
-        terms.append(ResponseLoss())
-    known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets else 0
-    if known and gold_weight > 0:
+        terms.append(ResponseLoss(given=given))
+    if known:
         terms.append(SentenceLoss(weight=gold_weight * known / max(int(told.sum()), 1)))
     return tuple(terms)
 

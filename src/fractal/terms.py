@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from fractal.segments import segment_sum
 __all__ = ["Scores", "Term", "distance", "mean_over_bags"]
 
 EDGE = 1e-6  # how near a probability may come to 0 or 1 before its logarithm is taken
+CERTAIN = 1e-4  # how far from 0 or 1 a known label is taken to be: people err, and a response has many sentences
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Scores:
     logits: Tensor  # (sentence, [level − 1,] member)
     offsets: Tensor  # (bag + 1,)
     aggregation: Aggregation
+
+    def given(self, labels: Tensor | None) -> Scores:
+        """Return the same with known sentence labels (sentence,) in place of what the head says; nan is unknown."""
+        if labels is None or self.aggregation.thresholds != 1:
+            return self
+        known = torch.logit(labels.to(self.logits.dtype), eps=CERTAIN).unsqueeze(-1)
+        return replace(self, logits=torch.where(known.isnan(), self.logits, known))
 
     @functools.cached_property
     def sentence(self) -> Tensor:
