@@ -72,16 +72,19 @@ def _regret(rows: list[dict]) -> list[str]:
         "| choice | set | its AUC | best by hand | its AUC | regret |",
         "|---|---|---:|---|---:|---:|",
     ]
-    lost = []
+    lost: dict[str, list[float]] = {}
     for title, taken, others in CHOICES:
         own = [row for row in rows if row["question"] == title and row["variant"].startswith(others)]
-        for name in dict.fromkeys(row["set"] for row in own):
+        for name in dict.fromkeys(row["set"] for row in own if row["variant"] == taken):
             auc = {variant: _mean(own, name, variant, "auc") for variant in {row["variant"]: 0 for row in own}}
-            chosen = auc.pop(taken, np.nan)
+            chosen = auc.pop(taken)
             best = max(auc, key=lambda v: auc[v])
-            lost.append(auc[best] - chosen)
-            lines.append(f"| {title}: {taken} | {name} | {chosen:.3f} | {best} | {auc[best]:.3f} | {lost[-1]:+.3f} |")
-    return [*lines, f"| **mean** | | | | | **{np.mean(lost):+.3f}** |", "", *_wider(rows)] if lost else []
+            lost.setdefault(title, []).append(auc[best] - chosen)
+            regret = lost[title][-1]
+            lines.append(f"| {title}: {taken} | {name} | {chosen:.3f} | {best} | {auc[best]:.3f} | {regret:+.3f} |")
+    for title, values in lost.items():
+        lines.append(f"| **{title}**, mean of {len(values)} | | | | | **{np.mean(values):+.3f}** |")
+    return [*lines, "", *_wider(rows)] if lost else []
 
 
 def _wider(rows: list[dict]) -> list[str]:
