@@ -77,8 +77,7 @@ def main() -> None:
         "|---|---:|---:|---:|",
     ]
     kept = []
-    read = [(sketch.features, DIRECTIONS if sketch.directions is None else sketch.directions) for sketch in FIRST]
-    for features, directions in dict.fromkeys(read):
+    for features, directions in dict.fromkeys((sketch.features, sketch.kept(DIRECTIONS)) for sketch in FIRST):
         started = time.process_time()
         columns, table = Columns.fit(block, features, directions)
         kept.append((columns, lay_bags(block, table, Prior(), corpus=corpus, members=5, folds=5)))

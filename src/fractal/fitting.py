@@ -227,7 +227,7 @@ def _fit(
     laid: Laid, objective: Objective, settings: Settings, listeners: Sequence[Listener], turn: int = 0
 ) -> _Trained:
     plan = replace(laid.sketch.plan(settings.plan), seed=settings.plan.seed + 1000 * turn)
-    checkpoint = checkpoint_of(settings.checkpoints, laid.columns.recipe, laid.prior, objective, plan)
+    checkpoint = checkpoint_of(settings.checkpoints, laid.sketch, laid.prior, objective, plan)
     fitted = fit_head(laid.bags, objective, plan, listeners, checkpoint)
     held_out = held_out_logits(fitted.head, laid.bags)
     return _Trained(

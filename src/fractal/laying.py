@@ -59,7 +59,7 @@ def lay_experts(
     advantage = length_advantage(corpus.responses, corpus.pairs) if lengths_told else None
     correlated = any(isinstance(term, CorrelationPrior) for term in priors)
     read: dict[tuple[tuple[str, ...], int], tuple[Bags, Columns]] = {}
-    wanted = [(s.features, directions if s.directions is None else s.directions) for s in sketches]
+    wanted = [(sketch.features, sketch.kept(directions)) for sketch in sketches]
     for features, kept in dict.fromkeys(wanted):
         columns, table = Columns.fit(block, features, kept, plan.seed)
         bags = lay_bags(

@@ -39,12 +39,13 @@ class Corpus:
     @property
     def directions(self) -> tuple[str, ...]:
         """Which sentences a response's label may be about: the worst, the best, all; what the data state, or allow."""
-        said = {str(response.extra.get("aggregation", "")) for response in self.responses}
-        known = self.labels[~np.isnan(self.labels)]
         if len(self.pairs):
             return ("mean",)
+        said = {str(response.extra.get("aggregation", "")) for response in self.responses}
         if len(said) == 1 and (word := said.pop().replace("avg", "mean")) in FORMS:
             return (word,)
+        labels = self.labels
+        known = labels[~np.isnan(labels)]
         return tuple(FORMS) if len(known) and bool(np.isin(known, (0.0, 1.0)).all()) else ("mean",)
 
     @property

@@ -33,6 +33,10 @@ class Sketch:
             return plan
         return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
 
+    def kept(self, directions: int) -> int:
+        """Return how many principal directions of its vectors are kept, where others keep so many."""
+        return directions if self.directions is None else self.directions
+
     def __str__(self) -> str:
         named = next((name for name, features in RECIPES.items() if features == self.features), None)
         whole = self.features[0] if len(self.features) == 1 else f"{self.features[0]} … {self.features[-1]}"
