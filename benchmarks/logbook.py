@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +30,13 @@ class Logbook:
         self.rows.append(row)
         self._known.add(self._cell(row))
         return row
+
+    def fill(self, run: Callable[..., dict], cells: Sequence[tuple], jobs: int, told: Callable[[dict], str]) -> None:
+        """Run the cells that are missing over processes; keep each at once, and say what was found."""
+        missing = [cell for cell in cells if cell not in self]
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for number, future in enumerate(as_completed([pool.submit(run, *cell) for cell in missing]), start=1):
+                print(f"{number}/{len(missing)} {told(self.add(future.result()))}", flush=True)
 
     def _cell(self, row: dict) -> tuple:
         return tuple(row[key] for key in self.keys)

@@ -8,9 +8,7 @@ python -m benchmarks.accuracy --sets wikiqa --methods default,cosine --seeds 3
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from benchmarks.logbook import RESULTS, Logbook
 
@@ -49,17 +47,13 @@ def main() -> None:
         *((name, method) for name in WITHOUT_RATINGS for method in NEEDS_RATINGS),
     )
     possible = [cell for cell in wanted if cell[:2] not in impossible and cell[2] < SEEDS.get(cell[1], args.seeds)]
-    missing = [cell for cell in possible if cell not in book]
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        cells = {pool.submit(run_one, *cell): cell for cell in missing}
-        for number, future in enumerate(as_completed(cells), start=1):
-            row = book.add(future.result())
-            print(
-                f"{number}/{len(missing)} {row['set']} · {row['method']} · seed {row['seed']}: "
-                f"AUC {row['score']['auc']:.3f} in {row['cpu_s']:.0f} s of CPU",
-                flush=True,
-            )
+    book.fill(run_one, possible, args.jobs, _told)
     write_tables(book.rows, RESULTS / f"{args.out}.md", args.most)
+
+
+def _told(row: dict) -> str:
+    told = f"{row['set']} · {row['method']} · seed {row['seed']}"
+    return f"{told}: AUC {row['score']['auc']:.3f} in {row['cpu_s']:.0f} s of CPU"
 
 
 if __name__ == "__main__":

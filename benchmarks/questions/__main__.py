@@ -7,9 +7,7 @@ python -m benchmarks.questions "forms of MIN" priors --seeds 3
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from benchmarks.logbook import RESULTS, Logbook
 
@@ -36,13 +34,13 @@ def main() -> None:
         for name in every[title].sets
         for variant in every[title].variants
     ]
-    missing = [cell for cell in wanted if cell not in book]
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for number, future in enumerate(as_completed([pool.submit(run_one, *cell) for cell in missing]), start=1):
-            row = book.add(future.result())
-            told = f"{row['question']}: {row['set']} · {row['variant']} · seed {row['seed']}"
-            print(f"{number}/{len(missing)} {told}: AUC {row['auc']:.3f} in {row['cpu_s']:.0f} s", flush=True)
+    book.fill(run_one, wanted, args.jobs, _told)
     write_page(book.rows, every)
+
+
+def _told(row: dict) -> str:
+    told = f"{row['question']}: {row['set']} · {row['variant']} · seed {row['seed']}"
+    return f"{told}: AUC {row['auc']:.3f} in {row['cpu_s']:.0f} s"
 
 
 if __name__ == "__main__":
