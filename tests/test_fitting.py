@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +16,8 @@ from fractal.datasets import make_responses  # noqa: E402
 from fractal.embedding import embed  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.errors import BadSpec  # noqa: E402
-from fractal.experts import blend_weights, response_cost, sentence_cost  # noqa: E402
-from fractal.fitting import Settings, fit_blend  # noqa: E402
+from fractal.experts import blend_weights, less_common, pair_likeness, response_cost, sentence_cost  # noqa: E402
+from fractal.fitting import Settings, best_form, fit_blend  # noqa: E402
 from fractal.preparation import Corpus, gather  # noqa: E402
 from fractal.records import Response  # noqa: E402
 from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
@@ -101,8 +102,36 @@ def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple
     forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
     fitted = fit_blend(*summaries, Settings(forms, (Sketch(("overlap", "novel_names")),), plan=PLAN))
     choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
-    assert choice.taken == min(choice.costs, key=choice.costs.__getitem__)
+    assert choice.taken == best_form(choice.costs, summaries[1].labels)
     assert AGGREGATIONS.spec(fitted.blend.aggregation) == choice.taken
+
+
+@pytest.mark.parametrize(("labels", "taken"), [([0.0, 1.0, np.nan], "product"), ([0.0, 0.5, np.nan], "mean")])
+def test_a_mean_of_all_or_nothing_has_to_be_shown(labels: list[float], taken: str) -> None:
+    costs = {"noisy_or": 0.7, "product": 0.604, "mean": 0.6}
+    assert best_form(costs, np.array(labels)) == taken
+    assert best_form({**costs, "mean": 0.59}, np.array(labels)) == "mean"
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 3, 2)])
+def test_what_a_response_has_in_common_is_its_mean(shape: tuple[int, ...]) -> None:
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(less_common(logits, OFFSETS, 0.0), logits)
+    half = less_common(logits, OFFSETS, 0.5)
+    for start, end in itertools.pairwise(OFFSETS.tolist()):
+        torch.testing.assert_close(half[start:end], logits[start:end] - 0.5 * logits[start:end].mean(0))
+
+
+def test_the_likeness_of_pairs_is_the_correlation_of_their_means() -> None:
+    draw = np.random.default_rng(0)
+    topic = np.repeat(draw.standard_normal(300), 2)
+    means = topic + draw.standard_normal(600)  # half of the variance is the pair's
+    offsets, pairs = torch.arange(601), torch.arange(600).view(300, 2)
+    logits = torch.from_numpy(means).float().unsqueeze(1)
+    assert pair_likeness(logits, offsets, pairs) == pytest.approx(np.corrcoef(means[0::2], means[1::2])[0, 1], abs=0.02)
+    strangers = torch.from_numpy(draw.standard_normal(600)).float().unsqueeze(1)
+    assert pair_likeness(strangers, offsets, pairs) < 0.15
+    assert pair_likeness(torch.zeros(600, 1), offsets, pairs) == 0.0
 
 
 def test_sentence_labels_of_training_are_not_read_unless_given(summaries: tuple[object, Corpus]) -> None:

@@ -116,7 +116,7 @@ def questions() -> dict[str, Question]:
         "forms of MAX": Question("Which form of MAX?", MAX, {f: Variant({"aggregation": f}) for f in MAX_FORMS}),
         "auto": Question(
             "Which sentence does the response's label tell of? Each answer by hand, and what 'auto' makes of it",
-            (*MIN, *MAX),
+            (*MIN, *MAX, "film_sentiment"),
             {form: Variant({"aggregation": form}) for form in ("product", "noisy_or", "mean", "auto")},
         ),
         "priors": Question("What do priors add? (weight 0.2 each)", WITH_CONTEXT, {**priors, **bare}),

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fractal.aggregations import AGGREGATIONS
+from fractal.aggregations import AGGREGATIONS, CLEARLY
 from fractal.checks.findings import Finding
-from fractal.checks.linear import CLEARLY, Compared
+from fractal.checks.linear import Compared
 from fractal.checks.outcomes import Outcome
 from fractal.checks.priors import FEW, prior_findings, serving
 from fractal.encoded import EncodedBlock
@@ -73,11 +73,14 @@ def _doubted(choice: Choice) -> Choice:
     """Say so where whole fits under several aggregations hardly differ: somebody may know better."""
     if choice.about != "aggregation":
         return choice
-    first, second = sorted(choice.costs, key=lambda spec: choice.costs[spec])[:2]
-    gap = choice.costs[second] - choice.costs[first]
-    if gap >= CLEARLY:
+    rival = min((spec for spec in choice.costs if spec != choice.taken), key=lambda spec: choice.costs[spec])
+    saved = choice.costs[rival] - choice.costs[choice.taken]
+    if saved >= CLEARLY:
         return choice
-    why = f"Only {gap:.3f} nats a response better than {second}: say how people rated, if you know."
+    found = f"Only {saved:.3f} nats a response better than {rival}"
+    if saved < 0:
+        found = f"{rival} saves only {-saved:.3f} nats a response, and labels of 0 and 1 are seldom means of sentences"
+    why = f"{found}: say how people rated, if you know."
     return replace(choice, why=why)
 
 

@@ -119,11 +119,12 @@ class Blend:
     weights: tuple[float, ...]
     shift: float
     aggregation: Aggregation
+    common: float = 0.0  # how much of what a response's sentences have in common is taken off
 
     def logits(self, read: Reading) -> Tensor:
         """Return the blended log-odds: (sentence, [level − 1,] member)."""
         parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
-        return torch.stack(parts).sum(0) + self.shift
+        return less_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.common) + self.shift
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
@@ -131,6 +132,7 @@ class Blend:
             "aggregation": AGGREGATIONS.spec(self.aggregation),
             "weights": list(self.weights),
             "shift": self.shift,
+            "common": self.common,
             "experts": [expert.config() for expert in self.experts],
         }
 
@@ -143,7 +145,23 @@ class Blend:
         """Return the blend that `config` and `arrays` describe."""
         experts = restored_experts(config["experts"], arrays)
         aggregation = AGGREGATIONS.build(config["aggregation"])
-        return cls(experts, tuple(config["weights"]), float(config["shift"]), aggregation)
+        shift, common = float(config["shift"]), float(config.get("common", 0.0))
+        return cls(experts, tuple(config["weights"]), shift, aggregation, common)
+
+
+def less_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
+    """Take a share of their mean off the log-odds of a response's sentences: (sentence, …, member)."""
+    if not share:
+        return logits
+    return logits - share * segment_mean(logits, offsets).repeat_interleave(offsets.diff().to(logits.device), dim=0)
+
+
+def pair_likeness(logits: Tensor, offsets: Tensor, pairs: Tensor) -> float:
+    """How alike the two responses of a pair are beside other responses: the correlation of their means, at least 0."""
+    means = segment_mean(logits, offsets)[pairs[:, :2]]  # (pair, 2, …, 1)
+    apart = means - means.mean()
+    spread = float(apart.square().mean())
+    return max(float(apart.prod(1).mean()) / spread, 0.0) if spread > 0 else 0.0
 
 
 def sentence_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:

@@ -5,7 +5,7 @@ Every choice is made by response labels that the chosen heads have not seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,12 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import AGGREGATIONS, CLEARLY, Aggregation
 from fractal.bags import Bags
 from fractal.checkpoints import checkpoint_of
 from fractal.encoded import EncodedBlock
 from fractal.errors import BadData, BadSpec
-from fractal.experts import Blend, Expert, blend_weights, response_cost, sentence_cost
+from fractal.experts import (
+    Blend,
+    Expert,
+    blend_weights,
+    less_common,
+    pair_likeness,
+    response_cost,
+    sentence_cost,
+)
 from fractal.laying import Laid, lay_experts
 from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
@@ -31,8 +39,9 @@ from fractal.starts import label_terms, labels_cost, starts
 from fractal.terms import Scores, Term
 from fractal.training import Epoch, Listener, Objective, TrainingPlan, fit_head, held_out_logits
 
-__all__ = ["Choice", "Fitted", "Settings", "blend_choice", "fit_blend", "refuse_unlabelled"]
+__all__ = ["Choice", "Fitted", "Settings", "best_form", "blend_choice", "fit_blend", "refuse_unlabelled"]
 
+TAKEN_OFF = 1 / 2  # how much of what the two answers to one question share is taken off, where only pairs were judged
 GUESSED = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
 
 
@@ -111,13 +120,12 @@ class _Mixed:
     parts: tuple[_Trained, ...]
     weights: tuple[float, ...]
     shift: float
+    common: float = 0.0
 
     @property
     def held_out(self) -> Tensor:
-        return (
-            torch.stack([w * part.held_out for w, part in zip(self.weights, self.parts, strict=True)]).sum(0)
-            + self.shift
-        )
+        summed = torch.stack([w * part.held_out for w, part in zip(self.weights, self.parts, strict=True)]).sum(0)
+        return less_common(summed, self.parts[0].laid.bags.offsets, self.common) + self.shift
 
 
 def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
@@ -127,12 +135,23 @@ def fit_blend(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners
         _fit_under(block, corpus, aggregation, settings, at_stage(listeners, stage))
         for aggregation, stage in stages(settings.aggregations, AGGREGATIONS.spec)
     ]
-    best = min(fits, key=lambda fitted: fitted.cost)
+    found = {AGGREGATIONS.spec(fitted.blend.aggregation): fitted for fitted in fits}
+    costs = {spec: fitted.cost for spec, fitted in found.items()}
+    taken = best_form(costs, corpus.labels)
+    best = found[taken]
     if len(fits) > 1:
-        costs = {AGGREGATIONS.spec(fitted.blend.aggregation): fitted.cost for fitted in fits}
-        choice = Choice("aggregation", costs, AGGREGATIONS.spec(best.blend.aggregation))
-        best = replace(best, choices=(choice, *best.choices))
+        best = replace(best, choices=(Choice("aggregation", costs, taken), *best.choices))
     return best
+
+
+def best_form(costs: Mapping[str, float], labels: NDArray[np.float64]) -> str:
+    """Return the form of aggregation that held-out labels prefer: {form: nats a response} → form.
+
+    Labels that are all or nothing are seldom means of sentences, so there a mean has to save clearly on the others.
+    """
+    known = labels[~np.isnan(labels)]
+    doubted = "mean" if len(known) and np.isin(known, (0.0, 1.0)).all() else ""
+    return min(costs, key=lambda spec: costs[spec] + CLEARLY * (AGGREGATIONS.build(spec).direction == doubted))
 
 
 def _fit_under(
@@ -154,16 +173,22 @@ def _fit_under(
         later = _lay(block, corpus, settings.later, settings) or [part.laid for part in first]
         mixed, cost, rounds = _self_trained(mixed, cost, later, aggregation, settings, listeners)
         choices += rounds
-    if settings.learn_from == "responses" and bool(bags.labels.isnan().all()):
-        mixed = _centred(mixed)
-    blend = Blend(tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation)
+    if settings.learn_from == "responses" and bags.pairs is not None and bool(bags.labels.isnan().all()):
+        mixed = _compared_only(mixed, bags.offsets, bags.pairs)
+    blend = Blend(tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation, mixed.common)
     history = tuple(epoch for part in mixed.parts for epoch in part.history)
     return Fitted(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy(), settings.priors)
 
 
-def _centred(mixed: _Mixed) -> _Mixed:
-    """Preferences tell which response is better, never how good: the middle of the scores is then put at one half."""
-    return replace(mixed, shift=mixed.shift - float(mixed.held_out.median()))
+def _compared_only(mixed: _Mixed, offsets: Tensor, pairs: Tensor) -> _Mixed:
+    """Keep less of what preferences cannot teach: they tell which answer is better, never how good either is.
+
+    What both answers to a question have in common was learned from nothing; much of it is the question's topic. How
+    much they have in common, beside answers to other questions, tells how much of it there is. The middle of the
+    scores is put at one half.
+    """
+    less = replace(mixed, common=TAKEN_OFF * pair_likeness(mixed.held_out, offsets, pairs))
+    return replace(less, shift=less.shift - float(less.held_out.median()))
 
 
 def _self_trained(

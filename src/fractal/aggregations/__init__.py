@@ -11,6 +11,7 @@ from fractal.aggregations.soft import GeometricMean, LogSumExp, NoisyOr, PowerMe
 
 __all__ = [
     "AGGREGATIONS",
+    "CLEARLY",
     "FORMS",
     "Aggregation",
     "Count",
@@ -30,4 +31,5 @@ __all__ = [
     "preferred_labels",
 ]
 
+CLEARLY = 0.01  # nats a response: what one form must save on another to be called better
 FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the form of each direction that is a likelihood

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fractal.aggregations import AGGREGATIONS, Aggregation
+from fractal.aggregations import AGGREGATIONS, CLEARLY, Aggregation
 from fractal.checks.outcomes import FOLDS, RESAMPLES, interval
 from fractal.encoded import EncodedBlock
 from fractal.features import RECIPES, Standardiser, compute
@@ -25,7 +25,6 @@ MOST = 1500  # rated responses that a check reads
 DIRECTIONS = 24  # of the sentence vectors, the widest ones
 STEPS = 40
 RIDGE = 3e-3
-CLEARLY = 0.01  # nats a response: what a better aggregation must save at least
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
