@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.encoded import offsets_of
 from fractal.registry import Registry
 
 __all__ = ["ENCODERS", "Encoder", "Offsets", "Progress", "TokenVectors", "Vectors", "joined_tokens", "unit_rows"]
@@ -79,9 +80,8 @@ def joined_tokens(parts: Sequence[TokenVectors], dim: int) -> TokenVectors:
     if len(parts) == 1:
         return parts[0]
     nothing = np.zeros((0, dim), np.float32)
-    counts = [np.diff(part.offsets) for part in parts]
     return TokenVectors(
         np.concatenate([nothing, *(part.vectors for part in parts)]),
-        np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]), dtype=np.int64),
+        offsets_of(np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])),
         np.concatenate([nothing, *(part.pooled for part in parts)]),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.encoded import offsets_of
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
 from fractal.encoders.batching import padded, ragged_places, token_batches
 from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
@@ -79,7 +80,7 @@ class MiniLM(Encoder):
 
     def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
         ids = self._tokenised(texts)
-        offsets = np.concatenate([[0], np.cumsum([len(of_text) - MARKS for of_text in ids])]).astype(np.int64)
+        offsets = offsets_of([len(of_text) - MARKS for of_text in ids])
         vectors = np.empty((offsets[-1], DIM), np.float32)
         pooled = np.empty((len(texts), DIM), np.float32)
         for batch, hidden, real in self._passes(ids):

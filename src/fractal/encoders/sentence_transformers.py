@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fractal.encoded import offsets_of
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
 from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
 from fractal.errors import BadSpec, MissingExtra
@@ -86,7 +87,7 @@ class SentenceTransformers(Encoder):
             kept = np.flatnonzero(real & ~np.isin(ids, list(marks)))
             content.append(one["token_embeddings"].float().cpu().numpy()[kept])  # (token, width)
         pooled = np.stack([one["sentence_embedding"].float().cpu().numpy() for one in found])
-        offsets = np.cumsum([0] + [len(tokens) for tokens in content], dtype=np.int64)
+        offsets = offsets_of([len(tokens) for tokens in content])
         return TokenVectors(unit_rows(np.concatenate(content)), offsets, unit_rows(pooled))
 
     @functools.cached_property

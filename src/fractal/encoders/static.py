@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fractal.encoded import offsets_of
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
 from fractal.errors import BadSpec, MissingExtra
 
@@ -62,7 +63,7 @@ class Static(Encoder):
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates are no text
         found = self._loaded.encode_as_sequence(clean, show_progress_bar=False, use_multiprocessing=False)
         tokens = np.concatenate([np.asarray(rows, np.float32).reshape(-1, self.dim) for rows in found])
-        offsets = np.cumsum([0] + [len(rows) for rows in found], dtype=np.int64)
+        offsets = offsets_of([len(rows) for rows in found])
         pooled = np.zeros((len(texts), self.dim), np.float32)
         full = np.flatnonzero(np.diff(offsets))
         if len(full):
