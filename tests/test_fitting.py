@@ -12,14 +12,15 @@ torch = pytest.importorskip("torch")
 
 from fractal.aggregations import AGGREGATIONS  # noqa: E402
 from fractal.bags import Bags  # noqa: E402
-from fractal.datasets import make_responses  # noqa: E402
+from fractal.datasets import make_preferences, make_responses  # noqa: E402
 from fractal.embedding import embed  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.errors import BadSpec  # noqa: E402
 from fractal.experts import blend_weights, less_common, pair_likeness, response_cost, sentence_cost  # noqa: E402
-from fractal.fitting import Settings, best_form, fit_blend  # noqa: E402
+from fractal.fitting import Fitted, Settings, best_form, fit_blend  # noqa: E402
 from fractal.preparation import Corpus, gather  # noqa: E402
 from fractal.records import Response  # noqa: E402
+from fractal.segments import segment_mean  # noqa: E402
 from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
 from fractal.sketches import Sketch  # noqa: E402
 from fractal.starts import calibrated_prior, label_terms  # noqa: E402
@@ -180,3 +181,26 @@ def test_a_sentence_label_weighs_like_a_response_however_often_that_is_compared(
     bags = Bags.make(torch.zeros(5, 1), torch.tensor([0, 2, 3, 4, 5]), labels, targets={"gold": gold}, pairs=pairs)
     assert [term.name for term in label_terms(bags, 3.0)] == ["preference", "response", "sentence"]
     assert label_terms(bags, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 3)  # 2 known; 2 compared, 1 rated, 1 neither
+
+
+def test_pairs_teach_nothing_of_what_both_answers_share() -> None:
+    pairs = [replace(p, better=p.better.without_labels(), worse=p.worse.without_labels()) for p in make_preferences(40)]
+    corpus = gather(pairs)
+    block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
+
+    def fitted(topic_control: bool) -> Fitted:
+        plan = replace(PLAN, topic_control=topic_control)
+        return fit_blend(
+            block, corpus, Settings((AGGREGATIONS.build("mean"),), (Sketch(("overlap", "length")),), plan=plan)
+        )
+
+    with_it, without = fitted(True), fitted(False)
+    offsets, pairs_of = torch.from_numpy(block.offsets), torch.from_numpy(corpus.pairs)
+    assert without.blend.common == 0.0
+    assert with_it.blend.common == pytest.approx(pair_likeness(without.held_out, offsets, pairs_of) / 2)
+    assert with_it.blend.common > 0
+    for read in (with_it, without):
+        assert float(read.held_out.median()) == pytest.approx(0.0, abs=1e-5)
+    apart = without.held_out - with_it.held_out  # the same for all sentences of a response
+    means = segment_mean(apart, offsets).repeat_interleave(offsets.diff(), dim=0)
+    torch.testing.assert_close(apart, means, rtol=0, atol=1e-5)

@@ -160,6 +160,7 @@ class Paper(Trained):
             dropout=0.0,
             from_prior=False,
             length_control=False,
+            topic_control=False,
             seed=self.seed,
             epochs=self.epochs,
         )

@@ -174,21 +174,22 @@ def _fit_under(
         mixed, cost, rounds = _self_trained(mixed, cost, later, aggregation, settings, listeners)
         choices += rounds
     if settings.learn_from == "responses" and bags.pairs is not None and bool(bags.labels.isnan().all()):
-        mixed = _compared_only(mixed, bags.offsets, bags.pairs)
+        mixed = _compared_only(mixed, bags.offsets, bags.pairs, topic_control=settings.plan.topic_control)
     blend = Blend(tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation, mixed.common)
     history = tuple(epoch for part in mixed.parts for epoch in part.history)
     return Fitted(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy(), settings.priors)
 
 
-def _compared_only(mixed: _Mixed, offsets: Tensor, pairs: Tensor) -> _Mixed:
+def _compared_only(mixed: _Mixed, offsets: Tensor, pairs: Tensor, *, topic_control: bool) -> _Mixed:
     """Keep less of what preferences cannot teach: they tell which answer is better, never how good either is.
 
     What both answers to a question have in common was learned from nothing; much of it is the question's topic. How
     much they have in common, beside answers to other questions, tells how much of it there is. The middle of the
     scores is put at one half.
     """
-    less = replace(mixed, common=TAKEN_OFF * pair_likeness(mixed.held_out, offsets, pairs))
-    return replace(less, shift=less.shift - float(less.held_out.median()))
+    if topic_control:
+        mixed = replace(mixed, common=TAKEN_OFF * pair_likeness(mixed.held_out, offsets, pairs))
+    return replace(mixed, shift=mixed.shift - float(mixed.held_out.median()))
 
 
 def _self_trained(

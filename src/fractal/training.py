@@ -76,6 +76,7 @@ class TrainingPlan:
     from_prior: bool = True
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
     length_control: bool = True  # of preferences: what length alone explains, sentences need not
+    topic_control: bool = True  # of preferences alone: what both answers to a question share counts less
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
