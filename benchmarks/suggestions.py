@@ -137,7 +137,16 @@ def page(rows: list[dict]) -> str:
     kept = [name for name, curve in found.items() if curve["all"][0] - curve["random"][0] >= RISE]
     unseen = [name for name in kept if name not in CHOSEN_ON]
     groups = {words: names for words, names in (("all", kept), ("those not chosen on", unseen)) if names}
-    lines = [*_preface(rows), "", *_learning(found, groups), "", *_shares(found, groups), "", *_verdict(found, kept)]
+    lines = [
+        *_preface(rows),
+        "",
+        *_learning(found, groups),
+        "",
+        *_shares(found, groups),
+        "",
+        *_verdict(found, kept),
+        _by_seed(rows, kept),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -184,6 +193,13 @@ def _verdict(found: dict[str, Curve], kept: list[str]) -> list[str]:
     return lines + (
         [f"Left out, as all labels gain less than {RISE} there: {', '.join(left_out)}."] if left_out else []
     )
+
+
+def _by_seed(rows: list[dict], kept: list[str]) -> str:
+    """Say how much hangs on the seeds."""
+    parts = {seed: [row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})}
+    told = (f"{_average(ratios(together(curves(part), kept))):.0%}" for part in parts.values())
+    return f"For the same macro-average AUC, by each seed alone: {', '.join(told)}."
 
 
 def _percents(values: Sequence[float]) -> str:
