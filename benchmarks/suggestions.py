@@ -197,8 +197,9 @@ def _verdict(found: dict[str, Curve], kept: list[str]) -> list[str]:
 
 def _by_seed(rows: list[dict], kept: list[str]) -> str:
     """Say how much hangs on the seeds."""
-    parts = {seed: [row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})}
-    told = (f"{_average(ratios(together(curves(part), kept))):.0%}" for part in parts.values())
+    parts = [[row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})]
+    whole = (curves(part) for part in parts if {row["set"] for row in part} >= set(kept))
+    told = (f"{_average(ratios(together(found, kept))):.0%}" for found in whole)
     return f"For the same macro-average AUC, by each seed alone: {', '.join(told)}."
 
 
