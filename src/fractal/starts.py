@@ -22,22 +22,23 @@ __all__ = ["calibrated_prior", "label_terms", "labels_cost", "starts"]
 def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
-    A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated
-    or compared, each counted once in however many pairs it stands. What a response's label tells is then told of the
-    sentences that have none.
+    A sentence's label weighs as much as a response's, or as one comparison: n labels in one response as much as n
+    responses that are rated or n pairs, of which there count no more than responses stand in them. What a response's
+    label tells is then told of the sentences that have none.
     """
-    told = ~bags.labels.isnan()
-    rated = bool(told.any())
+    rated = ~bags.labels.isnan()
+    told = int(rated.sum())
     known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
     given = "gold" if known else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
         terms.append(PreferenceLoss(kind="logit", given=given))
-        told[bags.pairs[:, :2].flatten()] = True
-    if not terms or rated:
+        compared = bags.pairs[:, :2].unique()
+        told += min(len(bags.pairs), int((~rated[compared]).sum()))
+    if not terms or bool(rated.any()):
         terms.append(ResponseLoss(given=given))
     if known:
-        terms.append(SentenceLoss(weight=gold_weight * known / max(int(told.sum()), 1)))
+        terms.append(SentenceLoss(weight=gold_weight * known / max(told, 1)))
     return tuple(terms)
 
 
