@@ -174,15 +174,17 @@ def test_settings_refuse_words_they_do_not_know() -> None:
         Settings((PRODUCT,), (Sketch(("length",)),), start="somewhere")
 
 
-def test_a_sentence_label_weighs_like_a_rating_or_a_comparison_however_many_there_are() -> None:
+def test_a_sentence_label_weighs_like_a_rating_or_a_difference_however_many_there_are() -> None:
     gold = torch.tensor([1.0, 0.0, torch.nan, torch.nan, torch.nan])
     labels = torch.tensor([torch.nan, torch.nan, 0.5, torch.nan])
     pairs = torch.tensor([[0, 1, 0], [0, 1, 1], [1, 0, 0]])
     bags = Bags.make(torch.zeros(5, 1), torch.tensor([0, 2, 3, 4, 5]), labels, targets={"gold": gold}, pairs=pairs)
     assert [term.name for term in label_terms(bags, 3.0)] == ["preference", "response", "sentence"]
-    assert label_terms(bags, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 3)  # 2 known; 2 compared, 1 rated, 1 neither
-    once = replace(bags, pairs=pairs[:1])
-    assert label_terms(once, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 2)  # 1 comparison, 1 rated
+    assert label_terms(bags, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 2)  # 2 known; 1 difference, 1 rated
+    chain = replace(bags, pairs=torch.tensor([[0, 1, 0], [1, 2, 0], [0, 2, 0]]))
+    assert label_terms(chain, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 3)  # 2 differences, 1 rated
+    everyone = replace(chain, labels=torch.tensor([0.0, 1.0, 0.5, torch.nan]))
+    assert label_terms(everyone, 3.0)[-1].weight == pytest.approx(3.0 * 2 / 3)  # 3 rated: differences are known
 
 
 def test_pairs_teach_nothing_of_what_both_answers_share() -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fractal.aggregations import Aggregation
@@ -22,24 +24,33 @@ __all__ = ["calibrated_prior", "label_terms", "labels_cost", "starts"]
 def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
-    A sentence's label weighs as much as a response's, or as one comparison: n labels in one response as much as n
-    responses that are rated or n pairs, of which there count no more than responses stand in them. What a response's
-    label tells is then told of the sentences that have none.
+    A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated,
+    or n differences that pairs tell. What a response's label tells is then told of the sentences that have none.
     """
-    rated = ~bags.labels.isnan()
-    told = int(rated.sum())
+    rated = bool((~bags.labels.isnan()).any())
     known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
     given = "gold" if known else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
         terms.append(PreferenceLoss(kind="logit", given=given))
-        compared = bags.pairs[:, :2].unique()
-        told += min(len(bags.pairs), int((~rated[compared]).sum()))
-    if not terms or bool(rated.any()):
+    if not terms or rated:
         terms.append(ResponseLoss(given=given))
     if known:
-        terms.append(SentenceLoss(weight=gold_weight * known / max(told, 1)))
+        terms.append(SentenceLoss(weight=gold_weight * known / max(_told(bags), 1)))
     return tuple(terms)
+
+
+def _told(bags: Bags) -> int:
+    """How much labels of responses tell: each rating one thing, all pairs among k responses k − 1 differences."""
+    rated = ~bags.labels.isnan()
+    if bags.pairs is None or not len(bags.pairs):
+        return int(rated.sum())
+    ends, compared = bags.pairs[:, :2].cpu().numpy().T, bags.pairs[:, :2].unique()
+    joined = coo_array((np.ones(len(bags.pairs)), tuple(ends)), shape=(len(bags), len(bags)))
+    parts = connected_components(joined, directed=False, return_labels=False) - (len(bags) - len(compared))
+    both = rated.clone()
+    both[compared] = True
+    return min(int(rated.sum()) + len(compared) - int(parts), int(both.sum()))
 
 
 def starts(start: str, similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Mapping[str, Prior]:
