@@ -32,7 +32,7 @@ from fractal.laying import Laid, lay_experts
 from fractal.listeners import at_stage, stages
 from fractal.losses import SentenceLoss
 from fractal.network import Head
-from fractal.preparation import Corpus
+from fractal.preparation import Corpus, all_or_nothing
 from fractal.self_training import SelfTraining, guess_labels, surest
 from fractal.sketches import Sketch
 from fractal.starts import label_terms, labels_cost, starts
@@ -149,8 +149,7 @@ def best_form(costs: Mapping[str, float], labels: NDArray[np.float64]) -> str:
 
     Labels that are all or nothing are seldom means of sentences, so there a mean has to save clearly on the others.
     """
-    known = labels[~np.isnan(labels)]
-    doubted = "mean" if len(known) and np.isin(known, (0.0, 1.0)).all() else ""
+    doubted = "mean" if all_or_nothing(labels) else ""
     return min(costs, key=lambda spec: costs[spec] + CLEARLY * (AGGREGATIONS.build(spec).direction == doubted))
 
 
@@ -272,11 +271,11 @@ def _blended(parts: Sequence[_Trained], aggregation: Aggregation, settings: Sett
         return _Mixed(tuple(parts), (1.0,), 0.0)
     bags = replace(parts[0].laid.bags, weights=torch.ones(len(parts[0].laid.bags), 1))
 
-    def cost(logits: Tensor) -> Tensor:
-        if settings.learn_from == "sentences":
-            return SentenceLoss()(Scores(logits, bags.offsets, aggregation), bags).sum()
-        return labels_cost(logits, bags, aggregation, settings.gold_weight)
+    def gold_cost(logits: Tensor) -> Tensor:
+        return SentenceLoss()(Scores(logits, bags.offsets, aggregation), bags).sum()
 
+    supervised = settings.learn_from == "sentences"
+    cost = gold_cost if supervised else labels_cost(bags, aggregation, settings.gold_weight)
     weights, shift = blend_weights([part.held_out for part in parts], cost)
     return _Mixed(tuple(parts), weights, shift)
 

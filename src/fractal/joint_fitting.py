@@ -157,7 +157,7 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     shift = 0.0
     choices: tuple[Choice, ...] = ()
     if len(parts) > 1:
-        weights, shift = blend_weights(held_out, lambda logits: labels_cost(logits, bags, aggregation))
+        weights, shift = blend_weights(held_out, labels_cost(bags, aggregation))
         costs = [response_cost(own, bags, aggregation) for own in held_out]
         choices = (blend_choice([part.sketch for part in parts], weights, costs),)
     mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift

@@ -18,7 +18,7 @@ from fractal.features import SAMPLE, FeatureTable, Projection, Standardiser, com
 from fractal.folds import member_weights
 from fractal.records import Preference, Response
 
-__all__ = ["Columns", "Corpus", "Prior", "gather", "lay_bags", "prior_logits", "sentence_targets"]
+__all__ = ["Columns", "Corpus", "Prior", "all_or_nothing", "gather", "lay_bags", "prior_logits", "sentence_targets"]
 
 BAGS_AT_ONCE = 2_048  # whose raw vectors are held at once
 EDGE = 1e-3  # a similarity is a weak belief: its logit is cut where it would be a certainty
@@ -44,9 +44,7 @@ class Corpus:
         said = {str(response.extra.get("aggregation", "")) for response in self.responses}
         if len(said) == 1 and (word := said.pop().replace("avg", "mean")) in FORMS:
             return (word,)
-        labels = self.labels
-        known = labels[~np.isnan(labels)]
-        return tuple(FORMS) if len(known) and bool(np.isin(known, (0.0, 1.0)).all()) else ("mean",)
+        return tuple(FORMS) if all_or_nothing(self.labels) else ("mean",)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -61,6 +59,12 @@ class Corpus:
         size = count + len(number)
         joined = connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(size, size)), directed=False)[1]
         return tuple(map(str, joined[:count].tolist()))
+
+
+def all_or_nothing(labels: NDArray[np.float64]) -> bool:
+    """Whether some labels are known, and all that are known are 0 or 1."""
+    known = labels[~np.isnan(labels)]
+    return bool(len(known) and np.isin(known, (0.0, 1.0)).all())
 
 
 def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> Corpus:

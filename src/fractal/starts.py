@@ -71,16 +71,21 @@ def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: A
     given = torch.from_numpy(np.nan_to_num((known - middle) / spread)).float().unsqueeze(-1)
     given = given if aggregation.thresholds == 1 else given.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
     flat = replace(bags, weights=torch.ones(len(bags), 1))
-    slope, height = _best_line(lambda logits: labels_cost(logits, flat, aggregation), given)
+    slope, height = _best_line(labels_cost(flat, aggregation), given)
     if not (np.isfinite(slope) and np.isfinite(height)) or slope <= 0:
         return Prior()
     return Prior(scale=slope / spread, centre=middle - height * spread / slope)
 
 
-def labels_cost(logits: Tensor, bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) -> Tensor:
-    """What all labels cost under these log-odds of sentences (sentence, [level − 1,] 1)."""
-    scores = Scores(logits, bags.offsets, aggregation)
-    return torch.stack([term.weight * term(scores, bags) for term in label_terms(bags, gold_weight)]).sum()
+def labels_cost(bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """Return what all labels cost under given log-odds of sentences (sentence, [level − 1,] 1)."""
+    terms = label_terms(bags, gold_weight)
+
+    def cost(logits: Tensor) -> Tensor:
+        scores = Scores(logits, bags.offsets, aggregation)
+        return torch.stack([term.weight * term(scores, bags) for term in terms]).sum()
+
+    return cost
 
 
 def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:
