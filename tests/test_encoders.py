@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
+from fractal.encoded import ragged_rows
 from fractal.encoders import ENCODERS, hardware, minilm, weights
 from fractal.encoders.base import joined_tokens, unit_rows
-from fractal.encoders.batching import padded, ragged_places, token_batches
+from fractal.encoders.batching import padded, token_batches
 from fractal.errors import BadData, BadFolder, BadSpec, FractalError
 from fractal.progress import progress
 
@@ -56,7 +57,7 @@ def test_padding_and_places():
     tokens, real = padded(ids, np.array([2, 0]), filler=0)
     assert tokens.tolist() == [[9, 10, 0], [5, 6, 7]]
     assert real.tolist() == [[True, True, False], [True, True, True]]
-    assert ragged_places(np.array([0, 3, 4, 6]), np.array([2, 0])).tolist() == [4, 5, 0, 1, 2]
+    assert ragged_rows(np.array([0, 3, 4, 6]), np.array([2, 0]))[0].tolist() == [4, 5, 0, 1, 2]
 
 
 def test_a_row_of_zeros_gets_a_direction():

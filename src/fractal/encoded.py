@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.records import Response
 
-__all__ = ["EncodedBlock", "offsets_of", "ragged_rows"]
+__all__ = ["EncodedBlock", "joined_offsets", "offsets_of", "ragged_rows"]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -93,11 +93,11 @@ class EncodedBlock:
         """Join blocks of one encoder, in order."""
         return cls(
             responses=tuple(response for block in blocks for response in block.responses),
-            offsets=_joined([block.offsets for block in blocks]),
+            offsets=joined_offsets([block.offsets for block in blocks]),
             sentences=np.concatenate([block.sentences for block in blocks]),
             queries=np.concatenate([block.queries for block in blocks]),
             chunks=np.concatenate([block.chunks for block in blocks]),
-            chunk_offsets=_joined([block.chunk_offsets for block in blocks]),
+            chunk_offsets=joined_offsets([block.chunk_offsets for block in blocks]),
             late=np.concatenate([block.late for block in blocks]),
         )
 
@@ -115,5 +115,6 @@ def offsets_of(counts: Sequence[int] | Indices) -> Indices:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def _joined(parts: Sequence[Indices]) -> Indices:
-    return offsets_of(np.concatenate([np.diff(part) for part in parts]))
+def joined_offsets(parts: Sequence[Indices]) -> Indices:
+    """Return the offsets of bags that are put one after another; no parts are no bags."""
+    return offsets_of(np.concatenate([np.zeros(0, np.int64), *(np.diff(part) for part in parts)]))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoded import offsets_of
+from fractal.encoded import joined_offsets
 from fractal.registry import Registry
 
 __all__ = ["ENCODERS", "Encoder", "Offsets", "Progress", "TokenVectors", "Vectors", "joined_tokens", "unit_rows"]
@@ -82,6 +82,6 @@ def joined_tokens(parts: Sequence[TokenVectors], dim: int) -> TokenVectors:
     nothing = np.zeros((0, dim), np.float32)
     return TokenVectors(
         np.concatenate([nothing, *(part.vectors for part in parts)]),
-        offsets_of(np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])),
+        joined_offsets([part.offsets for part in parts]),
         np.concatenate([nothing, *(part.pooled for part in parts)]),
     )

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoders.base import Offsets
-
-__all__ = ["padded", "ragged_places", "token_batches"]
+__all__ = ["padded", "token_batches"]
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -33,10 +31,3 @@ def padded(ids: Sequence[Sequence[int]], batch: NDArray[np.int64], filler: int) 
     out = np.full(real.shape, filler, np.int64)
     out[real] = np.concatenate([np.asarray(ids[text], np.int64) for text in batch])
     return out, real
-
-
-def ragged_places(offsets: Offsets, texts: NDArray[np.int64]) -> Offsets:
-    """Return where the tokens of these texts stand among all tokens, text after text."""
-    counts = offsets[texts + 1] - offsets[texts]
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return np.asarray(np.repeat(offsets[texts] - starts, counts) + np.arange(counts.sum()), np.int64)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoded import offsets_of
+from fractal.encoded import offsets_of, ragged_rows
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
-from fractal.encoders.batching import padded, ragged_places, token_batches
+from fractal.encoders.batching import padded, token_batches
 from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
 from fractal.encoders.weights import SHA256, find_minilm
 from fractal.errors import BadSpec, MissingExtra
@@ -88,7 +88,7 @@ class MiniLM(Encoder):
             content = real.copy()  # (text, token): the marks are no content
             content[:, 0] = False
             content[np.arange(len(real)), real.sum(axis=1) - 1] = False
-            vectors[ragged_places(offsets, batch)] = _content(hidden, content)
+            vectors[ragged_rows(offsets, batch)[0]] = _content(hidden, content)
         return TokenVectors(vectors, offsets, pooled)
 
     def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
