@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fractal.datasets import make_responses
+from fractal.datasets.synthetic import make_responses
 from fractal.records import Response
 
 Breaking = Callable[[list[Response], np.random.Generator], list[Response]]

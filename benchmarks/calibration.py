@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.logbook import Logbook, options
 from benchmarks.machine import setting
-from fractal.calibration import calibration_error
-from fractal.metrics import METRICS, mass_bins
+from fractal.evaluation.calibration import calibration_error
+from fractal.evaluation.metrics import METRICS, mass_bins
 
 SETS = (  # the sets whose responses are rated good or bad
     *("wikiqa", "multispanqa_windows", "wice_windows", "absa16_reviews", "faithbench", "qags"),
@@ -30,8 +30,8 @@ WANTED = 0.05
 def measure(name: str, seed: int) -> dict:
     """Fit the default to a set and hold its response probabilities against the test labels."""
     from benchmarks.accuracy.data import load
-    from fractal.estimator import SentenceScorer
-    from fractal.training import TrainingPlan
+    from fractal.mil.training.plan import TrainingPlan
+    from fractal.scorers.sentence import SentenceScorer
 
     data = load(name)
     scorer = SentenceScorer(aggregation=data.aggregation, plan=TrainingPlan(seed=seed)).fit(data.bare())

@@ -23,14 +23,14 @@ from benchmarks.accuracy.data import SETS, load
 from benchmarks.broken import CASES, CHOSEN
 from benchmarks.logbook import Logbook, options
 from benchmarks.machine import setting
-from fractal.checks import run_checks
-from fractal.embedding import embed
-from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS, EmbeddingCache
-from fractal.estimator import SentenceScorer
-from fractal.metrics import METRICS
-from fractal.preparation import Corpus, gather
-from fractal.training import TrainingPlan
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import embed
+from fractal.ensemble.checks import run_checks
+from fractal.evaluation.metrics import METRICS
+from fractal.mil.training.plan import TrainingPlan
+from fractal.records.corpus import Corpus, gather
+from fractal.scorers.sentence import SentenceScorer
 
 CLOSE = 0.02  # sentence AUC that 'auto' may lose against the right choice
 SHORT = {

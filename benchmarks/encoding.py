@@ -26,8 +26,8 @@ import torch
 
 from benchmarks.cache import machine
 from fractal.encoders import ENCODERS
-from fractal.encoders.hardware import native_bf16
 from fractal.encoders.weights import find_minilm
+from fractal.hardware import native_bf16
 
 DEFAULT = "sentence-transformers, its defaults"
 SPECS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.features import FEATURES, RECIPES, compute
 from fractal.records import Response
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fractal.judges import combine
-from fractal.metrics import METRICS
+from fractal.evaluation.label_model import combine
+from fractal.evaluation.metrics import METRICS
 
 SEEDS = 20
 CASES = {

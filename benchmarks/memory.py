@@ -16,10 +16,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from fractal.datasets import make_responses
-from fractal.encoded import EncodedBlock
-from fractal.preparation import Columns, Prior, gather, lay_bags
-from fractal.sketches import FIRST
+from fractal.datasets.synthetic import make_responses
+from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.prior import Prior
+from fractal.ensemble.specs import FIRST
+from fractal.ensemble.tensors import lay_bags
+from fractal.features.pipeline import Columns
+from fractal.records.corpus import gather
 
 DIM, DIRECTIONS = 384, 64  # of a vector, and how many of its principal ones a scorer keeps
 

@@ -20,12 +20,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fractal.baselines import BASELINES
-from fractal.estimator import SentenceScorer
 from fractal.evaluation import evaluate
+from fractal.mil.training.plan import TrainingPlan
 from fractal.readers import read
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.training import TrainingPlan
+from fractal.scorers.baselines.variants import BASELINES
+from fractal.scorers.sentence import SentenceScorer
 
 METRICS = ("roc_auc", "within_response_auc")
 PAPER = {  # set → (aggregation, bag loss only, FRACTAL, supervised): sentence ROC AUC in the paper

@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from fractal.readers import read
-from fractal.readers.door import Door
 from fractal.readers.jsonl import decode_native
+from fractal.readers.session import Door
 from fractal.readers.sources import numbered_lines
 from fractal.writers import write
 

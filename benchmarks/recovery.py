@@ -16,12 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from fractal.datasets import make_responses, make_splits
-from fractal.estimator import SentenceScorer
-from fractal.metrics import METRICS
+from fractal.datasets.synthetic import make_responses, make_splits
+from fractal.ensemble.self_training import SelfTraining
+from fractal.evaluation.metrics import METRICS
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
-from fractal.self_training import SelfTraining
-from fractal.training import TrainingPlan
+from fractal.scorers.sentence import SentenceScorer
 
 KINDS = {  # label kind → what is generated, and the aggregation told to the scorer
     "binary, minimum": ({"task": "summaries", "aggregation": "min"}, "product"),

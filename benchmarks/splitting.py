@@ -33,13 +33,13 @@ HARMFUL = {  # 100,000 characters each, on one line
 
 
 def fractal_spans(text: str, language: str) -> Spans:
-    from fractal.splitting import SPLITTERS
+    from fractal.records.splitting import SPLITTERS
 
     return [(part.start, part.end) for part in SPLITTERS.build("sentences")(text)]
 
 
 def fractal_told(text: str, language: str) -> Spans:
-    from fractal.splitting import Sentences
+    from fractal.records.splitting import Sentences
 
     return [(part.start, part.end) for part in Sentences(language=language)(text)]
 

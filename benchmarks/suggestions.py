@@ -15,8 +15,8 @@ from benchmarks.logbook import Logbook, options
 from benchmarks.machine import setting
 
 if TYPE_CHECKING:
-    from fractal.estimator import SentenceScorer
     from fractal.records import Response
+    from fractal.scorers.sentence import SentenceScorer
 
 CHOSEN_ON = ("absa16_reviews", "multispanqa_windows", "wikiqa")  # the rule was chosen by their curves
 SETS = (*CHOSEN_ON, "uss_satisfaction", "wice_windows", "prmbench")
@@ -31,9 +31,9 @@ def measure(name: str, most: int, seed: int) -> list[dict]:
     """Fit with more and more labels, chosen either way; suggestions come from the scorer of the step before."""
     from benchmarks.accuracy.data import load
     from benchmarks.accuracy.judging import judge
-    from fractal.estimator import SentenceScorer
-    from fractal.suggestions import Suggestion, apply_answers
-    from fractal.training import TrainingPlan
+    from fractal.mil.training.plan import TrainingPlan
+    from fractal.scorers.active_learning import Suggestion, apply_answers
+    from fractal.scorers.sentence import SentenceScorer
 
     data = load(name, most=most)
     truth = {(r.id, place): s.label for r in data.train for place, s in enumerate(r.sentences) if s.label is not None}
@@ -71,7 +71,7 @@ def at_random(truth: dict[Place, float], seed: int) -> Ask:
 
 def by_suggestion(labelled: Callable[[Sequence[Place]], list[Response]], seed: int) -> Ask:
     """Return a way to ask: what the scorer suggests."""
-    from fractal.suggestions import suggest_labels
+    from fractal.scorers.active_learning import suggest_labels
 
     def ask(scorer: SentenceScorer, chosen: list[Place], count: int) -> list[Place]:
         asked = suggest_labels(scorer, labelled(chosen), count, reading=0.0, seed=seed)

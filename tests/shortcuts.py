@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from fractal.datasets import make_splits
+from fractal.datasets.synthetic import make_splits
 from fractal.records import Response
 
 WORD = re.compile(r"[a-z]+|\d[\d,]*")

@@ -8,8 +8,8 @@ import math
 
 import torch
 
-from fractal.bags import Bags
-from fractal.priors import relate
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.priors import relate
 
 NAN = math.nan
 

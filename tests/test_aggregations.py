@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slow_twins_aggregations as slow
-from fractal.aggregations import AGGREGATIONS, preferred_labels
-from fractal.aggregations.poisson_binomial import count_log_likelihood, poisson_binomial
 from fractal.errors import BadData, BadSpec
+from fractal.mil.aggregations import AGGREGATIONS, preferred_labels
+from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, poisson_binomial
 
 IRRELEVANT = [-12.0, -12.0, -12.0]  # surely level 0, for the numbers of max_levels
 PERFECT = [0.0, 0.0, math.log(0.97 / 0.03)]  # level 3 with 0.97

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal.bags import Bags, Relations, Shared
 from fractal.errors import BadData
+from fractal.mil.bags import Bags, Relations, Shared
 
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=12)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fractal.encoders import ENCODERS, EmbeddingCache, cached_encode
 from fractal.encoders.cache import default_folder, key
-from fractal.encoders.shards import ENTRY
+from fractal.encoders.cache_files import ENTRY
 from fractal.errors import BadData, BadSpec
 
 WIDTH = 6

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.calibration import (
+from fractal.errors import BadData, BadSpec, UnknownName
+from fractal.evaluation.calibration import (
     FORMS,
     KINDS,
     Calibrator,
@@ -23,10 +24,9 @@ from fractal.calibration import (
     risk_coverage,
     thresholds,
 )
-from fractal.calibration.calibrators import log_loss, logit
-from fractal.calibration.newton import minimise, sigmoid
-from fractal.calibration.sentences import _Bags
-from fractal.errors import BadData, BadSpec, UnknownName
+from fractal.evaluation.calibration.calibrators import log_loss, logit
+from fractal.evaluation.calibration.newton import minimise, sigmoid
+from fractal.evaluation.calibration.sentences import _Bags
 
 
 def miscalibrated(count=4000, slope=2.5, shift=1.0, seed=0):

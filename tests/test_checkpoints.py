@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fractal.errors import BadFolder
-from fractal.losses import ResponseLoss
-from fractal.training import fit_head
+from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.training.loop import fit_head
 from test_training import PLAN, make_bags, make_objective, same
 
 LONG = dataclasses.replace(PLAN, epochs=8, dropout=0.2)

@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractal.checks import Finding, data_checks, run_checks
-from fractal.checks.outcomes import Outcome
-from fractal.datasets import make_preferences, make_responses
-from fractal.embedding import embed
+from fractal.datasets.synthetic import make_preferences, make_responses
 from fractal.encoders import ENCODERS
-from fractal.estimator import SentenceScorer
-from fractal.preparation import gather
+from fractal.encoders.embedding import embed
+from fractal.ensemble.checks import run_checks
+from fractal.ensemble.self_training import SelfTraining
+from fractal.evaluation.data_checks import data_checks
+from fractal.evaluation.findings import Finding
+from fractal.evaluation.outcomes import Outcome
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
-from fractal.self_training import SelfTraining
-from fractal.training import TrainingPlan
+from fractal.records.corpus import gather
+from fractal.scorers.sentence import SentenceScorer
 
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]
 ENCODER = ENCODERS.build("hashing")

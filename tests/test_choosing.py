@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from benchmarks.broken import CASES, CHOSEN
 
-from fractal.aggregations import AGGREGATIONS, FORMS
-from fractal.checks import run_checks
-from fractal.choosing import asked_priors, fit_chosen
-from fractal.embedding import embed
-from fractal.encoded import EncodedBlock
 from fractal.encoders import ENCODERS
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import embed
+from fractal.ensemble.checks import run_checks
+from fractal.ensemble.fit import Choice, Fitted, Settings, best_form
+from fractal.ensemble.selection import asked_priors, fit_chosen
+from fractal.ensemble.specs import Sketch
 from fractal.errors import BadSpec
-from fractal.estimator import SentenceScorer
-from fractal.fitting import Choice, Fitted, Settings, best_form
-from fractal.metrics import METRICS
-from fractal.preparation import Corpus, gather
-from fractal.priors import CosinePrior
+from fractal.evaluation.metrics import METRICS
+from fractal.mil.aggregations import AGGREGATIONS, FORMS
+from fractal.mil.objectives.priors import CosinePrior
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
-from fractal.sketches import Sketch
-from fractal.training import TrainingPlan
+from fractal.records.corpus import Corpus, gather
+from fractal.scorers.sentence import SentenceScorer
 
 ENCODER = "hashing"
 PLAN = TrainingPlan(epochs=12, members=2, folds=2)

@@ -17,7 +17,7 @@ import pytest
 from fractal.cli import app, main
 from fractal.cli._command import Command
 from fractal.cli._pages import document
-from fractal.datasets import make_responses
+from fractal.datasets.synthetic import make_responses
 from fractal.readers import read, read_scored
 from fractal.writers import write
 

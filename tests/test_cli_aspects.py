@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fractal.cli import main
-from fractal.datasets import make_responses
+from fractal.datasets.synthetic import make_responses
 from fractal.readers import read, read_scored
 from fractal.writers import write
 
@@ -160,7 +160,7 @@ def test_what_no_aspect_can_learn_is_refused_before_texts_are_encoded(
     told: str,
     how: list[str],
 ) -> None:
-    monkeypatch.setattr("fractal.embedding.embed", lambda *args, **options: pytest.fail("texts were encoded"))
+    monkeypatch.setattr("fractal.encoders.embedding.embed", lambda *args, **options: pytest.fail("texts were encoded"))
     monkeypatch.chdir(tmp_path)
     rated = [dataclasses.replace(r, aspects={**r.aspects, "same": 1.0}) for r in read(folder / "rated.jsonl")]
     write(rated, tmp_path / "rated.jsonl")

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from fractal.cli import main
-from fractal.datasets import make_responses
-from fractal.estimator import SentenceScorer
-from fractal.self_training import SelfTraining
-from fractal.training import TrainingPlan
+from fractal.datasets.synthetic import make_responses
+from fractal.ensemble.self_training import SelfTraining
+from fractal.mil.training.plan import TrainingPlan
+from fractal.scorers.sentence import SentenceScorer
 
 BATCH = 64
 OPEN: list[io.TextIOWrapper] = []  # a reader that was left early lets go of its stream only when it is collected

@@ -16,10 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.corruption import CORRUPTORS, GENERATORS, Case, CorruptionReport, Generator, GeneratorFailed, corrupt
-from fractal.corruption.facts import Fact, find_facts, find_words
-from fractal.corruption.vetting import vetted
-from fractal.datasets import make_responses, make_splits
+from fractal.datasets.corruption import (
+    CORRUPTORS,
+    GENERATORS,
+    Case,
+    CorruptionReport,
+    Generator,
+    GeneratorFailed,
+    corrupt,
+)
+from fractal.datasets.corruption.facts import Fact, find_facts, find_words
+from fractal.datasets.corruption.vetting import vetted
+from fractal.datasets.synthetic import make_responses, make_splits
 from fractal.errors import BadData, BadSpec
 from fractal.records import Response
 

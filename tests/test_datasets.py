@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal.datasets import AGGREGATION_NAMES, TASKS, make_preferences, make_responses, make_splits
+from fractal.datasets.synthetic import AGGREGATION_NAMES, TASKS, make_preferences, make_responses, make_splits
 from fractal.errors import BadData, UnknownName
 from fractal.records import Preference, Response
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fractal.cli import main
-from fractal.demo import Telling, contrast, run_demo
+from fractal.cli._demo import Telling, contrast, run_demo
 from fractal.readers import read
 from fractal.records import Response, ScoredResponse
 

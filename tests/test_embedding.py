@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fractal import embedding
-from fractal.embedding import LATE_COLUMNS, chunk_context, embed, late_interaction
-from fractal.encoded import EncodedBlock
-from fractal.encoders import ENCODERS
+from fractal.encoders import ENCODERS, embedding
+from fractal.encoders.block import EncodedBlock
 from fractal.encoders.cache import EmbeddingCache
+from fractal.encoders.embedding import LATE_COLUMNS, chunk_context, embed, late_interaction
 from fractal.records import Response
 from slow_twins_features import DictCache, WordEncoder
 from slow_twins_features import late_interaction as slow_late_interaction

@@ -19,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
-from fractal.encoded import ragged_rows
-from fractal.encoders import ENCODERS, hardware, minilm, weights
+from fractal import hardware
+from fractal.encoders import ENCODERS, minilm, weights
 from fractal.encoders.base import joined_tokens, unit_rows
 from fractal.encoders.batching import padded, token_batches
+from fractal.encoders.block import ragged_rows
 from fractal.errors import BadData, BadFolder, BadSpec, FractalError
 from fractal.progress import progress
 

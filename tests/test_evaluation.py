@@ -10,7 +10,7 @@ import pytest
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.evaluation import Judged, compare, evaluate, evaluate_arrays
-from fractal.metrics import METRICS
+from fractal.evaluation.metrics import METRICS
 from fractal.records import Response, ScoredResponse
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slow_twins_features as slow
-from fractal.embedding import embed
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import embed
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.features import FEATURES, RECIPES, Standardiser, compute, feature_specs, prior_similarity, table
 from fractal.features.arithmetic import sums, value

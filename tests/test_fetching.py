@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from fractal.datasets.fetch import SOURCES, FetchFailed, fetch
+from fractal.datasets.fetch.downloads import check_content, download
 from fractal.errors import UnknownName
-from fractal.fetching import SOURCES, FetchFailed, fetch
-from fractal.fetching.downloads import check_content, download
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 SHA = hashlib.sha256(CONTENT).hexdigest()

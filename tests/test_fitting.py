@@ -10,21 +10,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fractal.aggregations import AGGREGATIONS  # noqa: E402
-from fractal.bags import Bags  # noqa: E402
-from fractal.datasets import make_preferences, make_responses  # noqa: E402
-from fractal.embedding import embed  # noqa: E402
+from fractal.datasets.synthetic import make_preferences, make_responses  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
+from fractal.encoders.embedding import embed  # noqa: E402
+from fractal.ensemble.fit import Fitted, Settings, best_form, fit_blend  # noqa: E402
+from fractal.ensemble.initialisation import calibrated_prior  # noqa: E402
+from fractal.ensemble.objective import label_terms  # noqa: E402
+from fractal.ensemble.self_training import SelfTraining, guess_labels, surest  # noqa: E402
+from fractal.ensemble.specs import Sketch  # noqa: E402
+from fractal.ensemble.weighting import blend_weights, less_common, pair_likeness, response_cost, sentence_cost  # noqa: E402
 from fractal.errors import BadSpec  # noqa: E402
-from fractal.experts import blend_weights, less_common, pair_likeness, response_cost, sentence_cost  # noqa: E402
-from fractal.fitting import Fitted, Settings, best_form, fit_blend  # noqa: E402
-from fractal.preparation import Corpus, gather  # noqa: E402
+from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.mil.bags import Bags  # noqa: E402
+from fractal.mil.segments import segment_mean  # noqa: E402
+from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Response  # noqa: E402
-from fractal.segments import segment_mean  # noqa: E402
-from fractal.self_training import SelfTraining, guess_labels, surest  # noqa: E402
-from fractal.sketches import Sketch  # noqa: E402
-from fractal.starts import calibrated_prior, label_terms  # noqa: E402
-from fractal.training import TrainingPlan  # noqa: E402
+from fractal.records.corpus import Corpus, gather  # noqa: E402
 
 PLAN = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
 PRODUCT = AGGREGATIONS.build("product")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.folds import deal_folds, member_weights
+from fractal.evaluation.folds import deal_folds, member_weights
 
 groups = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60)
 

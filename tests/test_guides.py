@@ -77,8 +77,8 @@ SOURCES = {
 def test_a_recipe_reads_its_data_set_and_is_understood(recipe: Path, tmp_path: Path) -> None:
     source = SOURCES.get(recipe.stem)
     if source is None:  # summaries are corrupted first
-        from fractal.corruption import corrupt
-        from fractal.datasets import make_responses
+        from fractal.datasets.corruption import corrupt
+        from fractal.datasets.synthetic import make_responses
         from fractal.writers import write
 
         source = tmp_path / "summaries.jsonl"
@@ -90,7 +90,7 @@ def test_a_recipe_reads_its_data_set_and_is_understood(recipe: Path, tmp_path: P
 
 
 def test_every_data_set_has_both_recipes() -> None:
-    from fractal.fetching import SOURCES as known
+    from fractal.datasets.fetch import SOURCES as known
 
     for folder in (ROOT / "recipes", ROOT / "recipes" / "paper"):
         assert {path.stem for path in folder.glob("*.toml")} == set(known)
@@ -98,7 +98,7 @@ def test_every_data_set_has_both_recipes() -> None:
 
 def test_a_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    from fractal.datasets import make_responses
+    from fractal.datasets.synthetic import make_responses
     from fractal.writers import write
 
     write(make_responses(80, task="arithmetic"), tmp_path / "steps.jsonl")

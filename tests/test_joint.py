@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from fractal.aggregations import AGGREGATIONS  # noqa: E402
-from fractal.bags import Bags  # noqa: E402
-from fractal.joint import AspectTerm, Joint, MeanOf, held_out_by_aspect, read_outputs  # noqa: E402
-from fractal.losses import ResponseLoss  # noqa: E402
-from fractal.priors import CosinePrior  # noqa: E402
-from fractal.terms import Scores  # noqa: E402
-from fractal.training import Objective, TrainingPlan, fit_head  # noqa: E402
+from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.mil.bags import Bags  # noqa: E402
+from fractal.mil.objectives.aspects import AspectTerm, Joint, MeanOf, held_out_by_aspect, read_outputs  # noqa: E402
+from fractal.mil.objectives.base import Scores  # noqa: E402
+from fractal.mil.objectives.losses import ResponseLoss  # noqa: E402
+from fractal.mil.objectives.priors import CosinePrior  # noqa: E402
+from fractal.mil.training.loop import fit_head  # noqa: E402
+from fractal.mil.training.plan import Objective, TrainingPlan  # noqa: E402
 
 MEMBERS = 3
 FORMS = ("product", "mean", "noisy_or", "max_levels(levels=3)", "min_levels(levels=4)")

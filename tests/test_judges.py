@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec
-from fractal.judges import _Fit, _settle, _Votes, combine, combine_responses
-from fractal.metrics import METRICS
+from fractal.evaluation.label_model import _Fit, _settle, _Votes, combine, combine_responses
+from fractal.evaluation.metrics import METRICS
 from fractal.records import Response
 
 

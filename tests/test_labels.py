@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec
-from fractal.labels import LabelColumn, LabelForm, Scale, read_label
+from fractal.readers.labels import LabelColumn, LabelForm, Scale, read_label
 
 
 @pytest.mark.parametrize(

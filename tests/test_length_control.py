@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.estimator import SentenceScorer
-from fractal.length_control import length_advantage
+from fractal.ensemble.length_bias import length_advantage
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
-from fractal.training import TrainingPlan
+from fractal.scorers.sentence import SentenceScorer
 
 WORDS = ("rain", "wind", "snow", "cloud", "frost", "storm")
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slow_twins_terms as slow
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags
-from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from fractal.terms import Scores
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.base import Scores
+from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from slow_twins_terms import random_bags, random_logits
 
 sizes = st.lists(st.integers(1, 5), min_size=2, max_size=6)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.metrics import METRICS, Sample, mass_bins, resampled_weights
+from fractal.evaluation.metrics import METRICS, Sample, mass_bins, resampled_weights
 
 SCORES = [0.0, 0.1, 0.3, 0.5, 0.5000001, 0.9, 1.0]
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fractal.bags import Bags, Shared
-from fractal.layers import DRAWS, Fetcher, Workspace
-from fractal.network import Head, HeadShape, pick_members
+from fractal.mil.bags import Bags, Shared
+from fractal.mil.fused_mlp import DRAWS, Fetcher, Workspace
+from fractal.mil.head import Head, HeadShape, pick_members
 
 SHAPES = [
     HeadShape(columns=5, shared=shared, members=members, hidden=hidden, thresholds=thresholds)

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.tensors import sentence_targets
 from fractal.errors import BadData
+from fractal.evaluation.folds import deal_folds
+from fractal.evaluation.metrics import METRICS
 from fractal.features import prior_similarity
-from fractal.folds import deal_folds
-from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from fractal.metrics import METRICS
-from fractal.preparation import gather, sentence_targets
-from fractal.priors import CorrelationPrior, CosinePrior
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.base import Scores
+from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior
+from fractal.mil.training.loop import fit_head
+from fractal.mil.training.plan import Objective, TrainingPlan
 from fractal.records import Preference, Response
-from fractal.terms import Scores
-from fractal.training import Objective, TrainingPlan, fit_head
+from fractal.records.corpus import gather
 
 
 def bags_of(sizes, **fields):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fractal.datasets import make_splits
+from fractal.datasets.published.final_answers import said_answer, same_answer
+from fractal.datasets.synthetic import make_splits
 from fractal.errors import BadData, BadSpec
 from fractal.readers import READERS, ReadReport, read
-from fractal.readers.final_answers import said_answer, same_answer
 from fractal.records import Preference, Response
 
 DATA = Path(__file__).parent / "data" / "paper"
@@ -439,7 +439,7 @@ def test_groups_do_not_cross_splits(tmp_path: Path) -> None:
 def test_pseudo_labels_of_levels_keep_to_the_level_of_the_document() -> None:
     """The paper's scripts can give levels whose highest is not the document's."""
     torch = pytest.importorskip("torch")
-    from fractal.aggregations import AGGREGATIONS
+    from fractal.mil.aggregations import AGGREGATIONS
 
     found = [r for r in responses(DATA / "fira", "fira").values() if r.label is not None]
     counts = [len(response.sentences) for response in found]

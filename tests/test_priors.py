@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slow_twins_terms as slow
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags
-from fractal.priors import ColumnPrior, CorrelationPrior, CosinePrior, HybridPrior, relate
-from fractal.terms import Scores
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.base import Scores
+from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosinePrior, HybridPrior, relate
 from slow_twins_terms import random_bags, random_logits
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -99,7 +99,7 @@ def test_relations_hold_every_couple_of_a_bag_once(sizes, seed):
 def test_comparing_in_parts_changes_nothing(monkeypatch):
     bags = random_bags([6, 1, 5, 4])
     whole = relate(bags).likeness
-    monkeypatch.setattr("fractal.priors.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("fractal.mil.objectives.priors.PAIRS_AT_ONCE", 7)
     torch.testing.assert_close(relate(bags).likeness, whole)
 
 

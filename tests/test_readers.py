@@ -14,7 +14,7 @@ import pytest
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.readers import ReadReport, read, read_scored
-from fractal.readers.seen import Seen
+from fractal.readers.seen_ids import Seen
 from fractal.readers.sources import MAX_LINE
 from fractal.records import Preference, Response
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fractal.cli import main
-from fractal.datasets import make_responses
+from fractal.datasets.synthetic import make_responses
 from fractal.writers import write
 
 ROOT = Path(__file__).parent.parent

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fractal.checks import Finding
 from fractal.errors import BadData
 from fractal.evaluation import evaluate
+from fractal.evaluation.findings import Finding
 from fractal.records import Response, ScoredResponse
 from fractal.reports import (
     card_fragment,

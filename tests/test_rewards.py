@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.records import Response, ScoredResponse
-from fractal.rewards import SpanReward, sentence_reward, token_rewards
+from fractal.scorers.rewards import SpanReward, sentence_reward, token_rewards
 
 
 class WordScorer:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal import segments
+from fractal.mil import segments
 
 LOOP = {
     "segment_sum": lambda bag: bag.sum(0),

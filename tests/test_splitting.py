@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fractal.errors import BadSpec
-from fractal.splitting import SPLITTERS, Presplit, Sentences
+from fractal.records.splitting import SPLITTERS, Presplit, Sentences
 
 CASES = Path(__file__).parent.parent / "benchmarks" / "splitting_cases.jsonl"
 

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from fractal.cli import app
-from fractal.datasets import make_responses
+from fractal.datasets.synthetic import make_responses
+from fractal.ensemble.self_training import SelfTraining
 from fractal.errors import BadData, BadSpec
-from fractal.estimator import SentenceScorer
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
-from fractal.self_training import SelfTraining
-from fractal.suggestions import (
+from fractal.scorers.active_learning import (
     Suggestion,
     _Pool,
     _worth,
@@ -27,7 +27,7 @@ from fractal.suggestions import (
     suggest_labels,
     write_suggestions,
 )
-from fractal.training import TrainingPlan
+from fractal.scorers.sentence import SentenceScorer
 from fractal.writers import write
 
 

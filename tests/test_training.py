@@ -10,17 +10,18 @@ import sys
 import pytest
 import torch
 
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags
 from fractal.errors import BadSpec, MissingExtra, TrainingDiverged
-from fractal.held_out import held_out_logits, hold_out, predict_logits
-from fractal.listeners import JsonLines, ProgressLine, TensorBoard, at_stage, stages
-from fractal.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from fractal.network import Head, HeadShape, pick_members
-from fractal.priors import CorrelationPrior, CosinePrior
-from fractal.segments import segment_min
-from fractal.terms import Scores
-from fractal.training import Epoch, Objective, TrainingPlan, fit_head
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags
+from fractal.mil.head import Head, HeadShape, pick_members
+from fractal.mil.objectives.base import Scores
+from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior
+from fractal.mil.segments import segment_min
+from fractal.mil.training.callbacks import Epoch, JsonLines, ProgressLine, TensorBoard, at_stage, stages
+from fractal.mil.training.loop import fit_head
+from fractal.mil.training.plan import Objective, TrainingPlan
+from fractal.mil.training.validation import held_out_logits, hold_out, predict_logits
 
 PLAN = TrainingPlan(epochs=12, batch_size=32, hidden=(8,), members=3, folds=3, device="cpu")
 
@@ -190,7 +191,7 @@ def test_predicting_in_blocks_or_for_some_bags_is_the_same(monkeypatch):
     bags = make_bags()
     head = Head(HeadShape(columns=6, members=2, from_prior=False), torch.Generator().manual_seed(0))
     whole = predict_logits(head, bags)
-    monkeypatch.setattr("fractal.held_out.SENTENCES_AT_ONCE", 20)
+    monkeypatch.setattr("fractal.mil.training.validation.SENTENCES_AT_ONCE", 20)
     torch.testing.assert_close(predict_logits(head, bags), whole)
     some = torch.tensor([4, 7, 80])
     torch.testing.assert_close(predict_logits(head, bags, only=some), whole[torch.isin(bags.sentence_bag, some)])
@@ -258,7 +259,7 @@ def test_of_preferences_the_auc_is_the_share_put_right():
 def test_more_pairs_than_are_compared_are_drawn_from_all(monkeypatch):
     bags = make_bags(300)
     (part, *_), all_pairs = hold_out(bags, 3), {len(one.pairs) for one in hold_out(bags, 3)}
-    monkeypatch.setattr("fractal.held_out.MOST_PAIRS", 50)
+    monkeypatch.setattr("fractal.mil.training.validation.MOST_PAIRS", 50)
     some = hold_out(bags, 3)[0]
     assert min(all_pairs) > 50
     assert len(some.pairs) == 50

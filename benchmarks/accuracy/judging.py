@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractal.metrics import METRICS, Sample, resampled_weights
+from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response, ScoredResponse
 
 NEUTRAL_OUT = {"film_sentiment"}  # sentences labelled ½ are neither good nor bad

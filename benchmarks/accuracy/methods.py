@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.accuracy.data import RealSet
-from fractal.baselines import BASELINES
-from fractal.estimator import SentenceScorer
+from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.schools import SCHOOLS
-from fractal.training import TrainingPlan
+from fractal.scorers.baselines import BASELINES
+from fractal.scorers.sentence import SentenceScorer
 
 Method = Callable[[RealSet, int], dict[str, list[ScoredResponse]]]
 
@@ -49,11 +48,11 @@ def copied(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
     }
 
 
-def school(name: str) -> Method:
-    """Return a registered school as a method; it learns from ratings, so not from preferences."""
+def learned_baseline(name: str) -> Method:
+    """Return a registered baseline as a method; it learns from ratings, so not from preferences."""
 
     def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
-        made = SCHOOLS[name](aggregation=data.aggregation, seed=seed).fit(data.bare())
+        made = BASELINES[name](aggregation=data.aggregation, seed=seed).fit(data.bare())
         scored = made.score_responses(_unlabelled(data.test))
         return {"score": scored, "disaggregate": _times_label(scored, data.test)}
 
@@ -72,7 +71,7 @@ METHODS: dict[str, Method] = {
     "paper": baseline("paper"),
     "paper, no PsLab": baseline("paper", rounds=0),
     "paper, bag loss only": baseline("paper", rounds=0, prior_weight=0.0),
-    "attention": school("attention"),
+    "attention": learned_baseline("attention"),
     "shortcut": baseline("shortcut"),
     "copy": copied,
 }

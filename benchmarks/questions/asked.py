@@ -56,8 +56,8 @@ def flipped(share: float) -> Callable[[RealSet, int], list]:
 
 def with_columns(data: RealSet, seed: int) -> list:
     """Give every sentence a column of noise, and one that says the opposite of its similarity to the context."""
-    from fractal.embedding import embed
     from fractal.encoders import ENCODERS, EmbeddingCache
+    from fractal.encoders.embedding import embed
     from fractal.features import prior_similarity
 
     bare = data.bare()
@@ -98,7 +98,7 @@ RECIPES = ("own", "relational", "vectors", "default", "own + vectors")
 
 
 def questions() -> dict[str, Question]:
-    from fractal.self_training import SelfTraining
+    from fractal.ensemble.self_training import SelfTraining
 
     ours = {**PRIOR_SETS, "auto": "auto"}
     priors = {f"ours, {name}": Variant({"priors": terms}, data=with_columns) for name, terms in ours.items()}

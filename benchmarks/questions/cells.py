@@ -12,9 +12,9 @@ def run_one(question: str, name: str, variant: str, seed: int) -> dict:
     from benchmarks.accuracy.data import load
     from benchmarks.accuracy.judging import judge
     from benchmarks.questions.asked import questions
-    from fractal.baselines import BASELINES
-    from fractal.estimator import SentenceScorer
-    from fractal.training import TrainingPlan
+    from fractal.mil.training.plan import TrainingPlan
+    from fractal.scorers.baselines.variants import BASELINES
+    from fractal.scorers.sentence import SentenceScorer
 
     torch.set_num_threads(1)
     asked = questions()[question].variants[variant]

@@ -28,11 +28,13 @@ from benchmarks.training.variants import (
     ours,
     products_only,
 )
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags
-from fractal.network import Head, HeadShape
-from fractal.priors import relate
-from fractal.training import TrainingPlan, fit_head, predict_logits
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags
+from fractal.mil.head import Head, HeadShape
+from fractal.mil.objectives.priors import relate
+from fractal.mil.training.loop import fit_head
+from fractal.mil.training.plan import TrainingPlan
+from fractal.mil.training.validation import predict_logits
 
 
 def measure(variants: dict[str, Step], rounds: int) -> dict[str, list[float]]:

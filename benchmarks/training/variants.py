@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal.aggregations import AGGREGATIONS
-from fractal.bags import Bags, Shared
-from fractal.losses import ResponseLoss
-from fractal.priors import CorrelationPrior, CosinePrior, relate
-from fractal.training import Objective, TrainingPlan, fit_head
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.bags import Bags, Shared
+from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior, relate
+from fractal.mil.training.loop import fit_head
+from fractal.mil.training.plan import Objective, TrainingPlan
 
 DIM, WIDE, SMALL = 384, (384, 192), (64,)
 EPOCHS = 3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fractal.aspects import AspectScorer
-    from fractal.datasets import make_responses
+    from fractal.datasets.synthetic import make_responses
+    from fractal.ensemble.self_training import SelfTraining
     from fractal.errors import FractalError
-    from fractal.estimator import SentenceScorer
     from fractal.evaluation import compare, evaluate
-    from fractal.readers import read
+    from fractal.mil.training.plan import TrainingPlan
+    from fractal.readers import read, read_scored
     from fractal.records import Preference, Response, ScoredResponse, Sentence
+    from fractal.scorers.aspects import AspectScorer, load_scorer
+    from fractal.scorers.sentence import SentenceScorer
     from fractal.writers import write
 
 __version__ = "0.1.0"
@@ -23,27 +26,35 @@ __all__ = [
     "Preference",
     "Response",
     "ScoredResponse",
+    "SelfTraining",
     "Sentence",
     "SentenceScorer",
+    "TrainingPlan",
     "compare",
     "evaluate",
+    "load_scorer",
     "make_responses",
     "read",
+    "read_scored",
     "write",
 ]
 
 _HOMES = {
-    "AspectScorer": "aspects",
+    "AspectScorer": "scorers.aspects",
     "FractalError": "errors",
     "Preference": "records",
     "Response": "records",
     "ScoredResponse": "records",
+    "SelfTraining": "ensemble.self_training",
     "Sentence": "records",
-    "SentenceScorer": "estimator",
+    "SentenceScorer": "scorers.sentence",
+    "TrainingPlan": "mil.training.plan",
     "compare": "evaluation",
     "evaluate": "evaluation",
-    "make_responses": "datasets",
+    "load_scorer": "scorers.aspects",
+    "make_responses": "datasets.synthetic",
     "read": "readers",
+    "read_scored": "readers",
     "write": "writers",
 }
 
@@ -61,6 +72,8 @@ def __getattr__(name: str) -> Any:
         if missing is None:
             raise
         raise missing from error
+    if "IPython" in sys.modules:
+        import fractal.reports  # noqa: F401  (gives records and tables their look in a notebook)
     globals()[name] = value
     return value
 

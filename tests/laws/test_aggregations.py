@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slow_twins_aggregations as slow
-from fractal.aggregations import AGGREGATIONS, Levels
+from fractal.mil.aggregations import AGGREGATIONS, Levels
 
 VARIANTS = (
     "geometric_mean(direction='max')",

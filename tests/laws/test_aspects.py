@@ -18,16 +18,18 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 from sklearn.model_selection import cross_val_score  # noqa: E402
 
-from fractal import estimator, experts  # noqa: E402
-from fractal.aspects import AspectScorer, load_scorer  # noqa: E402
-from fractal.checks import Finding  # noqa: E402
-from fractal.datasets import make_responses  # noqa: E402
+from fractal.datasets.synthetic import make_responses  # noqa: E402
+from fractal.ensemble import experts  # noqa: E402
+from fractal.ensemble.self_training import SelfTraining  # noqa: E402
 from fractal.errors import BadData, BadFolder, BadSpec, NotFitted  # noqa: E402
-from fractal.estimator import SentenceScorer  # noqa: E402
 from fractal.evaluation import evaluate  # noqa: E402
+from fractal.evaluation.findings import Finding  # noqa: E402
+from fractal.mil.training.callbacks import Epoch  # noqa: E402
+from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Preference, Response, ScoredResponse  # noqa: E402
-from fractal.self_training import SelfTraining  # noqa: E402
-from fractal.training import Epoch, TrainingPlan  # noqa: E402
+from fractal.scorers import sentence as estimator  # noqa: E402
+from fractal.scorers.aspects import AspectScorer, load_scorer  # noqa: E402
+from fractal.scorers.sentence import SentenceScorer  # noqa: E402
 
 SMALL = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
 RULES = {"sound": "product", "wrong": "mean"}

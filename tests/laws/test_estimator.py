@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score  # noqa: E402
 
-from fractal.datasets import make_responses  # noqa: E402
+from fractal.datasets.synthetic import make_responses  # noqa: E402
+from fractal.ensemble.experts import Reading  # noqa: E402
 from fractal.errors import BadData, BadFolder, NotFitted  # noqa: E402
-from fractal.estimator import SentenceScorer  # noqa: E402
-from fractal.experts import Reading  # noqa: E402
+from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Response  # noqa: E402
-from fractal.training import TrainingPlan  # noqa: E402
+from fractal.scorers.sentence import SentenceScorer  # noqa: E402
 
 PLAN = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
 

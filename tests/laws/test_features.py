@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal.embedding import embed
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import embed
 from fractal.features import FEATURES, RECIPES, compute
 from fractal.records import Response
 from slow_twins_features import WordEncoder

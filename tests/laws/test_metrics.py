@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.metrics import METRICS, Sample
+from fractal.evaluation.metrics import METRICS, Sample
 
 ORDER_ONLY = (
     "roc_auc",

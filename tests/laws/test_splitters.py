@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.splitting import SPLITTERS, Splitter
+from fractal.records.splitting import SPLITTERS, Splitter
 
 SCRAPS = [
     "The cat sat.", "It rained.Then it", "Dr. ", "e.g. ", "et al. ", "U.S. He", "3.14", "[3]", "http://a.b/C.D",

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal.aggregations import AGGREGATIONS
-from fractal.losses import LOSSES
-from fractal.priors import PRIORS
-from fractal.terms import Scores
+from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.objectives.base import Scores
+from fractal.mil.objectives.losses import LOSSES
+from fractal.mil.objectives.priors import PRIORS
 from slow_twins_terms import random_bags, random_logits, rearranged, repeated
 
 NEEDED = {"column": "column(column='mine')"}  # a name that must be given

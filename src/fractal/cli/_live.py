@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from fractal.training import Epoch
+    from fractal.mil.training.callbacks import Epoch
 
 __all__ = ["training_display"]
 

@@ -17,8 +17,8 @@ from fractal.errors import BadFolder, BadSpec
 from fractal.records import Response, ScoredResponse
 
 if TYPE_CHECKING:
-    from fractal.aspects import AspectScorer
-    from fractal.estimator import SentenceScorer
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["ScoreBatch", "output_options", "records_each", "write_scored"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fractal.cli._options import Reading
 
 if TYPE_CHECKING:
-    from fractal.checks import Finding
+    from fractal.evaluation.findings import Finding
     from fractal.readers import ReadReport
     from fractal.records import Preference, Response
 
@@ -64,7 +64,7 @@ class Survey:
         """Hold the assumptions that need no model against the data, those about labels for every aspect, too."""
         import numpy as np
 
-        from fractal.checks import data_checks, label_checks
+        from fractal.evaluation.data_checks import data_checks, label_checks
 
         if not self.kept:
             return ()

@@ -17,8 +17,8 @@ from fractal.cli._options import pairs_of
 from fractal.errors import BadSpec, suggestion
 
 if TYPE_CHECKING:
-    from fractal.aspects import AspectScorer
-    from fractal.estimator import SentenceScorer
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["Making", "aspect_option", "config_option", "making_options"]
 
@@ -40,9 +40,9 @@ class Making:
 
     def scorer(self, splitter: str, **changes: Any) -> SentenceScorer:
         """Return the scorer that the options describe, not trained yet."""
-        from fractal.estimator import SentenceScorer
-        from fractal.self_training import SelfTraining
-        from fractal.training import TrainingPlan
+        from fractal.ensemble.self_training import SelfTraining
+        from fractal.mil.training.plan import TrainingPlan
+        from fractal.scorers.sentence import SentenceScorer
 
         plan, rounds, whole = self._settings()
         if self.seed is not None:
@@ -64,7 +64,7 @@ class Making:
         """Return a scorer of these aspects, each `NAME` or `NAME=SPEC`; without any, of the responses' own labels."""
         if not aspects:
             return self.scorer(splitter)
-        from fractal.aspects import AspectScorer
+        from fractal.scorers.aspects import AspectScorer
 
         named = tuple(text if "=" in text else f"{text}={self.aggregation}" for text in aspects)
         return AspectScorer(pairs_of(named, "--aspect", "factual=product"), self.scorer(splitter))
@@ -73,9 +73,9 @@ class Making:
         """Sort `--set` by what it belongs to: the plan, the self-training, the scorer."""
         import inspect
 
-        from fractal.estimator import SentenceScorer
-        from fractal.self_training import SelfTraining
-        from fractal.training import TrainingPlan
+        from fractal.ensemble.self_training import SelfTraining
+        from fractal.mil.training.plan import TrainingPlan
+        from fractal.scorers.sentence import SentenceScorer
 
         options = inspect.signature(SentenceScorer.__init__).parameters.items()
         homes: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # kinds and values by name

@@ -49,8 +49,8 @@ def command(
     Label and sentence labels say what is wrong. Without --corruptor, three of four have whole sentences replaced and
     the others words, about as in the paper. What cannot be corrupted is left out and counted, never kept as good.
     """
-    from fractal.corruption import CorruptionReport, corrupt
-    from fractal.corruption.corrupting import PAPER
+    from fractal.datasets.corruption import CorruptionReport, corrupt
+    from fractal.datasets.corruption.corrupting import PAPER
     from fractal.readers import ReadReport
     from fractal.writers import write
 

@@ -12,9 +12,9 @@ from fractal.cli._options import json_option, quiet_option
 from fractal.cli._output import console, emit, note, print_json, table
 
 if TYPE_CHECKING:
-    from fractal.demo import Demo, Telling
-    from fractal.estimator import SentenceScorer
+    from fractal.cli._demo import Demo, Telling
     from fractal.records import Response
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["command"]
 
@@ -32,8 +32,8 @@ def command(output: str, responses: int, encoder: str, seed: int, quiet: bool, a
     Makes rated responses of two tasks, learns from the ratings alone, scores sentences and compares with the
     truth. Takes a few minutes and no network. Leaves data, scorers, scores and a report in FOLDER.
     """
+    from fractal.cli._demo import run_demo
     from fractal.cli.train import fit
-    from fractal.demo import run_demo
 
     def train(scorer: SentenceScorer, rated: Sequence[Response]) -> None:
         fit(scorer, rated, quiet or as_json)

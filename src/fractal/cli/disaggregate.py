@@ -14,9 +14,9 @@ from fractal.cli._scoring import output_options, records_each, write_scored
 from fractal.errors import BadSpec
 
 if TYPE_CHECKING:
-    from fractal.aspects import AspectScorer
-    from fractal.estimator import SentenceScorer
     from fractal.records import Response
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["command"]
 
@@ -85,8 +85,8 @@ def command(
 
 
 def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer | AspectScorer:
-    from fractal.aspects import load_scorer
-    from fractal.estimator import SentenceScorer
+    from fractal.scorers.aspects import load_scorer
+    from fractal.scorers.sentence import SentenceScorer
 
     if folder is None:
         return SentenceScorer(splitter=splitter, encoder=encoder or "minilm")
@@ -97,7 +97,7 @@ def _cross_fit(
     scorer: SentenceScorer | AspectScorer, responses: list[Response], folds: int, seed: int, quiet: bool
 ) -> None:
     from fractal.cli.train import fit
-    from fractal.training import TrainingPlan
+    from fractal.mil.training.plan import TrainingPlan
 
     options: Any = getattr(scorer, "scorer", scorer)  # those of a scorer of several aspects are another scorer's
     options.plan = dataclasses.replace(options.plan or TrainingPlan(), members=folds, folds=folds, seed=seed)

@@ -39,7 +39,7 @@ def command(
 
     What was broken off goes on where it stopped; a file appears when it is complete and its checksum is right.
     """
-    from fractal.fetching import SOURCES, fetch
+    from fractal.datasets.fetch import SOURCES, fetch
 
     if name is None:
         rows = [(known, source.licence, source.by_hand or source.base) for known, source in SOURCES.items()]

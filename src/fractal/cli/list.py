@@ -15,18 +15,17 @@ from fractal.errors import MissingExtra, UnknownName
 from fractal.registry import Registry
 
 FAMILIES = {
-    "aggregations": ("fractal.aggregations", "AGGREGATIONS"),
-    "baselines": ("fractal.baselines", "BASELINES"),
-    "corruptors": ("fractal.corruption", "CORRUPTORS"),
+    "aggregations": ("fractal.mil.aggregations", "AGGREGATIONS"),
+    "baselines": ("fractal.scorers.baselines", "BASELINES"),
+    "corruptors": ("fractal.datasets.corruption", "CORRUPTORS"),
     "encoders": ("fractal.encoders", "ENCODERS"),
     "features": ("fractal.features", "FEATURES"),
-    "generators": ("fractal.corruption", "GENERATORS"),
-    "losses": ("fractal.losses", "LOSSES"),
-    "metrics": ("fractal.metrics", "METRICS"),
-    "priors": ("fractal.priors", "PRIORS"),
+    "generators": ("fractal.datasets.corruption", "GENERATORS"),
+    "losses": ("fractal.mil.objectives.losses", "LOSSES"),
+    "metrics": ("fractal.evaluation.metrics", "METRICS"),
+    "priors": ("fractal.mil.objectives.priors", "PRIORS"),
     "readers": ("fractal.readers", "READERS"),
-    "schools": ("fractal.schools", "SCHOOLS"),
-    "splitters": ("fractal.splitting", "SPLITTERS"),
+    "splitters": ("fractal.records.splitting", "SPLITTERS"),
     "writers": ("fractal.writers", "WRITERS"),
 }
 RECIPES = "recipes"  # named lists of features, not components of their own

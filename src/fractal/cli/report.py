@@ -78,6 +78,6 @@ def command(
 def _loaded(folder: str | None) -> object:
     if folder is None:
         return None
-    from fractal.aspects import load_scorer
+    from fractal.scorers.aspects import load_scorer
 
     return load_scorer(folder)

@@ -42,9 +42,9 @@ def command(
     label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were. A scorer
     of several aspects gives every response one record an aspect.
     """
-    from fractal.aspects import load_scorer
-    from fractal.persistence import load_folder
     from fractal.readers import ReadReport
+    from fractal.scorers.aspects import load_scorer
+    from fractal.scorers.persistence import load_folder
 
     loaded = load_scorer(scorer, cache=not no_cache)
     report = ReadReport()

@@ -49,9 +49,15 @@ def command(
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on.
     """
-    from fractal.aspects import load_scorer
-    from fractal.estimator import SentenceScorer
-    from fractal.suggestions import agreement, apply_answers, read_answers, suggest_labels, write_suggestions
+    from fractal.scorers.active_learning import (
+        agreement,
+        apply_answers,
+        read_answers,
+        suggest_labels,
+        write_suggestions,
+    )
+    from fractal.scorers.aspects import load_scorer
+    from fractal.scorers.sentence import SentenceScorer
 
     loaded = load_scorer(scorer)
     if not isinstance(loaded, SentenceScorer):

@@ -22,9 +22,9 @@ from fractal.errors import BadSpec
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
-    from fractal.aspects import AspectScorer
-    from fractal.estimator import SentenceScorer
-    from fractal.listeners import Listener
+    from fractal.mil.training.callbacks import Listener
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["command", "embed_ahead", "fit", "gathered", "refuse"]
 
@@ -142,7 +142,7 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
 def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference]) -> None:
     """Refuse options and data that nothing can be learned with, before texts are encoded: that may take long."""
     from fractal.encoders import ENCODERS
-    from fractal.splitting import SPLITTERS
+    from fractal.records.splitting import SPLITTERS
 
     ENCODERS.build(scorer.encoder)
     SPLITTERS.build(scorer.splitter)
@@ -167,7 +167,7 @@ def fit(
 
 def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Listener]]:
     """The listeners that write down how training goes; a run that is taken up again goes on in the same file."""
-    from fractal.listeners import JsonLines, TensorBoard
+    from fractal.mil.training.callbacks import JsonLines, TensorBoard
 
     if log is not None:
         yield JsonLines(log, append=resume)
@@ -177,10 +177,10 @@ def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator
 
 def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
     """Fill the cache while the progress is shown; training then finds every vector there."""
-    from fractal.embedding import embed
     from fractal.encoders import ENCODERS, EmbeddingCache
-    from fractal.preparation import gather
+    from fractal.encoders.embedding import embed
     from fractal.progress import progress
+    from fractal.records.corpus import gather
 
     cache = EmbeddingCache.at(scorer.cache)
     if cache is None or not records:
@@ -191,8 +191,8 @@ def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Respons
 
 
 def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
-    from fractal.preparation import gather
-    from fractal.summary import described
+    from fractal.ensemble.summary import described
+    from fractal.records.corpus import gather
 
     params = {name: value for name, value in scorer.get_params().items() if name not in WHOLES}
     facts = {"data": described(gather(records)), "options": {name: str(value) for name, value in params.items()}}

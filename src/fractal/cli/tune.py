@@ -15,8 +15,8 @@ from fractal.cli._output import emit, note, print_json, table, whole_file
 from fractal.cli._train_options import Making, making_options
 
 if TYPE_CHECKING:
-    from fractal.estimator import SentenceScorer
-    from fractal.tuning import Found, Trial
+    from fractal.scorers.sentence import SentenceScorer
+    from fractal.scorers.tuning import Found, Trial
 
 __all__ = ["command"]
 
@@ -55,7 +55,7 @@ def command(
     every trial, but for those that are searched.
     """
     from fractal.cli.train import embed_ahead, gathered, refuse
-    from fractal.tuning import options_of, tune
+    from fractal.scorers.tuning import options_of, tune
 
     records = gathered(sources, None, reading, quiet or as_json)
     refuse(making.scorer(reading.splitter), records)
@@ -104,7 +104,7 @@ def _told(trial: Trial) -> str:
 
 def _draw(found: Found, path: Path) -> None:
     from fractal.reports.plots import save_plot
-    from fractal.tuning import plot_trials
+    from fractal.scorers.tuning import plot_trials
 
     save_plot(plot_trials(found), path)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoded import joined_offsets
+from fractal.encoders.block import joined_offsets
 from fractal.registry import Registry
 
 __all__ = ["ENCODERS", "Encoder", "Offsets", "Progress", "TokenVectors", "Vectors", "joined_tokens", "unit_rows"]

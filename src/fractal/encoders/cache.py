@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.encoders.base import Encoder, Progress, Vectors
-from fractal.encoders.shards import ENTRY, KEY_BYTES, Shards
+from fractal.encoders.cache_files import ENTRY, KEY_BYTES, Shards
 from fractal.errors import BadData, BadSpec
 
 __all__ = ["CacheInfo", "EmbeddingCache", "NamespaceInfo", "cached_encode", "default_folder", "key"]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoded import offsets_of, ragged_rows
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
 from fractal.encoders.batching import padded, token_batches
-from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
+from fractal.encoders.block import offsets_of, ragged_rows
 from fractal.encoders.weights import SHA256, find_minilm
 from fractal.errors import BadSpec, MissingExtra
+from fractal.hardware import DTYPES, choose_device, choose_encoder_dtype, require_torch
 
 __all__ = ["MiniLM"]
 
@@ -55,7 +55,7 @@ class MiniLM(Encoder):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        dtype = choose_dtype(self.dtype, choose_device(self.device, "minilm"))
+        dtype = choose_encoder_dtype(self.dtype, choose_device(self.device, "minilm"))
         return f"minilm-{SHA256[:16]}-mean{LONGEST}-{dtype}"
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
@@ -112,7 +112,7 @@ class MiniLM(Encoder):
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
         device = choose_device(self.device, "minilm")
-        return _load(find_minilm(), str(device), choose_dtype(self.dtype, device))
+        return _load(find_minilm(), str(device), choose_encoder_dtype(self.dtype, device))
 
 
 @functools.lru_cache(maxsize=2)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fractal.encoded import offsets_of
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
-from fractal.encoders.hardware import DTYPES, choose_device, choose_dtype, require_torch
+from fractal.encoders.block import offsets_of
 from fractal.errors import BadSpec, MissingExtra
+from fractal.hardware import DTYPES, choose_device, choose_encoder_dtype, require_torch
 
 __all__ = ["SentenceTransformers"]
 
@@ -49,7 +49,7 @@ class SentenceTransformers(Encoder):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        dtype = choose_dtype(self.dtype, choose_device(self.device, "sentence_transformers"))
+        dtype = choose_encoder_dtype(self.dtype, choose_device(self.device, "sentence_transformers"))
         return f"sentence_transformers-{_digest(self._loaded)}-{dtype}"
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
@@ -93,7 +93,7 @@ class SentenceTransformers(Encoder):
     @functools.cached_property
     def _loaded(self) -> Any:
         device = choose_device(self.device, "sentence_transformers")
-        return _load(self.model, self.revision, str(device), choose_dtype(self.dtype, device))
+        return _load(self.model, self.revision, str(device), choose_encoder_dtype(self.dtype, device))
 
 
 @functools.lru_cache(maxsize=2)

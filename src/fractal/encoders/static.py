@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fractal.encoded import offsets_of
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
+from fractal.encoders.block import offsets_of
 from fractal.errors import BadSpec, MissingExtra
 
 __all__ = ["Static"]

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.judged import Judged, Scored, matched
+from fractal.evaluation.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
-from fractal.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
 
 __all__ = [
     "Comparison",

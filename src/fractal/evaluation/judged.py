@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fractal.errors import BadData
-from fractal.metrics import Metric, Sample
+from fractal.evaluation.metrics import Metric, Sample
 from fractal.records import ScoredResponse
 
 __all__ = ["Judged", "Scored", "matched"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -45,7 +44,7 @@ class ComparisonRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Table:
+class Table:
     """What evaluations and comparisons share: rows, how they were resampled, and how they are shown."""
 
     rows: tuple[Any, ...]
@@ -93,13 +92,9 @@ class _Table:
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
-    def _repr_html_(self) -> str:
-        # pages stand on a higher floor; a notebook's wish for one is looked up by name
-        return str(importlib.import_module("fractal.reports").evaluation_fragment(self))
-
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation(_Table):
+class Evaluation(Table):
     """How good one set of scores is: a row for each metric."""
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
@@ -117,7 +112,7 @@ class Evaluation(_Table):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison(_Table):
+class Comparison(Table):
     """How two sets of scores of the same responses differ: a row for each metric."""
 
     names: tuple[str, str] = ("first", "second")

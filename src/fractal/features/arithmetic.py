@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.features.base import FEATURES, Columns, scalars
 
 LONGEST = 120  # characters of a side; longer ones are not sums

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.features.base import FEATURES, Columns, Floats, per_block, scalars
 from fractal.features.similarity import similarities
 from fractal.features.words import Words, known_numbers, names_in, words_of

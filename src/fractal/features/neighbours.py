@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.embedding import LATE_COLUMNS
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import LATE_COLUMNS
 from fractal.features.base import FEATURES, Columns, Floats, Indices, bag_mean, bag_rank, scalars
 from fractal.features.lexical import word_counts
 from fractal.features.similarity import similarities

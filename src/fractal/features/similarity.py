@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.embedding import LATE_COLUMNS
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import LATE_COLUMNS
 from fractal.features.base import FEATURES, Columns, Floats, Indices, per_block, scalars
 
 TILE = 2048  # sentences of one response compared at once

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.features.base import FEATURES, Columns, per_block, scalars
 from fractal.features.lexical import word_counts
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.features.base import FEATURES, Columns, Feature, Indices
 

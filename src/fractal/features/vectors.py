@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from fractal.encoded import EncodedBlock
+from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadSpec
 from fractal.features.base import FEATURES, Columns, Floats, Indices
 from fractal.features.similarity import similarities

@@ -1,18 +1,6 @@
 """Data in: files, frames, data sets and streams → checked responses and preferences."""
 
-from fractal.readers import (
-    aquamuse,
-    columnar,
-    fira,
-    hub,
-    jsonl,
-    multispanqa,
-    prm800k,
-    qa_feedback,
-    shaped,
-    table,
-    wikicatsum,
-)
+from fractal.readers import by_schema, columnar, hub, jsonl, table
 from fractal.readers.base import READERS, Reader, read
 from fractal.readers.report import ReadReport
 from fractal.readers.scored import read_scored
@@ -24,17 +12,11 @@ __all__ = [
     "ReadReport",
     "Reader",
     "Row",
-    "aquamuse",
+    "by_schema",
     "columnar",
-    "fira",
     "hub",
     "jsonl",
-    "multispanqa",
-    "prm800k",
-    "qa_feedback",
     "read",
     "read_scored",
-    "shaped",
     "table",
-    "wikicatsum",
 ]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fractal.labels import Scale
-from fractal.readers.door import Door, Record, Splitter
+from fractal.readers.labels import Scale
 from fractal.readers.report import ReadReport
-from fractal.readers.shapes import SHAPES
+from fractal.readers.schemas import SHAPES
+from fractal.readers.session import Door, Record, Splitter
 from fractal.readers.sources import Broken, Row
 from fractal.registry import Registry
 
@@ -69,7 +69,7 @@ def read(
     with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on. Give a `ReadReport` to
     learn what was read, refused and guessed.
     """
-    from fractal.readers.guessing import guess_reader
+    from fractal.readers.sniffing import guess_reader
 
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     return chosen.read(

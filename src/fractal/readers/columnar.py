@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from fractal.errors import BadData, MissingExtra
 from fractal.readers.base import READERS, Reader
-from fractal.readers.door import Door, Record
-from fractal.readers.shapes import SHAPES
+from fractal.readers.schemas import SHAPES
+from fractal.readers.session import Door, Record
 from fractal.readers.sources import DAMAGED, Broken, Row, name_of, open_bytes
 from fractal.records import Preference, Response
 

@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.door import Door, Record
-from fractal.readers.shapes import SHAPES
+from fractal.readers.schemas import SHAPES
+from fractal.readers.session import Door, Record
 from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes, text_of
 from fractal.records import NOTHING, Response, checked_response
 

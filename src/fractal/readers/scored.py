@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from fractal.errors import BadData
-from fractal.readers import parts
+from fractal.readers import values as parts
 from fractal.readers.base import READERS, Reader
-from fractal.readers.door import Door
-from fractal.readers.guessing import guess_reader
-from fractal.readers.shapes import make_response
+from fractal.readers.schemas import make_response
+from fractal.readers.session import Door
+from fractal.readers.sniffing import guess_reader
 from fractal.records import SCORE_FIELDS, ScoredResponse
 
 __all__ = ["read_scored"]

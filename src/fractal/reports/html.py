@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fractal.errors import BadData
+from fractal.files import open_target
 from fractal.records import ScoredResponse
 from fractal.reports import charts, palette
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import Summary, label_of, summarise
-from fractal.writers.base import open_target
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadData, BadSpec, MissingExtra
+from fractal.files import open_target
 from fractal.records import ScoredResponse
 from fractal.reports.html import AREA, history_series
 from fractal.reports.summary import calibration, calibration_pairs, positions
-from fractal.writers.base import open_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

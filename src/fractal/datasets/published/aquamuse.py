@@ -1,0 +1,104 @@
+"""AQuaMuSe: a question of Natural Questions, pages of Common Crawl, and the long answer as their summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import IO, Any
+
+import msgspec
+
+from fractal.datasets.published import tfrecord
+from fractal.datasets.published.common import field, files_in
+from fractal.errors import BadData
+from fractal.readers.base import READERS, Reader
+from fractal.readers.session import Door, Record
+from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes
+from fractal.records import Response
+
+__all__ = ["AQuaMuSe"]
+
+PATTERNS = ("*.jsonl", "*.jsonl.gz", "*tf-examples*", "*.tfrecord")
+
+
+@READERS.register("aquamuse")
+@dataclasses.dataclass(frozen=True)
+class AQuaMuSe(Reader):
+    """AQuaMuSe's shards (TFRecords or JSON lines of query, input_urls, target); `documents` adds the pages' texts.
+
+    - Source: the repository `google-research-datasets/aquamuse`, versions 2 and 3, `abstractive/{train,dev,test}`.
+      Licence: none known; the pages are not part of it.
+    - Task: summarisation for a query. Aggregation: min. Every reference counts as supported (label 1, each
+      sentence 1); the unsupported ones are made by `fractal corrupt`.
+    - Split by group: the query.
+    - Traps: the release names the pages by address only. Give their texts with `documents=FILE`, JSON lines of `url`
+      and `text`; pages that are missing there are counted, and a summary without any page has no context.
+      Shards are TFRecords of `tf.train.Example`, read here without TensorFlow; so are JSON lines of the same fields.
+    """
+
+    documents: str = ""  # JSON lines of url and text
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the summaries with what stands beside them."""
+        for file in files_in(source, PATTERNS, "shards"):
+            stem = PurePath(name_of(file)).name
+            with open_bytes(file) as stream:
+                read = _json_rows if stream.peek(1)[:1] in (b"{", b"\n", b" ") else tfrecord.examples  # type: ignore[attr-defined]
+                for number, found in enumerate(read(stream, stem), 1):
+                    if isinstance(found, Broken):
+                        yield found
+                    else:
+                        yield Row(number, {**found, "id": found.get("id") or f"{stem}-{number}"})
+
+    def records(self, source: Any, door: Door) -> Iterator[Record]:
+        """Yield every reference summary."""
+        pages = _pages(self.documents) if self.documents else {}
+        missing = 0
+
+        def shape(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+            nonlocal missing
+            made, absent = _summary(row, door, pages)
+            missing += absent
+            yield made
+
+        for row in self.rows(source):
+            yield from door.admit(row, shape)
+        if missing:
+            door.report.note(f"{missing:,} pages are named but their texts are not given: see documents=FILE")
+
+
+def _summary(row: Mapping[str, Any], door: Door, pages: Mapping[str, str]) -> tuple[Response, int]:
+    target = field(row, "target", (str, list))
+    text = target if isinstance(target, str) else " ".join(map(str, target))
+    query = field(row, "query", str)
+    sentences = tuple(dataclasses.replace(sentence, label=1.0) for sentence in door.split(text))
+    if not sentences:
+        raise BadData("the summary is empty", field="target")
+    urls = field(row, "input_urls", list, [])
+    given = field(row, "documents", list, None)
+    context = given if given is not None else [pages[url] for url in urls if url in pages]
+    context = tuple(part for part in map(str, context) if part.strip())
+    extra = {"aggregation": "min", "input_urls": urls}
+    response = Response(str(row["id"]), sentences, text, query, context, 1.0, query, extra=extra)
+    return response, 0 if given is not None else sum(url not in pages for url in urls)
+
+
+def _pages(path: str) -> dict[str, str]:
+    with open_bytes(path) as stream:
+        found = list(_json_rows(stream, path))
+    for page in found:
+        if isinstance(page, Broken):
+            raise page.error
+    return {field(page, "url", str): field(page, "text", str) for page in found}
+
+
+def _json_rows(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | Broken]:
+    for number, line in numbered_lines(stream, name):
+        if isinstance(line, Broken):
+            yield line
+        elif line.strip():
+            try:
+                yield msgspec.json.decode(line, type=dict[str, Any])
+            except (ValueError, RecursionError) as error:
+                yield Broken(number, BadData(f"this is no JSON object: {error}", source=name, line=number))

@@ -1,0 +1,1 @@
+"""Experts trained, weighed and chosen by held-out response labels."""

@@ -1,0 +1,194 @@
+"""How a scorer of several aspects is fitted: heads that share what they learn, one blend of them for every aspect.
+
+An aspect has the experts that it would have alone; a head learns from all aspects that have its sketch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.datasets import Laid, lay_experts
+from fractal.ensemble.experts import Blend, Expert
+from fractal.ensemble.fit import Choice, Fitted, Settings, blend_choice
+from fractal.ensemble.objective import labels_cost
+from fractal.ensemble.selection import fit_chosen
+from fractal.ensemble.specs import Sketch
+from fractal.ensemble.weighting import blend_weights, response_cost
+from fractal.errors import BadData, BadSpec
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.aspects import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
+from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.training.callbacks import Epoch, Listener, at_stage, stages
+from fractal.mil.training.checkpoints import checkpoint_of
+from fractal.mil.training.loop import fit_head
+from fractal.mil.training.plan import Objective
+from fractal.mil.training.validation import held_out_logits
+from fractal.records.corpus import Corpus
+
+__all__ = ["fit_aspects", "refuse_aspects"]
+
+
+def fit_aspects(
+    block: EncodedBlock,
+    corpora: Mapping[str, Corpus],
+    settings: Mapping[str, Settings],
+    listeners: Sequence[Listener] = (),
+) -> dict[str, Fitted]:
+    """Fit all aspects together, none of which `refuse_aspects` refuses; the corpus of each holds its labels alone.
+
+    Settings differ in their aggregations only. An aspect of several is first fitted alone, to choose among them.
+    """
+    shared = next(iter(settings.values()))
+    rules, choices = {}, {}
+    for number, (name, corpus) in enumerate(corpora.items(), 1):
+        folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
+        own = replace(settings[name], checkpoints=folder)
+        here = at_stage(listeners, name)
+        rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, here)
+    fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, listeners)
+    return {name: replace(fitted, choices=(*choices[name], *fitted.choices)) for name, fitted in fits.items()}
+
+
+def _rule(
+    block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener]
+) -> tuple[Aggregation, tuple[Choice, ...]]:
+    """Return the aggregation of an aspect, and how it was chosen."""
+    if len(settings.aggregations) == 1:
+        return settings.aggregations[0], ()
+    fitted = fit_chosen(block, corpus, settings, listeners)
+    return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if "aggregation" in choice.about)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rated:
+    """Encoded responses and what is known of them: the labels of every aspect, nan where unknown."""
+
+    block: EncodedBlock
+    corpus: Corpus  # under the mean of the known labels, by which folds are dealt alike
+    labels: Tensor  # (bag, aspect)
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, block: EncodedBlock, corpora: Mapping[str, Corpus]) -> _Rated:
+        labels = np.stack([corpus.labels for corpus in corpora.values()], 1)  # (bag, aspect)
+        known = ~np.isnan(labels)
+        means = np.where(known, labels, 0.0).sum(1) / known.sum(1).clip(min=1)
+        wholes = np.where(known.any(1), means, np.nan).tolist()
+        responses = (
+            replace(response, label=None if np.isnan(whole) else whole)
+            for response, whole in zip(block.responses, wholes, strict=True)
+        )
+        corpus = Corpus(tuple(responses), np.empty((0, 3), dtype=np.int64))
+        return cls(block, corpus, torch.from_numpy(labels.astype(np.float32)), tuple(corpora))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """Heads that learned as one sketch says, and where each aspect finds its outputs among theirs."""
+
+    sketch: Sketch
+    expert: Expert
+    bags: Bags
+    held_out: Tensor  # (sentence, [output,] 1)
+    aspects: dict[str, Aspect]
+    history: tuple[Epoch, ...]
+
+
+def _fit_jointly(
+    rated: _Rated, rules: Mapping[str, Aggregation], settings: Settings, listeners: Sequence[Listener]
+) -> dict[str, Fitted]:
+    """Train one head a sketch for all aspects that have it, then blend for each aspect the heads that are its own."""
+    readers: dict[Sketch, list[str]] = {}
+    for name, rule in rules.items():
+        for sketch in settings.experts_under(rule, has_pairs=False):
+            readers.setdefault(sketch, []).append(name)
+    laid = lay_experts(
+        rated.block,
+        rated.corpus,
+        list(readers),
+        priors=settings.priors,
+        directions=settings.directions,
+        plan=settings.plan,
+    )
+    named = stages(laid, lambda part: f"{' + '.join(readers[part.sketch])} · {part.sketch}")
+    shared = [
+        _train(rated, part, {name: rules[name] for name in readers[part.sketch]}, settings, at_stage(listeners, stage))
+        for part, stage in named
+    ]
+    return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
+
+
+def _train(
+    rated: _Rated,
+    laid: Laid,
+    rules: Mapping[str, Aggregation],
+    settings: Settings,
+    listeners: Sequence[Listener],
+) -> _Shared:
+    bags, plan = replace(laid.bags, labels=rated.labels), laid.sketch.plan(settings.plan)
+    joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
+    terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
+    judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
+    objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
+    checkpoint = checkpoint_of(settings.checkpoints, laid.sketch, objective)
+    fitted = fit_head(bags, objective, plan, listeners, checkpoint)
+    return _Shared(
+        laid.sketch,
+        Expert(laid.columns, laid.prior, fitted.head),
+        bags,
+        held_out_logits(fitted.head, bags),
+        {aspect.name: aspect for aspect in joint.aspects},
+        fitted.history,
+    )
+
+
+def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
+    """Weigh the heads that an aspect reads by what their held-out log-odds say of its labels."""
+    aspects, every = [part.aspects[name] for part in parts], parts[0].bags
+    aggregation = aspects[0].aggregation
+    bags = replace(every, labels=every.labels[:, aspects[0].column], weights=torch.ones(len(every), 1))
+    held_out = [read_outputs(part.held_out, aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
+    experts = [replace(part.expert, outputs=aspect.outputs) for part, aspect in zip(parts, aspects, strict=True)]
+    weights: tuple[float, ...] = (1.0,)
+    shift = 0.0
+    choices: tuple[Choice, ...] = ()
+    if len(parts) > 1:
+        weights, shift = blend_weights(held_out, labels_cost(bags, aggregation))
+        costs = [response_cost(own, bags, aggregation) for own in held_out]
+        choices = (blend_choice([part.sketch for part in parts], weights, costs),)
+    mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift
+    return Fitted(
+        Blend(tuple(experts), weights, shift, aggregation),
+        mixed,
+        response_cost(mixed, bags, aggregation),
+        choices,
+        tuple(epoch for part in parts for epoch in part.history),
+        every.weights.numpy(),
+    )
+
+
+def refuse_aspects(corpora: Mapping[str, Corpus], settings: Mapping[str, Settings]) -> None:
+    """Refuse options that aspects do not have, and data that tell nothing apart under one of them."""
+    for own in settings.values():
+        if own.learn_from != "responses" or own.start != "even" or own.self_training.rounds:
+            raise BadSpec("aspects learn from labels of responses alone: leave out learn_from, start and self_training")
+    for name, corpus in corpora.items():
+        _refuse_unlabelled(name, corpus)
+
+
+def _refuse_unlabelled(name: str, corpus: Corpus) -> None:
+    labels, field = corpus.labels[~np.isnan(corpus.labels)], f"aspects.{name}" if name else "label"
+    if not len(labels):
+        raise BadData("no response has a label of this aspect: nothing can be learned", field=field)
+    if labels.min() == labels.max():
+        raise BadData(
+            f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
+            field=field,
+        )

@@ -1,0 +1,139 @@
+"""An expert: a trained ensemble of heads with the columns it reads, and the blend of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.prior import Prior
+from fractal.ensemble.tensors import lay_bags
+from fractal.ensemble.weighting import less_common
+from fractal.features import Projection, Standardiser
+from fractal.features.pipeline import Columns
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.mil.bags import Bags
+from fractal.mil.head import Head, HeadShape
+from fractal.mil.objectives.aspects import Outputs, read_outputs
+from fractal.mil.training.validation import predict_logits
+
+__all__ = ["Blend", "Expert", "Reading", "expert_arrays", "restored_experts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """Heads trained on one recipe of columns: all that is needed to score sentences again."""
+
+    columns: Columns
+    prior: Prior
+    head: Head
+    outputs: Outputs | None = None  # which outputs are read of a head that aspects share; None: all
+
+    def config(self) -> dict[str, Any]:
+        """Return everything but the arrays, as plain data."""
+        return {
+            "recipe": list(self.columns.recipe),
+            "standardiser": self.columns.standardiser.as_dict(),
+            "prior": {"scale": self.prior.scale, "centre": self.prior.centre},
+            "head": self.head.shape.__dict__,
+            "outputs": self.outputs,
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the weights, and the directions that vectors are projected on."""
+        arrays = {f"head.{name}": value.detach().cpu().numpy() for name, value in self.head.state_dict().items()}
+        projection = self.columns.projection.arrays() if self.columns.projection else {}
+        return arrays | {f"projection.{name}": value for name, value in projection.items()}
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Expert:
+        """Return the expert that `config` and `arrays` describe."""
+        shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["head"].items()}
+        head = Head(HeadShape(**shape))
+        head.load_state_dict(
+            {name: torch.from_numpy(np.array(value)) for name, value in _under("head.", arrays).items()}
+        )
+        head.eval()
+        projected = _under("projection.", arrays)
+        standardiser = Standardiser.from_dict(config["standardiser"])
+        columns = Columns(tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None)
+        outputs = config.get("outputs")
+        return cls(columns, Prior(**config["prior"]), head, tuple(outputs) if outputs else None)
+
+
+class Reading:
+    """One block as experts read it: columns that several read are laid once, a head that several have runs once."""
+
+    def __init__(self, block: EncodedBlock) -> None:
+        self.block = block
+        self._bags: dict[tuple[Columns, Prior], Bags] = {}
+        self._said: dict[Head, Tensor] = {}
+
+    def logits(self, expert: Expert) -> Tensor:
+        """Return the expert's log-odds of every sentence: (sentence, [level − 1,] member)."""
+        if expert.head not in self._said:
+            self._said[expert.head] = predict_logits(expert.head, self._laid(expert.columns, expert.prior))
+        return read_outputs(self._said[expert.head], expert.outputs)
+
+    def _laid(self, columns: Columns, prior: Prior) -> Bags:
+        if (columns, prior) not in self._bags:
+            self._bags[columns, prior] = lay_bags(self.block, columns(self.block), prior)
+        return self._bags[columns, prior]
+
+
+def expert_arrays(experts: Sequence[Expert]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of every expert, each name after the expert's number."""
+    return {f"{i}.{name}": value for i, expert in enumerate(experts) for name, value in expert.arrays().items()}
+
+
+def restored_experts(configs: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]]) -> tuple[Expert, ...]:
+    """Return the experts that their configurations and `expert_arrays` describe."""
+    return tuple(Expert.restored(part, _under(f"{i}.", arrays)) for i, part in enumerate(configs))
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """Experts whose log-odds are added by weight, and the aggregation that they were trained under."""
+
+    experts: tuple[Expert, ...]
+    weights: tuple[float, ...]
+    shift: float
+    aggregation: Aggregation
+    common: float = 0.0  # how much of what a response's sentences have in common is taken off
+
+    def logits(self, read: Reading) -> Tensor:
+        """Return the blended log-odds: (sentence, [level − 1,] member)."""
+        parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
+        return less_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.common) + self.shift
+
+    def config(self) -> dict[str, Any]:
+        """Return everything but the arrays, as plain data."""
+        return {
+            "aggregation": AGGREGATIONS.spec(self.aggregation),
+            "weights": list(self.weights),
+            "shift": self.shift,
+            "common": self.common,
+            "experts": [expert.config() for expert in self.experts],
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of every expert, each name after the expert's number."""
+        return expert_arrays(self.experts)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Blend:
+        """Return the blend that `config` and `arrays` describe."""
+        experts = restored_experts(config["experts"], arrays)
+        aggregation = AGGREGATIONS.build(config["aggregation"])
+        shift, common = float(config["shift"]), float(config.get("common", 0.0))
+        return cls(experts, tuple(config["weights"]), shift, aggregation, common)

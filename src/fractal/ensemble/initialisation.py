@@ -1,0 +1,57 @@
+"""Where a head may start: at even odds, or at what similarity alone says once it is calibrated on response labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.ensemble.objective import labels_cost
+from fractal.ensemble.prior import Prior, prior_logits
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.bags import Bags
+
+__all__ = ["calibrated_prior", "starts"]
+
+
+def starts(start: str, similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Mapping[str, Prior]:
+    """Where a head may start: at even odds, or at the calibrated similarity to what the response answers to."""
+    even = {"even odds": Prior()}
+    if start == "even" or bool(np.isnan(similarity).all()):
+        return even
+    prior = calibrated_prior(similarity, bags, aggregation)
+    if prior.scale <= 0:
+        return even  # the similarity points the wrong way, or nowhere
+    return {"prior": prior} if start == "prior" else {**even, "prior": prior}
+
+
+def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Prior:
+    """Return the scale and centre under which the similarity alone explains the response labels best."""
+    known = prior_logits(similarity)
+    middle, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
+    given = torch.from_numpy(np.nan_to_num((known - middle) / spread)).float().unsqueeze(-1)
+    given = given if aggregation.thresholds == 1 else given.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
+    flat = replace(bags, weights=torch.ones(len(bags), 1))
+    slope, height = _best_line(labels_cost(flat, aggregation), given)
+    if not (np.isfinite(slope) and np.isfinite(height)) or slope <= 0:
+        return Prior()
+    return Prior(scale=slope / spread, centre=middle - height * spread / slope)
+
+
+def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:
+    line = torch.zeros(2, requires_grad=True)  # slope, height
+    optimiser = torch.optim.LBFGS([line], max_iter=50, line_search_fn="strong_wolfe")
+
+    def cost() -> Tensor:
+        optimiser.zero_grad()
+        total = cost_of(given * line[0] + line[1]) + 1e-4 * line.square().sum()
+        total.backward()
+        return total
+
+    optimiser.step(cost)
+    slope, height = line.detach().tolist()
+    return slope, height

@@ -1,0 +1,61 @@
+"""Which terms read the labels there are, and what these cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.base import Scores, Term
+from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+
+__all__ = ["label_terms", "labels_cost"]
+
+
+def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
+    """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
+
+    A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated,
+    or n differences that pairs tell. What a response's label tells is then told of the sentences that have none.
+    """
+    rated = bool((~bags.labels.isnan()).any())
+    known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
+    given = "gold" if known else ""
+    terms: list[Term] = []
+    if bags.pairs is not None and len(bags.pairs):
+        terms.append(PreferenceLoss(kind="logit", given=given))
+    if not terms or rated:
+        terms.append(ResponseLoss(given=given))
+    if known:
+        terms.append(SentenceLoss(weight=gold_weight * known / max(_told(bags), 1)))
+    return tuple(terms)
+
+
+def _told(bags: Bags) -> int:
+    """How much labels of responses tell: each rating one thing, all pairs among k responses k − 1 differences."""
+    rated = ~bags.labels.isnan()
+    if bags.pairs is None or not len(bags.pairs):
+        return int(rated.sum())
+    ends, compared = bags.pairs[:, :2].cpu().numpy().T, bags.pairs[:, :2].unique()
+    joined = coo_array((np.ones(len(bags.pairs)), tuple(ends)), shape=(len(bags), len(bags)))
+    parts = connected_components(joined, directed=False, return_labels=False) - (len(bags) - len(compared))
+    both = rated.clone()
+    both[compared] = True
+    return min(int(rated.sum()) + len(compared) - int(parts), int(both.sum()))
+
+
+def labels_cost(bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """Return what all labels cost under given log-odds of sentences (sentence, [level − 1,] 1)."""
+    terms = label_terms(bags, gold_weight)
+
+    def cost(logits: Tensor) -> Tensor:
+        scores = Scores(logits, bags.offsets, aggregation)
+        return torch.stack([term.weight * term(scores, bags) for term in terms]).sum()
+
+    return cost

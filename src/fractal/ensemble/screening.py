@@ -1,0 +1,142 @@
+"""A small linear model under any aggregation, all folds at once: held-out scores for checks, at little cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.encoders.block import EncodedBlock
+from fractal.evaluation.folds import deal_folds
+from fractal.evaluation.metrics import resampled_weights
+from fractal.evaluation.outcomes import FOLDS, RESAMPLES, interval
+from fractal.features import RECIPES, Standardiser, compute
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.records.corpus import Corpus
+
+__all__ = ["MIN_GAIN_NATS", "Compared", "held_out_responses"]
+
+MIN_GAIN_NATS = 0.01  # a response: what one form must save on another to be called better
+
+MOST = 1500  # rated responses that a check reads
+DIRECTIONS = 24  # of the sentence vectors, the widest ones
+STEPS = 40
+RIDGE = 3e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """What each rated response's held-out label costs under several forms of aggregation, by one small model each."""
+
+    costs: dict[str, NDArray[np.float64]]  # (case,) by name
+    groups: NDArray[np.int64]  # (case,)
+    seed: int
+
+    @classmethod
+    def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> Compared:
+        """Fit a small model under each form: name → form as it is written."""
+        kept = _sampled(corpus, seed)
+        columns, offsets, labels, fold, groups = _laid(block, corpus, kept, seed)
+        costs = {}
+        for name, form in forms.items():
+            leads = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
+            costs[name] = _refined(leads, labels).numpy()
+        return cls(costs, groups, seed)
+
+    def best(self, names: Iterable[str]) -> str:
+        """Return which of these explains held-out labels best."""
+        return min(names, key=lambda name: float(self.costs[name].mean()))
+
+    def saved(self, name: str, rival: str) -> tuple[float, float, float]:
+        """Return the nats a response that a rival saves, with the interval, groups drawn anew."""
+        gap = self.costs[name] - self.costs[rival]
+        weights = resampled_weights(len(gap), RESAMPLES, self.seed, self.groups)
+        return float(gap.mean()), *interval(np.concatenate([gap @ part / part.sum(0) for part in weights]))
+
+    def clearly_worse(self, name: str, rival: str) -> bool:
+        """Whether a rival surely saves something, and enough to be worth a word."""
+        value, low, _ = self.saved(name, rival)
+        return low > 0 and value >= MIN_GAIN_NATS
+
+
+def held_out_responses(block: EncodedBlock, corpus: Corpus, form: str, seed: int) -> NDArray[np.float64]:
+    """Return the held-out log-odds of every response under a form: (response,); 0 where none was computed."""
+    kept = np.flatnonzero(~np.isnan(corpus.labels))
+    columns, offsets, labels, fold, _ = _laid(block, corpus, kept, seed)
+    found = np.zeros(len(corpus.responses))
+    found[kept] = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form)).numpy()
+    return found
+
+
+def _sampled(corpus: Corpus, seed: int) -> NDArray[np.int64]:
+    known = np.flatnonzero(~np.isnan(corpus.labels))
+    if len(known) <= MOST:
+        return known
+    return np.sort(np.random.default_rng(seed).choice(known, MOST, replace=False))
+
+
+def _laid(
+    block: EncodedBlock, corpus: Corpus, kept: NDArray[np.int64], seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, NDArray[np.int64]]:
+    """Columns (sentence, column) with a constant last, offsets, labels, folds and groups (bag,) of these responses."""
+    block = block.take(kept)
+    table = compute(block, RECIPES["own"])
+    table = Standardiser.fit(table)(table)
+    centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
+    rank = min(DIRECTIONS, *centred.shape)
+    spread, axes = torch.linalg.eigh(centred.T @ centred)
+    widest = centred @ axes[:, -rank:] / spread[-rank:].clamp(min=1e-6).sqrt() * len(centred) ** 0.5
+    dense = torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)
+    columns = torch.cat([dense, widest.clamp(-5, 5) / 4, torch.ones(len(dense), 1)], 1)
+    groups = np.array(corpus.groups)[kept]
+    labels = corpus.labels[kept]
+    fold = deal_folds(groups.tolist(), labels, FOLDS, seed)
+    codes = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    return (
+        columns,
+        torch.from_numpy(block.offsets),
+        torch.from_numpy(labels.astype(np.float32)),
+        torch.from_numpy(fold),
+        codes,
+    )
+
+
+def _held_out(columns: Tensor, offsets: Tensor, labels: Tensor, fold: Tensor, form: Aggregation) -> Tensor:
+    """Log-odds of every response by the model that did not see its fold: (bag,)."""
+    members = int(fold.max()) + 1
+    seen = (fold.unsqueeze(1) != torch.arange(members)).float()  # (bag, member)
+    weights = torch.zeros(columns.shape[1], members, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
+    ridge = torch.full((columns.shape[1], 1), RIDGE)
+    ridge[-1] = 0.0  # the constant is free
+
+    def cost() -> Tensor:
+        optimiser.zero_grad()
+        found = form.log_likelihood(columns @ weights, offsets, labels)  # (bag, member)
+        total = -(found * seen).sum() / seen.sum(0).mean() + (ridge * weights.square()).sum()
+        total.backward()
+        return total
+
+    optimiser.step(cost)
+    with torch.inference_mode():
+        found = form.from_logits(columns @ weights, offsets)
+        return found.gather(1, fold.unsqueeze(1)).squeeze(1).double()
+
+
+def _refined(leads: Tensor, labels: Tensor) -> Tensor:
+    """Cost of each label under the best line through the log-odds: forms differ in how sure they are."""
+    leads, labels = leads.clamp(-30, 30), labels.double()
+    columns = torch.stack([leads, torch.ones_like(leads)], 1)
+    line = torch.zeros(2, dtype=torch.float64)
+    for _ in range(25):
+        chance = torch.sigmoid(columns @ line)
+        slope = columns.T @ (chance - labels) / len(labels) + 1e-4 * line
+        bend = (columns * (chance * (1 - chance)).unsqueeze(1)).T @ columns / len(labels)
+        line = line - torch.linalg.solve(bend + 1e-4 * torch.eye(2, dtype=bend.dtype), slope).clamp(-2, 2)
+    fitted = columns @ line
+    return F.softplus(fitted) - labels * fitted

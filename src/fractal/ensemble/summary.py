@@ -1,0 +1,63 @@
+"""What can be said of a fit without one sentence label: its data, and what held-out responses tell of its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fractal.ensemble.fit import Fitted
+from fractal.evaluation.calibration import Calibrator, fit_calibrator
+from fractal.evaluation.metrics import METRICS
+from fractal.mil.outputs import flat
+from fractal.records.corpus import Corpus
+
+__all__ = ["calibrated", "concordance", "described", "held_out_metrics", "preferences_right"]
+
+
+def described(corpus: Corpus) -> dict[str, Any]:
+    """Count what a scorer learned from."""
+    labels = corpus.labels[~np.isnan(corpus.labels)]
+    sentences = sum(len(response.sentences) for response in corpus.responses)
+    gold = sum(sentence.label is not None for response in corpus.responses for sentence in response.sentences)
+    described: dict[str, Any] = {
+        "responses": len(corpus.responses),
+        "sentences": sentences,
+        "labelled responses": len(labels),
+    }
+    if len(labels):
+        described["mean label"] = float(labels.mean())
+    return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
+
+
+def calibrated(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
+    """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
+    known = ~np.isnan(corpus.labels)
+    if not known.any():
+        return None
+    implied = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
+    groups = np.unique(np.array(corpus.groups)[known], return_inverse=True)[1]
+    return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known], groups=groups)
+
+
+def held_out_metrics(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
+    """What can be said without a sentence label: how held-out responses are told apart."""
+    found = flat(fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
+    if len(corpus.pairs):
+        return {"held-out preferences put right": preferences_right(corpus.pairs, found)}
+    return {"held-out response pairs in order": concordance(corpus.labels, found), "held-out cost": fitted.cost}
+
+
+def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:
+    """Share of strict preferences whose better response has the higher score; equal scores count half."""
+    strict = pairs[pairs[:, 2] == 0]
+    lead = scores[strict[:, 0]] - scores[strict[:, 1]]
+    return float(np.mean(np.where(lead == 0, 0.5, lead > 0)))
+
+
+def concordance(labels: NDArray[np.float64], scores: NDArray[Any]) -> float:
+    """Share of pairs with different known labels that the scores put in order; ties count half."""
+    known = ~np.isnan(labels)
+    return float(METRICS.build("concordance")(labels[known], np.asarray(scores, dtype=np.float64)[known]))

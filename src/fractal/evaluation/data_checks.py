@@ -1,0 +1,166 @@
+"""Checks of the data alone: shortcuts, contradictions and leaks, without one vector and without torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.evaluation.findings import Finding, Verdict
+from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
+from fractal.records import Response
+
+__all__ = ["data_checks", "label_checks"]
+
+FEW = 40  # rated responses or pairs; below, nothing can be said
+SHORTCUT = 0.6  # the area from which length and count are worth a word
+STRONG_SHORTCUT = 0.8
+MOST_SENTENCES = 10_000  # whose place is looked at
+PLAIN_WORDS = 4  # shorter sentences ("I agree.") repeat for no reason
+CONTRADICTED = 0.02  # share of duplicates at odds that is no slip of the pen
+LEAKED = 0.01
+APART = 0.5  # labels this far apart contradict each other
+
+
+def data_checks(
+    responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
+) -> tuple[Finding, ...]:
+    """Check what needs no model: labels given away by length or position, contradicted, or leaked by groups."""
+    *length, contradicted = label_checks(responses, pairs, seed=seed)
+    position = _position_shortcut(responses, seed)
+    found = [*length, position, contradicted, _contradicted_sentences(responses), _leakage(responses)]
+    return tuple(finding for finding in found if finding is not None)
+
+
+def label_checks(
+    responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
+) -> tuple[Finding, ...]:
+    """Check the labels of responses alone: given away by length, where enough are known, or contradicted."""
+    outcome = Outcome.of(responses, pairs, seed)
+    told = len(outcome) >= FEW and outcome.differs
+    length = (_length_shortcut(responses, outcome, seed),) if told else ()
+    return (*length, _contradicted_responses(responses))
+
+
+def _length_shortcut(responses: Sequence[Response], outcome: Outcome, seed: int) -> Finding:
+    counts = np.array([len(r.sentences) for r in responses], dtype=np.float64)
+    length = np.log1p([len(r.text) for r in responses])
+    surface = np.column_stack([length, np.log(counts), counts, 1 / counts, length - np.log(counts)])
+    area = outcome.area(cross_validated(outcome.of_values(surface), outcome, seed), seed)
+    return _shortcut("length shortcut", "Length and number of sentences", "the labels of responses", area)
+
+
+def _position_shortcut(responses: Sequence[Response], seed: int) -> Finding | None:
+    """Say whether the place of a sentence alone tells its label, where sentences have labels."""
+    rows: list[tuple[float, ...]] = []
+    truth: list[float] = []
+    groups: list[int] = []
+    for number, response in enumerate(responses):
+        if len(truth) >= MOST_SENTENCES:
+            break
+        for place, sentence in enumerate(response.sentences):
+            if sentence.label is not None:
+                last = len(response.sentences) - 1
+                rows.append((place, place / max(last, 1), place == 0, place == last, last))
+                truth.append(sentence.label)
+                groups.append(number)
+    found = Outcome(np.array(truth), np.arange(len(truth)), np.empty(0, np.int64), np.array(groups, dtype=np.int64))
+    if len(found) < FEW or not found.differs:
+        return None
+    area = found.area(cross_validated(np.array(rows, dtype=np.float64), found, seed), seed)
+    return _shortcut("position shortcut", "The place in the response", "the labels of sentences", area)
+
+
+def _shortcut(name: str, what: str, whose: str, area: Area) -> Finding:
+    shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}]"
+    if not area.low > 0.5 or area.value < SHORTCUT:
+        return Finding(name, "ok", f"{what} alone: {shown} on {whose}, no shortcut.", area.value, area.low, area.high)
+    verdict: Verdict = "fail" if area.low >= STRONG_SHORTCUT else "warn"
+    sentence = (
+        f"{what} alone explain {whose} with {shown}: a model may learn them instead of the text. "
+        "Compare with the baseline `shortcut`, and judge inside responses."
+    )
+    return Finding(name, verdict, sentence, area.value, area.low, area.high)
+
+
+def _plain(text: str) -> str:
+    """Case and blanks make no other text."""
+    return " ".join(text.casefold().split())
+
+
+def _asked(response: Response) -> tuple[Hashable, ...]:
+    return _plain(response.query), *map(_plain, response.context)
+
+
+def _contradicted_responses(responses: Sequence[Response]) -> Finding:
+    same: dict[Hashable, list[float]] = defaultdict(list)
+    for r in responses:
+        if r.label is not None:
+            same[_asked(r), _plain(r.text)].append(r.label)
+    return _contradiction("contradicted responses", "responses", "flip rate of labels", same.values())
+
+
+def _contradicted_sentences(responses: Sequence[Response]) -> Finding:
+    """The same sentence under the same query and context, so that only its neighbours differ."""
+    same: dict[Hashable, list[float]] = defaultdict(list)
+    for r in responses:
+        asked = _asked(r) if any(sentence.label is not None for sentence in r.sentences) else ()
+        for sentence in r.sentences:
+            if sentence.label is not None and sentence.text.count(" ") >= PLAIN_WORDS:
+                same[asked, _plain(sentence.text)].append(sentence.label)
+    return _contradiction("contradicted sentences", "sentences", "flip rate of sentence labels", same.values())
+
+
+def _contradiction(name: str, things: str, rate: str, labels: Iterable[Sequence[float]]) -> Finding:
+    """Among pairs of duplicates a share d is at odds; with flips at rate p, d = 2p(1 − p)."""
+    twins = [(found[i], found[i + 1]) for found in labels for i in range(len(found) - 1)]
+    if not twins:
+        return Finding(name, "ok", f"No two rated {things} are the same.", 0.0)
+    at_odds = sum(abs(a - b) >= APART for a, b in twins)
+    low, high = _wilson(at_odds, len(twins))
+    flips, least, most = (_flip_rate(share) for share in (at_odds / len(twins), low, high))
+    verdict: Verdict = "ok" if at_odds / len(twins) < CONTRADICTED else "fail" if least > 0.1 else "warn"
+    sentence = f"{at_odds} of {len(twins)} pairs of identical {things} have opposite labels"
+    sentence += f": estimated {rate} {flips:.0%} [{least:.0%}, {most:.0%}]. Rate them again." if at_odds else "."
+    return Finding(name, verdict, sentence, flips, least, most)
+
+
+def _flip_rate(disagreement: float) -> float:
+    return float((1 - np.sqrt(max(0.0, 1 - 2 * disagreement))) / 2)
+
+
+def _wilson(hits: int, count: int) -> tuple[float, float]:
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share, around = hits / count, z * z / count
+    middle = (share + around / 2) / (1 + around)
+    width = z / (1 + around) * np.sqrt(share * (1 - share) / count + around / count / 4)
+    return max(0.0, float(middle - width)), min(1.0, float(middle + width))
+
+
+def _leakage(responses: Sequence[Response]) -> Finding:
+    """The same text, or the same context, in two groups falls on both sides of a split by group."""
+    groups: dict[Hashable, set[str]] = defaultdict(set)
+    keys = [_leaking_keys(r) for r in responses]
+    for r, own in zip(responses, keys, strict=True):
+        for key in own:
+            groups[key].add(r.split_group)
+    leaking = sum(any(len(groups[key]) > 1 for key in own) for own in keys)
+    share = leaking / max(len(responses), 1)
+    low, high = _wilson(leaking, max(len(responses), 1))
+    if share < LEAKED:
+        return Finding("leaking groups", "ok", f"{leaking} responses share text with another group.", share, low, high)
+    sentence = (
+        f"{leaking} of {len(responses)} responses ({share:.0%}) have the same text or context as one of another group: "
+        "held-out labels are not held out. Give such responses the same group."
+    )
+    return Finding("leaking groups", "fail" if low > 0.1 else "warn", sentence, share, low, high)
+
+
+def _leaking_keys(response: Response) -> list[Hashable]:
+    keys: list[Hashable] = [("response", _plain(response.text))]
+    context = tuple(map(_plain, response.context))
+    return [*keys, ("context", context)] if any(context) else keys

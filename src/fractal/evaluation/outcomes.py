@@ -1,0 +1,111 @@
+"""What the values of responses are held against: their labels, or which of two responses people preferred."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.evaluation.folds import deal_folds
+from fractal.evaluation.logistic import logistic_line
+from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
+from fractal.records import Response
+
+__all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated", "interval"]
+
+Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.99  # a check that cries wolf is switched off
+RESAMPLES = 400
+FOLDS = 5
+RIDGE = 1e-2
+MOST = 5000  # cases looked at: more do not narrow an interval that anyone acts on
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """How often the better of two responses has the larger value: ½ says nothing, below ½ points the wrong way."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """Cases with a known outcome: rated responses, or pairs whose two sides are swapped at random."""
+
+    truth: Floats  # (case,) in [0, 1]
+    first: NDArray[np.int64]  # (case,) the response
+    second: NDArray[np.int64]  # (case,) the response it is compared with; empty where responses are rated
+    groups: NDArray[np.int64]  # (case,)
+
+    @classmethod
+    def of(cls, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, seed: int = 0) -> Outcome:
+        """Take the preferences where there are some, else the labels; of very many a sample."""
+        codes: dict[str, int] = {}
+        group = np.array([codes.setdefault(r.split_group, len(codes)) for r in responses], dtype=np.int64)
+        if pairs is not None and len(pairs):
+            strict = pairs[pairs[:, 2] == 0]
+            swapped = np.random.default_rng(seed).random(len(strict)) < 0.5
+            first, second = np.where(swapped, strict[:, 1], strict[:, 0]), np.where(swapped, strict[:, 0], strict[:, 1])
+            return cls((~swapped).astype(np.float64), first, second, group[first])._sampled(seed)
+        labels = np.array([np.nan if r.label is None else r.label for r in responses], dtype=np.float64)
+        known = np.flatnonzero(~np.isnan(labels))
+        return cls(labels[known], known, np.empty(0, dtype=np.int64), group[known])._sampled(seed)
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is anything to tell apart, in enough groups to hold some out."""
+        return len(np.unique(self.groups)) >= FOLDS and bool(self.truth.min() < self.truth.max())
+
+    def of_values(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the value of each case: (response, …) → (case, …), for pairs the lead of the first."""
+        return values[self.first] - values[self.second] if len(self.second) else values[self.first]
+
+    def take(self, kept: NDArray[Any]) -> Outcome:
+        """Return these cases only."""
+        return Outcome(self.truth[kept], self.first[kept], self.second[kept[: len(self.second)]], self.groups[kept])
+
+    def _sampled(self, seed: int) -> Outcome:
+        if len(self) <= MOST:
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), MOST, replace=False)))
+
+    def area(self, cases: Floats, seed: int = 0) -> Area:
+        """Return how well values of cases tell outcomes apart, groups drawn anew for the interval."""
+        reading = METRICS.build("concordance").read(Sample.of(self.truth, cases))
+        weights = resampled_weights(len(self), RESAMPLES, seed, self.groups)
+        drawn = np.concatenate([reading.resampled(part) for part in weights])
+        return Area(reading.value, *interval(drawn))
+
+
+def interval(drawn: Floats) -> tuple[float, float]:
+    """Return the middle 99 % of what was drawn."""
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
+    """Return held-out log-odds of a logistic regression on columns of the cases: (case,)."""
+    fold = deal_folds([str(group) for group in outcome.groups], outcome.truth, FOLDS, seed)
+    scale = columns.std(0)
+    scaled = (columns - columns.mean(0)) / np.where(scale > 0, scale, 1.0)
+    found = np.zeros(len(outcome))
+    for number in np.unique(fold):
+        out = fold == number
+        found[out] = _intercepted(scaled[out]) @ logistic_line(_intercepted(scaled[~out]), outcome.truth[~out], RIDGE)
+    return found
+
+
+def _intercepted(columns: Floats) -> Floats:
+    return np.column_stack([columns, np.ones(len(columns))])

@@ -1,0 +1,1 @@
+"""Multiple-instance learning on ragged bags: aggregations, objectives, the head and its training."""

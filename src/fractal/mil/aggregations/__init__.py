@@ -1,0 +1,33 @@
+"""How the scores of sentences make the score of their response, and the way back."""
+
+from __future__ import annotations
+
+from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation
+from fractal.mil.aggregations.counts import Count
+from fractal.mil.aggregations.hard import Maximum, Mean, Minimum
+from fractal.mil.aggregations.levels import Levels, MaxLevels, MinLevels
+from fractal.mil.aggregations.preferences import preferred_labels
+from fractal.mil.aggregations.soft import GeometricMean, LogSumExp, NoisyOr, PowerMean, Product, SoftMaxPool, SoftMin
+
+__all__ = [
+    "AGGREGATIONS",
+    "FORMS",
+    "Aggregation",
+    "Count",
+    "GeometricMean",
+    "Levels",
+    "LogSumExp",
+    "MaxLevels",
+    "Maximum",
+    "Mean",
+    "MinLevels",
+    "Minimum",
+    "NoisyOr",
+    "PowerMean",
+    "Product",
+    "SoftMaxPool",
+    "SoftMin",
+    "preferred_labels",
+]
+
+FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the form of each direction that is a likelihood

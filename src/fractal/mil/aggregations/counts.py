@@ -1,0 +1,34 @@
+"""The mean as a count: so many of the response's sentences are good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fractal.mil.aggregations.base import AGGREGATIONS, align
+from fractal.mil.aggregations.hard import Mean
+from fractal.mil.aggregations.logodds import widened
+from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, counts_given
+from fractal.mil.aggregations.ways_back import posterior_counts
+
+__all__ = ["Count"]
+
+
+@AGGREGATIONS.register("count")
+@dataclass(frozen=True)
+class Count(Mean):
+    """The mean of sentences that are good or bad: the label's count has its exact likelihood (Poisson-binomial)."""
+
+    def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        """Return log P(n · label sentences are good), the count rounded: (bag, …); 0 where the label is unknown."""
+        logits = widened(logits)
+        labels = align(labels, logits)
+        found = count_log_likelihood(logits, offsets, counts_given(labels, offsets))
+        return torch.where(labels.isnan(), 0.0, found)
+
+    def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        """Return P(sentence = 1 | the count): (sentence, …); an unknown label leaves the score as it is."""
+        scores = widened(scores)
+        return posterior_counts(scores, offsets, align(labels, scores), mixed=False)

@@ -1,0 +1,1 @@
+"""Terms of the objective: losses that read labels, priors that read none."""

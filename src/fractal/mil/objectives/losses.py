@@ -1,0 +1,108 @@
+"""Terms that read labels: of responses, of pairs of responses, of sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fractal.mil.bags import Bags
+from fractal.mil.objectives.base import EDGE, Scores, Term, check_kind, distance, mean_over_bags, weighted_mean
+from fractal.mil.segments import segment_mean
+from fractal.registry import Registry
+
+__all__ = ["LOSSES", "PreferenceLoss", "ResponseLoss", "SentenceLoss"]
+
+LOSSES: Registry[Term] = Registry("loss")
+
+
+@LOSSES.register("response")
+@dataclass(frozen=True)
+class ResponseLoss(Term):
+    """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score.
+
+    What is known of single sentences (`given`) is taken as said: the response's label then tells of the others.
+    """
+
+    weight: float = 1.0
+    kind: str = "likelihood"
+    given: str = ""  # the column of targets that holds sentence labels
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("likelihood", "bce", "mae", "mse"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        scores = scores.given(bags.targets.get(self.given))
+        known = ~bags.labels.isnan()  # (bag,)
+        labels = torch.where(known, bags.labels, 0.0)
+        if self.kind == "likelihood":
+            cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels)
+        else:
+            cost = distance(self.kind, self._log_odds(scores), labels.unsqueeze(-1))
+        return weighted_mean(cost, bags.weights * known.unsqueeze(-1))
+
+    def _log_odds(self, scores: Scores) -> Tensor:
+        """Level forms have log-odds a threshold; their mean probability is the expected level: (bag, member)."""
+        logits = scores.response_logits
+        return logits if logits.dim() == 2 else torch.logit(torch.sigmoid(logits).mean(1), eps=EDGE)
+
+
+@LOSSES.register("preference")
+@dataclass(frozen=True)
+class PreferenceLoss(Term):
+    """The better of two responses should be the stronger: Bradley–Terry on mean scores (ratio) or log-odds (logit)."""
+
+    weight: float = 1.0
+    kind: str = "ratio"
+    given: str = ""  # the column of targets that holds sentence labels: taken as said, as in the response loss
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("ratio", "logit"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        members = scores.logits.shape[-1]
+        if bags.pairs is None or len(bags.pairs) == 0:
+            return scores.logits.sum() * torch.zeros(members, device=scores.logits.device)
+        scores = scores.given(bags.targets.get(self.given))
+        better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
+        # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
+        strength = self._strength(scores) + bags.advantage.unsqueeze(-1)
+        lead = strength[better] - strength[worse]
+        share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)  # 1 for a win, ½ for a tie
+        cost = F.softplus(lead) - share * lead
+        return weighted_mean(cost, bags.weights[better])
+
+    def _strength(self, scores: Scores) -> Tensor:
+        if self.kind == "logit":
+            logits = scores.response_logits
+            return logits if logits.dim() == 2 else logits.mean(1)
+        # y₁ / (y₁ + y₂) = σ(log y₁ − log y₂)
+        return segment_mean(scores.sentence, scores.offsets).clamp(min=EDGE).log()
+
+
+@LOSSES.register("sentence")
+@dataclass(frozen=True)
+class SentenceLoss(Term):
+    """Every sentence should have the score it is told to have: gold labels, a teacher's scores or guesses."""
+
+    weight: float = 1.0
+    target: str = "gold"
+    kind: str = "bce"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("bce", "mae", "mse"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        return against_target(self.target, self.kind, scores, bags)
+
+
+def against_target(name: str, kind: str, scores: Scores, bags: Bags) -> Tensor:
+    """Distance of every sentence score from a column of targets, where the column knows one."""
+    target = bags.targets.get(name)
+    if target is None:
+        return scores.logits.sum() * torch.zeros(scores.logits.shape[-1], device=scores.logits.device)
+    known = ~target.isnan()  # (sentence,)
+    cost = distance(kind, scores.sentence_logits, torch.where(known, target, 0.0).unsqueeze(-1))
+    return mean_over_bags(cost, known, bags)

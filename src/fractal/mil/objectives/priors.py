@@ -1,0 +1,145 @@
+"""Terms that read no label: what is believed of sentences before anyone rated a response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fractal.mil.bags import Bags, Relations
+from fractal.mil.objectives.base import Scores, Term, check_kind, weighted_mean
+from fractal.mil.objectives.losses import against_target
+from fractal.mil.segments import lift, segment_sum
+from fractal.registry import Registry
+
+__all__ = ["PRIORS", "ColumnPrior", "CorrelationPrior", "CosinePrior", "HybridPrior", "relate"]
+
+PRIORS: Registry[Term] = Registry("prior")
+
+PAIRS_AT_ONCE = 1 << 18  # bounds the memory of the correlations, which compare whole embedding rows
+
+
+@PRIORS.register("cosine")
+@dataclass(frozen=True)
+class CosinePrior(Term):
+    """A sentence close to its context is likely good: pulls scores to (1 + cosine to the best chunk) / 2."""
+
+    weight: float = 0.1
+    kind: str = "bce"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("bce", "mae", "mse"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        return against_target("cosine", self.kind, scores, bags)
+
+
+@PRIORS.register("column")
+@dataclass(frozen=True)
+class ColumnPrior(Term):
+    """A column in [0, 1] of your own, such as an entailment probability, pulls the scores towards itself."""
+
+    column: str
+    weight: float = 0.1
+    kind: str = "bce"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("bce", "mae", "mse"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        return against_target(self.column, self.kind, scores, bags)
+
+
+@PRIORS.register("hybrid")
+@dataclass(frozen=True)
+class HybridPrior(Term):
+    """A teacher that was trained on the few sentence labels there are, frozen, guides the sentences without one."""
+
+    weight: float = 0.2
+    kind: str = "bce"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, ("bce", "mae", "mse"))
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        return against_target("teacher", self.kind, scores, bags)
+
+
+@PRIORS.register("correlation")
+@dataclass(frozen=True)
+class CorrelationPrior(Term):
+    """Sentences of one response that resemble each other likely share a label: the paper's pairwise penalty."""
+
+    weight: float = 0.1
+
+    def __call__(self, scores: Scores, bags: Bags) -> Tensor:
+        relations = bags.relations if bags.relations is not None else relate(bags)
+        s = scores.sentence  # (sentence, member)
+        crossed: Tensor = _Disagreement.apply(s, relations)  # (bag, member)
+        alone = (1 - (1 - s).square()) * (1 - s.square())  # a sentence with itself: likeness 1
+        size = bags.offsets.diff().to(s.dtype).unsqueeze(-1)  # (bag, 1)
+        # all ordered pairs of a bag, each sentence with itself included: so repeating its sentences changes nothing
+        return weighted_mean((2 * crossed + segment_sum(alone, bags.offsets)) / size.square(), bags.weights)
+
+
+class _Disagreement(torch.autograd.Function):
+    """Sum over the couples of each bag of |(1 − a)(1 − b) − likeness| · |a b − likeness|: (bag, member).
+
+    Couples are many more than sentences, so the slopes are worked out on the way forward and nothing else is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, relations: Relations) -> Tensor:
+        """Return the sums; s (sentence, member)."""
+        first, second = s.index_select(0, relations.first), s.index_select(0, relations.second)  # (couple, member)
+        both = first * second - relations.likeness.to(s.dtype).unsqueeze(-1)
+        neither = both + (1 - first - second)  # (1 − a)(1 − b) = a b + 1 − a − b
+        cost = both * neither
+        if ctx.needs_input_grad[0]:
+            side, sum_of_both = cost.sign(), both + neither
+            ctx.save_for_backward((second * sum_of_both - both) * side, (first * sum_of_both - both) * side)
+            ctx.relations, ctx.sentences = relations, len(s)
+        return segment_sum(cost.abs_(), relations.offsets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Give each of the two sentences of a couple its slope."""
+        by_first, by_second = ctx.saved_tensors
+        relations: Relations = ctx.relations
+        lifted = lift(gradients[0], relations.offsets, len(relations.first))  # (couple, member)
+        slope = lifted.new_zeros(ctx.sentences, lifted.shape[1])
+        slope.index_add_(0, relations.first, lifted * by_first)
+        return slope.index_add_(0, relations.second, lifted * by_second), None
+
+
+class _Pairs(NamedTuple):
+    first: Tensor
+    second: Tensor
+    offsets: Tensor
+
+
+def relate(bags: Bags) -> Relations:
+    """Compare every two sentences of each bag, once: likeness (1 + Pearson's ρ) / 2 of their embeddings."""
+    pairs = _pairs_inside(bags.offsets)
+    vectors = bags.vectors.float()
+    centred = torch.nn.functional.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
+    likeness = torch.empty(len(pairs.first), dtype=torch.float32, device=vectors.device)
+    for start in range(0, len(likeness), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        likeness[part] = (1 + (centred[pairs.first[part]] * centred[pairs.second[part]]).sum(1)) / 2
+    return Relations(first=pairs.first, second=pairs.second, likeness=likeness, offsets=pairs.offsets)
+
+
+def _pairs_inside(offsets: Tensor) -> _Pairs:
+    """Every unordered pair of two sentences of one bag, bag by bag, as rows of the block."""
+    sizes = offsets.diff()
+    sentence = torch.arange(int(offsets[-1]), device=offsets.device)
+    ends = torch.repeat_interleave(offsets[1:], sizes)  # (sentence,): where its bag ends
+    later = ends - sentence - 1  # how many sentences of the bag come after this one
+    first = torch.repeat_interleave(sentence, later)
+    before = torch.cumsum(later, 0) - later  # (sentence,): pairs of all earlier sentences
+    second = first + 1 + torch.arange(len(first), device=offsets.device) - torch.repeat_interleave(before, later)
+    counts = sizes * (sizes - 1) // 2
+    return _Pairs(first, second, torch.cat([offsets.new_zeros(1), counts.cumsum(0)]))

@@ -1,0 +1,1 @@
+"""One loop that trains a head, and what stands around it."""

@@ -1,0 +1,255 @@
+"""One loop that trains a head: whole ensembles at once, stopped and chosen by held-out response labels."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fractal.errors import TrainingDiverged
+from fractal.hardware import choose_device, choose_precision, suited_threads
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.bags import Bags
+from fractal.mil.fused_mlp import Fetcher
+from fractal.mil.head import Head, HeadShape
+from fractal.mil.objectives.base import Scores, Term
+from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.mil.training.callbacks import Epoch, Listener
+from fractal.mil.training.checkpoints import load_checkpoint, save_checkpoint
+from fractal.mil.training.plan import Objective, TrainingPlan
+from fractal.mil.training.validation import Unseen, hold_out, judge_unseen
+
+__all__ = ["FittedHead", "fit_head"]
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A trained head: every member at its best epoch, and how it came there."""
+
+    head: Head
+    aggregation: Aggregation
+    history: tuple[Epoch, ...]
+    best_epochs: tuple[int, ...]  # a member; 0 is the state before training
+    held_out: Tensor  # (member,): the cost of held-out response labels at the best epoch
+
+
+@dataclass
+class _Run:
+    """All that changes while training; with the bags and the plan it determines every later step, bit by bit."""
+
+    head: Head
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator  # deals the batches, on the host
+    noise: torch.Generator  # draws what is dropped, on the device
+    precision: torch.dtype
+    fetch: Fetcher
+    unseen: tuple[Unseen, ...] = ()
+    epoch: int = 0
+    best: Tensor = field(default_factory=lambda: torch.empty(0))
+    best_epochs: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    best_states: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+
+    def told(self) -> dict[str, Any]:
+        """Return all but the tensors, as plain data."""
+        return {"epoch": self.epoch, "history": [asdict(epoch) for epoch in self.history]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that later steps depend on."""
+        kept = {f"head.{name}": value for name, value in self.head.state_dict().items()}
+        kept |= {f"best.{name}": value for name, value in self.best_states.items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        drawn = {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
+        return kept | drawn | {"best_cost": self.best, "best_epochs": self.best_epochs}
+
+    def restore(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from here: the steps after it give the same bits whether or not the process lived on."""
+        device = self.best.device
+        self.head.load_state_dict(_under("head.", tensors))
+        self.best_states = {name: value.to(device) for name, value in _under("best.", tensors).items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimiser.", tensors).items():
+            number, _, part = name.partition(".")
+            state.setdefault(int(number), {})[part] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.generator.set_state(tensors["generator"])
+        self.noise.set_state(tensors["noise"])
+        self.best, self.best_epochs = tensors["best_cost"].to(device), tensors["best_epochs"]
+        self.epoch, self.history = told["epoch"], [Epoch(**epoch) for epoch in told["history"]]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def fit_head(
+    bags: Bags,
+    objective: Objective,
+    plan: TrainingPlan,
+    listeners: Sequence[Listener] = (),
+    checkpoint: Path | None = None,
+) -> FittedHead:
+    """Train a head on the bags that each member may see, and keep each member's best epoch by those that it may not.
+
+    `Bags.weights` says what a member sees; a bag of weight 0 is held out. Where a member holds nothing out it keeps
+    its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits.
+    """
+    device = choose_device(plan.device)
+    belongs_to = "" if checkpoint is None else _fingerprint(bags, objective, plan)
+    bags = bags.to(device)
+    run = _start(bags, objective, plan, device)
+    if checkpoint is not None:
+        found = load_checkpoint(checkpoint, belongs_to)
+        if found is not None:
+            run.restore(*found)
+    with suited_threads(_first_layer(plan, bags)):
+        if run.epoch == 0:
+            _judge(run, bags, objective)
+        while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
+            told = _train_epoch(run, bags, objective, plan)
+            run.history.append(told)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
+            for listen in listeners:
+                listen(told)
+    run.head.load_member_states(run.best_states)
+    run.head.eval()
+    return FittedHead(
+        run.head, objective.aggregation, tuple(run.history), tuple(run.best_epochs.tolist()), run.best.cpu()
+    )
+
+
+def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.device) -> _Run:
+    generator = torch.Generator().manual_seed(plan.seed)
+    noise = torch.Generator(device).manual_seed(plan.seed + 1)
+    shape = HeadShape(
+        columns=bags.features.shape[1],
+        shared=tuple(shared.rows.shape[1] for shared in bags.shared),
+        members=plan.members,
+        hidden=plan.hidden,
+        thresholds=objective.aggregation.thresholds,
+        dropout=plan.dropout,
+        from_prior=plan.from_prior,
+    )
+    head = Head(shape, generator).to(device)
+    optimiser = torch.optim.AdamW(
+        _decayed_apart(head, plan.weight_decay), lr=plan.learning_rate, fused=device.type in ("cpu", "cuda")
+    )
+    precision = choose_precision(plan.precision, _first_layer(plan, bags), device.type)
+    run = _Run(head, optimiser, generator, noise, precision, Fetcher(precision), hold_out(bags, plan.members))
+    run.best = torch.full((plan.members,), math.inf, device=device)
+    run.best_epochs = torch.zeros(plan.members, dtype=torch.long)
+    return run
+
+
+def _first_layer(plan: TrainingPlan, bags: Bags) -> int:
+    """Count the weights of a member's first layer."""
+    columns = bags.features.shape[1] + sum(shared.rows.shape[1] for shared in bags.shared)
+    return columns * (plan.hidden[0] if plan.hidden else 1)
+
+
+def _decayed_apart(head: Head, decay: float) -> list[dict[str, object]]:
+    """Products decay; biases and the start from the prior do not."""
+    products = [
+        p for name, p in head.named_parameters() if name.startswith(("enter", "weights")) and "bias" not in name
+    ]
+    others = [
+        p for name, p in head.named_parameters() if not (name.startswith(("enter", "weights")) and "bias" not in name)
+    ]
+    return [{"params": products, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan) -> Epoch:
+    started = time.perf_counter()
+    run.head.train()
+    weights = torch.tensor(objective.weights(run.epoch, plan.epochs), device=bags.features.device)  # (term,)
+    sums: Tensor | None = None
+    batches = 0
+    for batch in bags.batches(plan.batch_of(len(bags)), run.generator, run.fetch):
+        logits = run.head(batch, run.noise, run.precision)
+        scores = Scores(logits, batch.offsets, objective.aggregation)
+        parts = torch.stack([term(scores, batch) for term in objective.terms])  # (term, member)
+        loss = (weights.to(parts.dtype) @ parts).sum()
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        run.optimiser.step()
+        found = parts.detach().mean(1)
+        sums, batches = found if sums is None else sums + found, batches + 1
+    run.epoch += 1
+    means = (sums / batches).tolist() if sums is not None else []
+    _refuse_divergence(means, run, plan)
+    held_out, auc = _judge(run, bags, objective)
+    spent = time.perf_counter() - started
+    return Epoch(
+        epoch=run.epoch,
+        epochs=plan.epochs,
+        parts=_by_name(objective.terms, means),
+        held_out=held_out,
+        best=float(run.best.mean()),
+        sentences_per_second=len(bags.features) / spent,
+        seconds_left=spent * (plan.epochs - run.epoch),
+        auc=auc,
+    )
+
+
+def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]:
+    named: dict[str, float] = {}
+    for term, value in zip(terms, values, strict=True):
+        key = term.name if term.name not in named else f"{term.name} {sum(k.startswith(term.name) for k in named) + 1}"
+        named[key] = value
+    return named
+
+
+def _judge(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
+    """Cost and order of the labels that each member may not see; a member of lower cost than ever is kept."""
+    term = _judge_of(bags, objective)
+    cost, order = judge_unseen(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
+    better = cost.isnan() | (cost < run.best)
+    run.best = torch.where(better, cost, run.best)
+    run.best_epochs[better.cpu()] = run.epoch
+    now = run.head.member_states()
+    if not run.best_states:
+        run.best_states = {name: value.clone() for name, value in now.items()}
+    for name, value in now.items():
+        run.best_states[name][better] = value[better]
+    return float(cost.nanmean()), float(order.nanmean())
+
+
+def _judge_of(bags: Bags, objective: Objective) -> Term:
+    if isinstance(objective.judged_by, Term):
+        return objective.judged_by
+    if objective.judged_by != "response":
+        return SentenceLoss(target=objective.judged_by)
+    has_pairs = bags.pairs is not None and len(bags.pairs) > 0
+    return PreferenceLoss(kind="logit") if has_pairs else ResponseLoss()
+
+
+def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) -> None:
+    if all(math.isfinite(value) for value in means):
+        return
+    raise TrainingDiverged(
+        f"training left the finite numbers in epoch {run.epoch} (learning rate {plan.learning_rate:g}): "
+        f"try learning_rate={plan.learning_rate / 10:g}, and look for extreme values among your own columns"
+    )
+
+
+def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
+    """What a checkpoint belongs to: another plan, objective or other data must not take it up."""
+    digest = hashlib.sha256()
+    small = {"offsets": bags.offsets, "labels": bags.labels, "weights": bags.weights, "prior": bags.prior}
+    small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
+    small |= {} if bags.pairs is None else {"pairs": bags.pairs}
+    large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
+    small |= {f"block {i}": torch.sum(block, 0, dtype=torch.float64) for i, block in enumerate(large)}
+    for name, values in small.items():
+        digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+        digest.update(values.cpu().contiguous().numpy().tobytes())
+    return f"{replace(plan, device='auto')}|{objective}|{digest.hexdigest()}"

@@ -1,0 +1,49 @@
+"""Readers for one shape of record in whatever file it stands: they refuse every other shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from fractal.readers.base import READERS, Reader
+from fractal.readers.sniffing import guess_reader
+from fractal.readers.sources import Broken, Row
+
+__all__ = ["Chat", "Preferences", "Stepwise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shaped(Reader):
+    """A reader that says what its rows mean and leaves to another how they are stored."""
+
+    form: str = "auto"  # the reader that opens the file: jsonl, csv, parquet, …
+
+    def rows(self, source: Any) -> Iterator[Row | Broken]:
+        """Yield the rows as the reader of the form gives them."""
+        opened = guess_reader(source) if self.form == "auto" else READERS.build(self.form)
+        return opened.rows(source)
+
+
+@READERS.register("stepwise")
+@dataclasses.dataclass(frozen=True)
+class Stepwise(Shaped):
+    """Steps with a label each: `prompt`, `completions`, `labels`."""
+
+    shape: ClassVar[str] = "stepwise"
+
+
+@READERS.register("preference")
+@dataclasses.dataclass(frozen=True)
+class Preferences(Shaped):
+    """Preferences: `chosen` and `rejected`, or `a`, `b`, `preference`, or `responses` with a `ranking` or `pairs`."""
+
+    shape: ClassVar[str] = "preference"
+
+
+@READERS.register("chat")
+@dataclasses.dataclass(frozen=True)
+class Chat(Shaped):
+    """Chats: `messages` with role and content, the last of which is the response."""
+
+    shape: ClassVar[str] = "chat"

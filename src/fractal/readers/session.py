@@ -1,0 +1,219 @@
+"""Where every record enters: it is checked, counted, and let in or refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from fractal.errors import BadData, BadSpec
+from fractal.readers.columns import Fields
+from fractal.readers.labels import LabelColumn, LabelForm, Scale
+from fractal.readers.report import ReadReport
+from fractal.readers.seen_ids import Seen
+from fractal.readers.sources import Broken, Row, name_of
+from fractal.records import Preference, Response, ScoredResponse, Sentence
+
+__all__ = ["Door", "Record", "Splitter"]
+
+Record = Response | Preference
+Splitter = Callable[[str], tuple[Sentence, ...]]
+Shape = Callable[[Mapping[str, Any], "Door", int], Iterable[Record]]
+
+logger = logging.getLogger("fractal.readers")
+NUMBERS = ("", "number")
+ESCAPED_NUL = rb"\u0000"
+ENCODE = msgspec.json.Encoder().encode
+
+
+class Door:
+    """One reading of one source: how its columns and labels are understood, and what has come through so far."""
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        splitter: str | Splitter = "sentences",
+        label_scale: str | tuple[float, float] | Scale | None = None,
+        levels: int | None = None,
+        sentence_label_scale: str | tuple[float, float] | Scale | None = None,
+        on_error: str = "raise",
+        rejects: str | Path | None = None,
+        report: ReadReport | None = None,
+    ) -> None:
+        if on_error not in ("raise", "reject"):
+            raise BadSpec(f"on_error={on_error!r} is unknown: choose 'raise' or 'reject'.")
+        if rejects is not None and isinstance(source, str | Path) and Path(rejects) == Path(source):
+            raise BadSpec(f"The rejects would overwrite the source {source}: give them another file.")
+        self.name = name_of(source)
+        self._silent = report is not None
+        self.report = ReadReport() if report is None else report
+        self.report.source = self.name
+        self.fields = Fields(columns, self.report)
+        self.inner_fields = Fields(None, self.report)  # of the two responses of a preference
+        self._form = LabelForm.of(label_scale, levels)
+        self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
+        self._label_columns: dict[str, LabelColumn] = {}
+        self._whole, self._part = self.labels("label"), self.labels("sentence_labels")
+        self._splitter = splitter
+        self._rejecting, self._rejects_path = on_error == "reject", rejects
+        self._rejects: IO[bytes] | None = None
+        self._seen = Seen()
+
+    @property
+    def plain(self) -> bool:
+        """Whether native records can be taken as they are: no column mapped, labels in [0, 1]."""
+        return self.fields.plain and self._form == self._sentence_form == LabelForm()
+
+    def split(self, text: str) -> tuple[Sentence, ...]:
+        """Cut a response into its sentences."""
+        if isinstance(self._splitter, str):
+            from fractal.records.splitting import SPLITTERS
+
+            self._splitter = SPLITTERS.build(self._splitter)
+        return self._splitter(text)
+
+    def labels(self, name: str) -> LabelColumn:
+        """Return the column of labels with this name; it remembers what kind of labels it has seen."""
+        if name not in self._label_columns:
+            form = self._sentence_form if name == "sentence_labels" else self._form
+            self._label_columns[name] = LabelColumn(name, form)
+        return self._label_columns[name]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Door]:
+        """Keep the rejects file open while the source is read, and tell at the end what was found."""
+        with contextlib.ExitStack() as stack:
+            if self._rejecting and self._rejects_path is not None:
+                self._rejects = stack.enter_context(Path(self._rejects_path).open("wb"))
+            yield self
+        self.report.label_kinds = {name: column.kind for name, column in self._label_columns.items() if column.kind}
+        if not self._silent:
+            level = logging.WARNING if self.report.rejected else logging.INFO
+            logger.log(level, "%s", self.report)
+
+    def admit(self, row: Row | Broken, shape: Shape) -> list[Record]:
+        """Make records of a row; a row that cannot be read is refused, and none of its records come through."""
+        if isinstance(row, Broken):
+            self.refuse(row.line, row.error, row.raw)
+            return []
+        try:
+            refuse_nul(row.fields)
+            made = list(shape(row.fields, self, row.line))
+            self._refuse_known(made)
+        except BadData as error:
+            for column in self._label_columns.values():
+                column.forget()
+            self.refuse(row.line, error, row.fields)
+            return []
+        for column in self._label_columns.values():
+            column.keep()
+        self.count(made)
+        return made
+
+    def count(self, made: Iterable[Record | ScoredResponse]) -> None:
+        """Enter records that have come through in the report."""
+        for record in made:
+            if isinstance(record, Response | ScoredResponse):
+                self.count_response(record.response if isinstance(record, ScoredResponse) else record)
+            else:
+                self.report.preferences += 1
+
+    def count_response(self, response: Response) -> None:
+        """Enter a response that has come through in the report."""
+        self.report.responses += 1
+        self.report.sentences += len(response.sentences)
+        self.report.labelled += response.label is not None
+
+    def is_new(self, id: str) -> bool:
+        """Whether no record with this id has come through; from now on one has."""
+        if id in self._seen:
+            return False
+        self._seen.add(id)
+        return True
+
+    def takes_numbers(self, *, label: bool, sentence_labels: bool) -> bool:
+        """Whether labels that are plain numbers go with those before them; if so, that is their columns' kind."""
+        whole, part = self._whole, self._part
+        if (label and whole.kind not in NUMBERS) or (sentence_labels and part.kind not in NUMBERS):
+            return False
+        if label:
+            whole.kind = "number"
+        if sentence_labels:
+            part.kind = "number"
+        return True
+
+    def _refuse_known(self, made: list[Record]) -> None:
+        ids = [key for key in map(_key, made) if key]
+        known = next((id for id in ids if id in self._seen), None)
+        if known is not None:
+            shown = known.partition("\0")[0][:80]
+            raise BadData(
+                f"found {shown!r} a second time: give every record an id of its own, or none at all", field="id"
+            )
+        for id in ids:
+            self._seen.add(id)
+
+    def refuse(self, line: int, error: BadData, raw: Any) -> None:
+        """Stop with the error, or write the record to the rejects file and go on."""
+        placed = error.at(self.name, line)
+        if not self._rejecting:
+            raise placed from error.__cause__
+        reason = error.field or "the line"
+        self.report.rejected += 1
+        self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
+        self.report.examples.setdefault(reason, f"line {line}: {error.problem}")
+        if self._rejects is not None:
+            kept = {"source": self.name, "line": line, "field": error.field, "problem": error.problem, "record": raw}
+            self._rejects.write(_encoded(kept) + b"\n")
+
+
+def _key(record: Record | ScoredResponse) -> str:
+    """Return what no two records may share: the id, for scores the id and what they are about."""
+    if isinstance(record, ScoredResponse):
+        return f"{record.response.id}\0{record.aspect}" if record.aspect else record.response.id
+    return record.id
+
+
+def _encoded(kept: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(kept, enc_hook=str)
+    except (UnicodeEncodeError, OverflowError, TypeError, RecursionError, ValueError):
+        shown = repr(kept["record"])[:2000].encode("utf-8", "backslashreplace").decode()
+        return msgspec.json.encode({**kept, "record": shown})
+
+
+def refuse_nul(row: Mapping[str, Any]) -> None:
+    """NUL bytes are never text: they end strings in other programs, so what follows them would be lost there."""
+    try:
+        if ESCAPED_NUL not in ENCODE(row):  # one fast look at everything; only what is found is looked for
+            return
+    except (ValueError, OverflowError, TypeError, RecursionError):
+        pass
+    for name, field in row.items():
+        waiting = [name, field]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                _check_text(value, name)
+            elif isinstance(value, Mapping):
+                waiting.extend(value)
+                waiting.extend(value.values())
+            elif isinstance(value, list | tuple):
+                waiting.extend(value)
+
+
+def _check_text(text: str, field: str) -> None:
+    if "\0" in text:
+        raise BadData("found a NUL byte: remove it, as in `tr -d '\\000'`", field=str(field))
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = text[error.start]
+            raise BadData(f"found {found!r}, which is no text: write the file in UTF-8", field=str(field)) from None

@@ -1,0 +1,1 @@
+"""What users meet: fit, score, label, save."""

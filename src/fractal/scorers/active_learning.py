@@ -1,0 +1,265 @@
+"""Which sentences a person should label next, as lines to fill in, and the answers put back into the responses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.errors import BadData, BadSpec
+from fractal.records import Response, ScoredResponse, check_label
+
+if TYPE_CHECKING:
+    from fractal.scorers.sentence import SentenceScorer
+
+__all__ = ["Suggestion", "agreement", "apply_answers", "read_answers", "suggest_labels", "write_suggestions"]
+
+Floats = NDArray[np.float64]
+
+ROUNDS = 100  # in which sentences are drawn: each round knows what the labels of those before it would tell
+DIRECTIONS = 64  # of sentence vectors, in which labels tell something
+PRIOR = 4.0  # how far log-odds may be from even before anything is told: their variance
+IMPLIED = 1e-9  # what is left of the worth of a label that the response's label implies
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A sentence to label, with all that is needed to judge it; `label` is left to the annotator."""
+
+    response_id: str
+    sentence: int  # its place in the response, from 0
+    text: str
+    query: str = ""
+    context: tuple[str, ...] = ()
+    response: str = ""
+    score: float | None = None
+    value: float | None = None  # how open the response's label leaves it: from 0, implied, to 0.25, even odds
+    annotator: str = ""
+    label: float | None = None
+
+
+def suggest_labels(
+    scorer: SentenceScorer,
+    responses: Sequence[Response],
+    k: int,
+    *,
+    annotators: Sequence[str] = (),
+    overlap: float = 0.0,
+    diversity: float = 1.0,
+    reading: float = 0.25,
+    seed: int = 0,
+) -> list[Suggestion]:
+    """Choose k unlabelled sentences whose labels should teach much, for one or several annotators.
+
+    A label teaches as much as the response's own label leaves open, where it tells of many other sentences too, and
+    less (`diversity`) where labels have told already. Sentences are drawn in proportion to that, by `seed`: the top
+    would be all odd ones. Those with much to read for them are drawn less (`reading`). A share `overlap` of the
+    sentences goes to a second annotator too.
+    """
+    if k < 1:
+        raise BadSpec(f"k={k}: ask for at least one sentence")
+    if not 0.0 <= diversity <= 1.0:
+        raise BadSpec(f"diversity={diversity}: give a share in [0, 1]")
+    if not 0.0 <= overlap <= 1.0 or (overlap and len(annotators) < 2):
+        raise BadSpec(f"overlap={overlap} with {len(annotators)} annotators: give a share in [0, 1], and two or more")
+    if not responses:
+        return []
+    pool = _Pool.of(scorer, responses)
+    found = [pool.suggestion(row) for row in pool.drawn(k, diversity, reading, seed)]
+    return _dealt(found, annotators, overlap) if annotators else found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pool:
+    """All sentences, one row each: those that may be asked about, and those whose labels tell already."""
+
+    responses: Sequence[Response]
+    bag: NDArray[np.int64]  # (row,) the response
+    place: NDArray[np.int64]  # (row,) the place in it
+    scores: Floats
+    open: Floats  # (row,) the variance that the response's label leaves to the sentence's; 0 where that is known
+    unknown: NDArray[np.bool_]
+    directions: Floats  # (row, direction)
+
+    @classmethod
+    def of(cls, scorer: SentenceScorer, responses: Sequence[Response]) -> _Pool:
+        from fractal.encoders import ENCODERS, EmbeddingCache
+        from fractal.encoders.embedding import embed
+
+        scores, given = _flat(scorer.score_responses(responses)), _flat(scorer.disaggregate(responses))
+        cache, encoder = EmbeddingCache.at(scorer.cache), ENCODERS.build(scorer.encoder)
+        vectors = embed(responses, encoder, cache, late=False).sentences
+        unknown = np.array([s.label is None for r in responses for s in r.sentences], dtype=bool)
+        sizes = [len(r.sentences) for r in responses]
+        bag = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.concatenate([np.arange(size) for size in sizes])
+        left_open = np.where(unknown, given * (1 - given), 0.0)
+        return cls(responses, bag, place, scores, left_open, unknown, _directions(vectors))
+
+    def drawn(self, k: int, diversity: float, reading: float, seed: int) -> list[int]:
+        """Draw rows in proportion to what their labels would teach a linear model, told of those drawn before.
+
+        A label adds `open` times the square of its direction to what is known of the model, its information; it is
+        worth the variance that this takes from the log-odds of all sentences, those near even odds above all.
+        """
+        generator = np.random.default_rng(seed)
+        x, weight = self.directions, np.maximum(self.scores * (1 - self.scores), IMPLIED)
+        told = np.maximum(weight - self.open, 0.0)  # by response labels, and by known labels
+        information = np.eye(x.shape[1]) * (x**2).sum(1).mean() / PRIOR + (x.T * told) @ x
+        wanted = (x.T * weight) @ x
+        words, around = self._words()
+        opened, left = np.zeros(len(self.responses), dtype=bool), self.unknown.copy()
+        chosen: list[int] = []
+        k = min(k, int(left.sum()))
+        while len(chosen) < k:
+            cost = np.maximum(words + np.where(opened, 0.0, around)[self.bag], 1.0)
+            worth = _worth(x, np.maximum(self.open, IMPLIED), information, wanted) / cost**reading
+            lot = np.log(worth) + generator.gumbel(size=len(worth))  # the highest are drawn by worth, none twice
+            rows = np.flatnonzero(left)
+            best = rows[np.argsort(-lot[rows], kind="stable")[: min(max(1, math.ceil(k / ROUNDS)), k - len(chosen))]]
+            chosen += best.tolist()
+            left[best], opened[self.bag[best]] = False, True
+            information += diversity * (x[best].T * self.open[best]) @ x[best]
+        return chosen
+
+    def _words(self) -> tuple[Floats, Floats]:
+        """How much there is to read: in each sentence, and around the sentences of each response."""
+        own = [_words(sentence.text) for response in self.responses for sentence in response.sentences]
+        around = [_words(r.query, *r.context, r.text) for r in self.responses]
+        return np.array(own, dtype=np.float64), np.array(around, dtype=np.float64)
+
+    def suggestion(self, row: int) -> Suggestion:
+        response, place = self.responses[self.bag[row]], int(self.place[row])
+        return Suggestion(
+            response.id,
+            place,
+            response.sentences[place].text,
+            response.query,
+            response.context,
+            response.text,
+            round(float(self.scores[row]), 4),
+            round(float(self.open[row]), 4),
+        )
+
+
+def _flat(scored: Sequence[ScoredResponse]) -> Floats:
+    return np.array([score for one in scored for score in one.sentence_scores], dtype=np.float64)
+
+
+def _directions(vectors: NDArray[np.float32]) -> Floats:
+    """Where sentences lie along the principal directions of their vectors, and a column of ones."""
+    centred = vectors.astype(np.float64) - vectors.mean(0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return np.column_stack([centred @ axes[:, -DIRECTIONS:], np.ones(len(centred))])
+
+
+def _worth(x: Floats, variance: Floats, information: Floats, wanted: Floats) -> Floats:
+    """The variance that one more label takes from the wanted log-odds (the rank-one update of the inverse): (row,)."""
+    away = np.linalg.solve(information, x.T).T
+    taken = ((away @ wanted) * away).sum(1)
+    return np.asarray(variance * taken / (1 + variance * (away * x).sum(1)))
+
+
+def _words(*texts: str) -> int:
+    return sum(text.count(" ") + 1 for text in texts if text)
+
+
+def _dealt(found: Sequence[Suggestion], annotators: Sequence[str], overlap: float) -> list[Suggestion]:
+    """Give each response to whoever has least to read; the first sentences, up to the overlap, to the next one too."""
+    twice = {(one.response_id, one.sentence) for one in found[: round(overlap * len(found))]}
+    by_response: dict[str, list[Suggestion]] = defaultdict(list)
+    for one in found:
+        by_response[one.response_id].append(one)
+    load = dict.fromkeys(annotators, 0)
+    dealt: list[Suggestion] = []
+    for group in by_response.values():
+        first, *others = sorted(load, key=lambda name: load[name])
+        again = [one for one in group if (one.response_id, one.sentence) in twice]
+        for name, part in [(first, group), *([(others[0], again)] if again else [])]:
+            load[name] += _words(part[0].query, *part[0].context, part[0].response, *(one.text for one in part))
+            dealt += [dataclasses.replace(one, annotator=name) for one in part]
+    return dealt
+
+
+def write_suggestions(suggestions: Iterable[Suggestion], path: str | Path) -> int:
+    """Write a line of JSON for each, to be filled in at `label`; return how many."""
+    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) + "\n" for one in suggestions]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def read_answers(path: str | Path) -> list[Suggestion]:
+    """Read lines that annotators filled in; a line without a label is still open."""
+    answers = []
+    with Path(path).open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                answers.append(_answer(line, str(path), number))
+    return answers
+
+
+def _answer(line: str, source: str, number: int) -> Suggestion:
+    try:
+        fields: Any = json.loads(line)
+        known = {field.name for field in dataclasses.fields(Suggestion)}
+        given = {name: value for name, value in fields.items() if name in known}
+        answer = Suggestion(**{**given, "context": tuple(given.get("context", ()))})
+        if answer.label is not None:
+            check_label(float(answer.label), "label")
+        return answer
+    except BadData as error:
+        raise error.at(source, number) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadData(
+            f"no answer can be read ({error}): keep the lines as they were written and fill in `label` with a number "
+            "from 0, bad, to 1, good",
+            source=source,
+            line=number,
+        ) from error
+
+
+def apply_answers(responses: Sequence[Response], answers: Iterable[Suggestion]) -> list[Response]:
+    """Return the responses with the labels that people gave to their sentences, the mean of several annotators."""
+    given = _by_sentence(answers)
+    places = {response.id: len(response.sentences) for response in responses}
+    for name, place in given:
+        if not 0 <= place < places.get(name, 0):
+            raise BadData(f"an answer is about sentence {place} of {name!r}: there is none such in these responses")
+    return [_labelled(response, given) for response in responses]
+
+
+def agreement(answers: Iterable[Suggestion]) -> float:
+    """Return the share of pairs of answers to the same sentence that say the same; nan where nobody met."""
+    met = [
+        (labels[i] > 0.5) == (labels[j] > 0.5)
+        for labels in _by_sentence(answers).values()
+        for i in range(len(labels))
+        for j in range(i)
+    ]
+    return sum(met) / len(met) if met else math.nan
+
+
+def _by_sentence(answers: Iterable[Suggestion]) -> dict[tuple[str, int], list[float]]:
+    given: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for answer in answers:
+        if answer.label is not None:
+            given[answer.response_id, answer.sentence].append(float(answer.label))
+    return given
+
+
+def _labelled(response: Response, given: Mapping[tuple[str, int], Sequence[float]]) -> Response:
+    if not any((response.id, place) in given for place in range(len(response.sentences))):
+        return response
+    told = [given.get((response.id, place)) for place in range(len(response.sentences))]
+    sentences = tuple(
+        dataclasses.replace(sentence, label=sum(labels) / len(labels)) if labels else sentence
+        for sentence, labels in zip(response.sentences, told, strict=True)
+    )
+    return dataclasses.replace(response, sentences=sentences)

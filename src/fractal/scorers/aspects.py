@@ -1,0 +1,314 @@
+"""AspectScorer: learns several labels of a response at once, and scores its sentences for each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal.encoders import Encoder
+from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.aspect_fit import fit_aspects, refuse_aspects
+from fractal.ensemble.experts import Blend, Expert, Reading, expert_arrays, restored_experts
+from fractal.ensemble.fit import Choice, Settings
+from fractal.ensemble.summary import concordance
+from fractal.errors import BadData, BadSpec
+from fractal.evaluation.findings import Finding
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.mil.training.callbacks import Epoch, Listener
+from fractal.records import Preference, Response, ScoredResponse
+from fractal.records.corpus import Corpus
+from fractal.scorers.base import Scorer
+from fractal.scorers.membership import Seen
+from fractal.scorers.model_card import aspects_card
+from fractal.scorers.persistence import Saved, load_folder
+from fractal.scorers.sentence import SentenceScorer
+
+__all__ = ["AspectScorer", "load_scorer"]
+
+SHARED = ("fractal", "encoder", "encoder_fingerprint", "splitter", "plan")  # what is saved once for all aspects
+
+
+class AspectScorer(Scorer):
+    """Learns several labels of each response at once: one pass of the encoder, shared heads, own scores an aspect.
+
+    `aggregations` names the aspects, each with the rule by which sentences make its label, or 'auto'; the empty name is
+    the response's own label. 'auto' alone takes every aspect that the data name. All other options are those of
+    `scorer`, which is not fitted itself. After `fit`, `scorers_` holds an ordinary scorer for every aspect.
+    """
+
+    def __init__(
+        self, aggregations: Mapping[str, str | Aggregation] | str = "auto", scorer: SentenceScorer | None = None
+    ) -> None:
+        self.aggregations = aggregations
+        self.scorer = scorer
+
+    def fit(
+        self,
+        X: Sequence[Response | Preference],
+        y: None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+        checkpoints: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Learn from responses that carry labels of aspects, each any of them; `y` is not used.
+
+        With `checkpoints`, a folder, a fit that was killed goes on where it was.
+        """
+        responses, scorers, corpora, settings = self._asked(X)
+        kept = Path(checkpoints) if checkpoints else None
+        settings = {name: dataclasses.replace(own, checkpoints=kept) for name, own in settings.items()}
+        block = self._made()._embed(responses)
+        fits = fit_aspects(block, corpora, settings, listeners)
+        self.scorers_ = {
+            name: scorer._learned(fits[name], _labelled(block, corpora[name]), corpora[name], settings[name])
+            for name, scorer in scorers.items()
+        }
+        return self
+
+    def _asked(
+        self, X: Sequence[Response | Preference]
+    ) -> tuple[Sequence[Response], dict[str, SentenceScorer], dict[str, Corpus], dict[str, Settings]]:
+        responses = _rated(X)
+        scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
+        corpora = {name: _under(responses, name) for name in scorers}
+        settings = {name: scorer._settings(corpora[name]) for name, scorer in scorers.items()}
+        refuse_aspects(corpora, settings)
+        return responses, scorers, corpora, settings
+
+    def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> list[ScoredResponse]:
+        """Score one raw text, cut by the scorer's own splitter: one record an aspect."""
+        return self.score_responses([self._made().read(response, query=query, context=context)])
+
+    def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
+        """Return the response scores: (response, aspect), aspects in the order of `scorers_`."""
+        self._refuse_unfitted()
+        found = np.array([scored.response_score for scored in self.stream(X)], dtype=np.float64)
+        return found.reshape(-1, len(self.scorers_))
+
+    def score(self, X: Sequence[Response], y: None = None) -> float:
+        """Return the share of response pairs put in the right order, the mean over aspects."""
+        found = self.predict(X)
+        shares = [concordance(_under(X, name).labels, own) for name, own in zip(self.scorers_, found.T, strict=True)]
+        return float(np.mean(shares))
+
+    @property
+    def splitter(self) -> str:
+        """How texts are cut."""
+        return self._made().splitter
+
+    @property
+    def encoder(self) -> str | Encoder:
+        """What turns texts into vectors."""
+        return self._made().encoder
+
+    @property
+    def cache(self) -> str | PathLike[str] | bool:
+        """Where vectors are kept."""
+        return self._made().cache
+
+    @property
+    def aggregation_(self) -> dict[str, str]:
+        """The rule of every aspect."""
+        return {name: scorer.aggregation_ for name, scorer in self.scorers_.items()}
+
+    @property
+    def data_(self) -> dict[str, Any]:
+        """What was learned from: responses and sentences in all, labels by aspect."""
+        counts = {key: self._first.data_[key] for key in ("responses", "sentences")}
+        return {**counts, **self._told("data_", ("labelled responses", "mean label"))}
+
+    @property
+    def metrics_(self) -> dict[str, Any]:
+        """How held-out responses are told apart, by aspect."""
+        return self._told("metrics_")
+
+    @property
+    def choices_(self) -> tuple[Choice, ...]:
+        """What held-out labels decided, by aspect."""
+        return tuple(
+            dataclasses.replace(choice, about=f"{shown(name)}: {choice.about}")
+            for name, scorer in self.scorers_.items()
+            for choice in scorer.choices_
+        )
+
+    @property
+    def checks_(self) -> tuple[Finding, ...]:
+        """What the checks found, by aspect."""
+        return tuple(
+            dataclasses.replace(finding, name=f"{shown(name)}: {finding.name}")
+            for name, scorer in self.scorers_.items()
+            for finding in scorer.checks_
+        )
+
+    @property
+    def history_(self) -> tuple[Epoch, ...]:
+        """Every epoch of every head, once."""
+        return tuple({id(epoch): epoch for s in self.scorers_.values() for epoch in s.history_}.values())
+
+    def _told(self, attribute: str, only: Sequence[str] = ()) -> dict[str, Any]:
+        """Join what the scorers of all aspects say, each entry after the name of its aspect."""
+        return {
+            f"{shown(name)}: {key}": value
+            for name, scorer in self.scorers_.items()
+            for key, value in getattr(scorer, attribute).items()
+            if not only or key in only
+        }
+
+    @property
+    def _first(self) -> SentenceScorer:
+        return next(iter(self.scorers_.values()))
+
+    def _made(self, **options: Any) -> SentenceScorer:
+        """Return an unfitted scorer with the options that all aspects share, and with others."""
+        given = self.scorer.get_params(deep=False) if self.scorer is not None else {}
+        return SentenceScorer(**{**given, **options})
+
+    def _given(self, responses: Sequence[Response]) -> dict[str, str | Aggregation]:
+        """Return the aspects to learn, each with its rule."""
+        known = sorted({name for response in responses for name in response.aspects})
+        given = dict.fromkeys(known, "auto") if self.aggregations == "auto" else self.aggregations
+        if isinstance(given, str) or not (given or self.aggregations == "auto"):
+            raise BadSpec(
+                f"aggregations={self.aggregations!r}: give every aspect its rule, as in {{'factual': 'product'}}"
+            )
+        strange = [name for name in given if name and name not in known]
+        if strange or not given:
+            what = f"the aspect {strange[0]!r}" if strange else "any aspect"
+            told = ", ".join(map(repr, known)) or "none"
+            raise BadData(f"no response has a label of {what}; the aspects here are: {told}", field="aspects")
+        return dict(given)
+
+    def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        return self._by_response(responses, labelled=False)
+
+    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        return self._by_response(responses, labelled=True)
+
+    def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
+        """Encode once, run every head once, and give each response its record of every aspect."""
+        block = self._first._embed(responses)
+        read = Reading(block)
+        found = []
+        for name, scorer in self.scorers_.items():
+            logits = scorer.blend_.logits(read)
+            if labelled:
+                told = scorer._told_labels(_labelled(block, _under(responses, name)), logits)
+            else:
+                told = scorer._told(block, logits)
+            found.append(_named(name, told, responses))
+        return itertools.chain.from_iterable(zip(*found, strict=True))
+
+    def _saved(self) -> Saved:
+        """Keep what aspects share once: the encoder, the plan, the heads."""
+        told = {name: scorer._config() for name, scorer in self.scorers_.items()}
+        experts = _distinct(scorer.blend_ for scorer in self.scorers_.values())
+        config = {
+            **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
+            "experts": [expert.config() for expert in experts],
+            "aspects": {
+                name: {**_without(SHARED, own), "blend": _blend_config(self.scorers_[name].blend_, experts)}
+                for name, own in told.items()
+            },
+        }
+        seen = self._first.seen_  # the same for all: folds are dealt once
+        arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
+        return Saved(config, arrays, aspects_card(told))
+
+    @classmethod
+    def _strange(cls, config: Mapping[str, Any]) -> str:
+        return "" if "aspects" in config else "scores no aspects: read it with SentenceScorer.from_pretrained"
+
+    @classmethod
+    def _restored(cls, saved: Saved) -> Self:
+        shared = {key: saved.config[key] for key in SHARED}
+        experts = restored_experts(saved.config["experts"], saved.arrays)
+        seen = Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        found = {
+            name: SentenceScorer._recalled({**shared, **own}, _blend(own["blend"], experts), seen)
+            for name, own in saved.config["aspects"].items()
+        }
+        plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
+        made = cls({name: scorer.aggregation_ for name, scorer in found.items()}, plain)
+        made.scorers_ = found
+        return made
+
+    def _outline(self) -> dict[str, Any]:
+        rules = {f"{shown(name)}: aggregation": rule for name, rule in self.aggregation_.items()}
+        return {**rules, "encoder": self._first.encoder_fingerprint_, **self.data_, **self.metrics_}
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "scorers_")
+
+
+def load_scorer(
+    folder_or_repo: str | PathLike[str], revision: str | None = None, *, cache: str | PathLike[str] | bool = True
+) -> SentenceScorer | AspectScorer:
+    """Read a saved scorer of either kind, and say where it keeps vectors."""
+    saved = load_folder(folder_or_repo, revision)
+    if "aspects" not in saved.config:
+        scorer = SentenceScorer._read(saved, folder_or_repo)
+        scorer.cache = cache
+        return scorer
+    found = AspectScorer._read(saved, folder_or_repo)
+    for scorer in found.scorers_.values():
+        scorer.cache = cache
+    return found
+
+
+def shown(aspect: str) -> str:
+    """Return the name under which an aspect is told of."""
+    return aspect or "whole response"
+
+
+def _rated(X: Iterable[Response | Preference]) -> tuple[Response, ...]:
+    found = tuple(X)
+    responses = tuple(record for record in found if isinstance(record, Response))
+    if not responses or len(responses) < len(found):
+        raise BadData("aspects are learned from labels of responses, not from preferences: give rated responses")
+    return responses
+
+
+def _under(responses: Sequence[Response], aspect: str) -> Corpus:
+    """Return the responses as one who rates only this aspect sees them."""
+    own = (dataclasses.replace(r.without_labels(), label=r.label_of(aspect)) for r in responses)
+    return Corpus(tuple(own), np.empty((0, 3), dtype=np.int64))
+
+
+def _labelled(block: EncodedBlock, corpus: Corpus) -> EncodedBlock:
+    return dataclasses.replace(block, responses=corpus.responses)
+
+
+def _named(aspect: str, scored: Iterable[ScoredResponse], responses: Iterable[Response]) -> list[ScoredResponse]:
+    """Say what scores are about, beside the responses with all their labels."""
+    pairs = zip(scored, responses, strict=True)
+    return [dataclasses.replace(item, response=response, aspect=aspect) for item, response in pairs]
+
+
+def _distinct(blends: Iterable[Blend]) -> list[Expert]:
+    """Return every head once, whoever reads it."""
+    heads = {expert.head: dataclasses.replace(expert, outputs=None) for blend in blends for expert in blend.experts}
+    return list(heads.values())
+
+
+def _without(keys: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def _blend_config(blend: Blend, experts: Sequence[Expert]) -> dict[str, Any]:
+    """Tell of a blend by the numbers of its experts and the outputs that it reads of each."""
+    heads = [expert.head for expert in experts]
+    reads = [{"number": heads.index(expert.head), "outputs": expert.outputs} for expert in blend.experts]
+    return {**blend.config(), "experts": reads}
+
+
+def _blend(config: Mapping[str, Any], experts: Sequence[Expert]) -> Blend:
+    own = (dataclasses.replace(experts[part["number"]], outputs=tuple(part["outputs"])) for part in config["experts"])
+    aggregation = AGGREGATIONS.build(config["aggregation"])
+    return Blend(tuple(own), tuple(config["weights"]), float(config["shift"]), aggregation)

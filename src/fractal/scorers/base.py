@@ -1,0 +1,121 @@
+"""What every scorer can do once it has learned: score a stream, label it, be saved, be read again and be shown."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from fractal.errors import BadFolder, MissingExtra, NotFitted
+from fractal.records import Preference, Response, ScoredResponse
+from fractal.reports import card_fragment
+from fractal.scorers.output import runs
+from fractal.scorers.persistence import Saved, load_folder, push_folder, save_folder
+
+try:
+    from sklearn.base import BaseEstimator
+except ImportError as missing:
+    raise MissingExtra("Training and scoring", "train", "scikit-learn") from missing
+
+__all__ = ["Scorer"]
+
+
+class Scorer(BaseEstimator, ABC):
+    """What learns from labels on whole responses and scores their sentences, of one label or of several."""
+
+    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Return a score for every sentence, how far the heads disagree on it, and the response score implied.
+
+        Of several aspects each has a record of its own; those of a response follow each other.
+        """
+        return list(self.stream(X))
+
+    def stream(self, X: Iterable[Response]) -> Iterator[ScoredResponse]:
+        """Score responses as they come; memory does not grow with their number."""
+        self._refuse_unfitted()
+        for responses in runs(X):
+            yield from self._scored(responses)
+
+    def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
+        """Return each sentence's probability *given its response's label*, and hard labels that agree with it.
+
+        Heads that learned from a response take no part in labelling it, as long as some did not. Where a label is
+        unknown, the scores are as they would be without one.
+        """
+        self._refuse_unfitted()
+        return [scored for responses in runs(X) for scored in self._disaggregated(responses)]
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
+        """Write the scorer to a folder: config.json, head.safetensors, README.md."""
+        self._refuse_unfitted()
+        return save_folder(folder, self._saved())
+
+    @classmethod
+    def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
+        """Read a scorer from a folder, or from the Hub."""
+        return cls._read(load_folder(folder_or_repo, revision), folder_or_repo)
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Upload the scorer and return its address."""
+        with tempfile.TemporaryDirectory() as folder:
+            return push_folder(self.save_pretrained(Path(folder) / "scorer"), repo, private=private)
+
+    @classmethod
+    def _read(cls, saved: Saved, source: str | PathLike[str]) -> Self:
+        """Return the scorer that a folder holds; `source` is where it was found."""
+        if strange := cls._strange(saved.config):
+            raise BadFolder(f"{source} {strange}")
+        try:
+            return cls._restored(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
+            raise BadFolder(
+                f"{source} does not describe a whole scorer ({error}): copy it again, or train anew"
+            ) from error
+
+    def _refuse_unfitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFitted(
+                "this scorer has not learned anything yet: call fit with rated responses, or load a saved one"
+            )
+
+    def _repr_html_(self) -> str:
+        name = type(self).__name__
+        if not self.__sklearn_is_fitted__():
+            return card_fragment(f"{name}, not fitted", self.get_params(deep=False))
+        return card_fragment(name, self._outline())
+
+    @abstractmethod
+    def _asked(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
+        """Return what to learn from and with which settings; refuse what teaches nothing before texts are encoded."""
+
+    @abstractmethod
+    def __sklearn_is_fitted__(self) -> bool: ...
+
+    @abstractmethod
+    def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        """Score a run of responses."""
+
+    @abstractmethod
+    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        """Label the sentences of a run of responses, given the labels of these."""
+
+    @abstractmethod
+    def _outline(self) -> dict[str, Any]:
+        """Return what there is to show of a fitted scorer."""
+
+    @abstractmethod
+    def _saved(self) -> Saved:
+        """Return what a folder keeps of the scorer."""
+
+    @classmethod
+    @abstractmethod
+    def _strange(cls, config: Mapping[str, Any]) -> str:
+        """Say why a saved scorer is none of this kind, and what reads it; nothing where it is one."""
+
+    @classmethod
+    @abstractmethod
+    def _restored(cls, saved: Saved) -> Self:
+        """Return the fitted scorer that a folder describes."""

@@ -1,0 +1,37 @@
+"""DLLP: a network whose mean over the response is matched to the label, read as a proportion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fractal.encoders.block import EncodedBlock
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.bags import Bags
+from fractal.mil.segments import segment_mean
+from fractal.records.corpus import Corpus
+from fractal.scorers.baselines.base import BASELINES
+from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, train
+
+__all__ = ["Dllp"]
+
+
+@BASELINES.register("dllp")
+@dataclass
+class Dllp(Learned):
+    """Deep learning from label proportions: the mean score is pulled to the label, whatever the aggregation."""
+
+    hidden: int = 64
+
+    def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
+        """Match means."""
+        bags, fold = self.laid(block, corpus)
+        network = Perceptron((bags.features.shape[1], self.hidden, 1), self.generator())
+
+        def cost(batch: Bags) -> torch.Tensor:
+            share = segment_mean(self.logits(network, batch).sigmoid(), batch.offsets)
+            return cross_entropy(torch.logit(share, eps=1e-6), batch.labels)
+
+        train(network, bags, fold, cost, self.seed, self.lessons)
+        self.network = network

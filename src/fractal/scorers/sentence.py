@@ -1,0 +1,307 @@
+"""SentenceScorer, the front door: learns from labels on whole responses, scores every sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
+from fractal.encoders.block import EncodedBlock
+from fractal.encoders.embedding import embed
+from fractal.ensemble.checks import run_checks
+from fractal.ensemble.experts import Blend, Reading
+from fractal.ensemble.fit import Choice, Fitted, Settings, refuse_unlabelled
+from fractal.ensemble.selection import asked_priors, fit_chosen
+from fractal.ensemble.self_training import SelfTraining
+from fractal.ensemble.specs import FIRST, LATER, SUMMED, Sketch
+from fractal.ensemble.summary import calibrated, concordance, described, held_out_metrics, preferences_right
+from fractal.errors import BadData, BadSpec
+from fractal.evaluation.calibration import Calibrator
+from fractal.evaluation.findings import Finding
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
+from fractal.mil.objectives.base import Term
+from fractal.mil.outputs import by_member, flat
+from fractal.mil.training.callbacks import Listener
+from fractal.mil.training.plan import TrainingPlan
+from fractal.records import Preference, Response, ScoredResponse, Sentence
+from fractal.records.corpus import Corpus, gather
+from fractal.records.splitting import SPLITTERS
+from fractal.scorers.base import Scorer
+from fractal.scorers.membership import Seen
+from fractal.scorers.model_card import model_card
+from fractal.scorers.output import records
+from fractal.scorers.persistence import Saved
+
+__all__ = ["SentenceScorer"]
+
+MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
+
+
+class SentenceScorer(Scorer):
+    """Learns from labels on whole responses to score each of their sentences, and those of new responses.
+
+    Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
+    `plan__learning_rate` and the like set single options of the plan, in a grid search too.
+    """
+
+    def __init__(
+        self,
+        aggregation: str | Aggregation = "auto",
+        recipe: str | Sequence[str] = "auto",
+        encoder: str | Encoder = "minilm",
+        splitter: str = "sentences",
+        priors: str | Sequence[str | Term] = (),
+        start: str = "even",
+        directions: int = 64,
+        self_training: SelfTraining | None = None,
+        gold_weight: float = 1.0,
+        learn_from: str = "responses",
+        plan: TrainingPlan | None = None,
+        cache: str | PathLike[str] | bool = True,
+    ) -> None:
+        self.aggregation = aggregation
+        self.recipe = recipe
+        self.encoder = encoder
+        self.splitter = splitter
+        self.priors = priors
+        self.start = start
+        self.directions = directions
+        self.self_training = self_training
+        self.gold_weight = gold_weight
+        self.learn_from = learn_from
+        self.plan = plan
+        self.cache = cache
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the options, those of the plan too when deep."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            plan = self.plan or TrainingPlan()
+            params |= {f"plan__{field.name}": getattr(plan, field.name) for field in dataclasses.fields(plan)}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set options by name."""
+        inner = {name.removeprefix("plan__"): params.pop(name) for name in list(params) if name.startswith("plan__")}
+        super().set_params(**params)
+        if inner:
+            self.plan = dataclasses.replace(self.plan or TrainingPlan(), **inner)
+        return self
+
+    def fit(
+        self,
+        X: Sequence[Response | Preference],
+        y: Sequence[float | None] | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+        checkpoints: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
+
+        With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
+        """
+        corpus, settings = self._asked(X, y)
+        settings = dataclasses.replace(settings, checkpoints=Path(checkpoints) if checkpoints else None)
+        block = self._embed(corpus.responses)
+        return self._learned(fit_chosen(block, corpus, settings, listeners), block, corpus, settings)
+
+    def _asked(
+        self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
+    ) -> tuple[Corpus, Settings]:
+        corpus = gather(X, y)
+        settings = self._settings(corpus)
+        refuse_unlabelled(corpus, settings)
+        return corpus, settings
+
+    def _learned(self, fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings) -> Self:
+        """Keep what a fit found, and what can be said of it."""
+        self.blend_ = fitted.blend
+        self.aggregation_ = AGGREGATIONS.spec(fitted.blend.aggregation)
+        self.choices_ = fitted.choices
+        self.history_ = fitted.history
+        self.cost_ = fitted.cost
+        self.calibrator_ = calibrated(fitted, block.offsets, corpus)
+        self.encoder_fingerprint_ = self._encoder().fingerprint
+        self.seen_ = Seen.of(corpus.responses, fitted.weights)
+        self.data_ = described(corpus)
+        self.metrics_ = held_out_metrics(fitted, block.offsets, corpus)
+        self.checks_ = run_checks(block, corpus, fitted, seed=settings.plan.seed)
+        return self
+
+    def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
+        """Score one raw text: it is cut by the scorer's own splitter."""
+        return self.score_responses([self.read(response, query=query, context=context)])[0]
+
+    def read(self, text: str, *, query: str = "", context: Sequence[str] = (), id: str = "") -> Response:
+        """Cut a raw text into a response as the scorer's training data were cut."""
+        sentences: tuple[Sentence, ...] = SPLITTERS.build(self.splitter)(text)
+        if not sentences:
+            raise BadData("the response is empty: give a text of at least one word", field="response")
+        return Response(
+            id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), sentences, text, query, tuple(context)
+        )
+
+    def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
+        """Return the response scores."""
+        return np.array([scored.response_score for scored in self.stream(X)])
+
+    def score(self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> float:
+        """Return the share of response pairs put in the right order (ROC AUC on 0/1 labels); of preferences, if any."""
+        corpus = gather(X, y)
+        found = self.predict(corpus.responses)
+        if len(corpus.pairs):
+            return preferences_right(corpus.pairs, found)
+        return concordance(corpus.labels, found)
+
+    def _settings(self, corpus: Corpus) -> Settings:
+        plan = self.plan or TrainingPlan()
+        if plan.members > MOST_MEMBERS:
+            raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
+        first, summed, later = self._experts()
+        priors, try_priors = asked_priors(self.priors)
+        return Settings(
+            aggregations=self._aggregations(corpus),
+            experts=first,
+            mean_experts=summed,
+            later=later,
+            priors=priors,
+            try_priors=try_priors,
+            start=self.start,
+            directions=self.directions,
+            self_training=self.self_training or SelfTraining(),
+            gold_weight=self.gold_weight,
+            learn_from=self.learn_from,
+            plan=plan,
+        )
+
+    def _experts(self) -> tuple[tuple[Sketch, ...], ...]:
+        """The experts that train on labels, on labels that are means, and on guesses."""
+        if self.recipe != "auto":
+            return (Sketch.of(self.recipe),), (), ()
+        return (SUMMED, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
+
+    def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
+        """The forms to try: the one given, or one of each direction that the labels allow."""
+        if self.aggregation != "auto":
+            return (AGGREGATIONS.build(self.aggregation),)
+        return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in corpus.directions)
+
+    def _encoder(self) -> Encoder:
+        return ENCODERS.build(self.encoder)
+
+    def _embed(self, responses: Sequence[Response]) -> EncodedBlock:
+        self._warn_of_another_encoder()
+        return embed(responses, self._encoder(), EmbeddingCache.at(self.cache))
+
+    def _warn_of_another_encoder(self) -> None:
+        """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
+        learned, here = getattr(self, "encoder_fingerprint_", ""), self._encoder().fingerprint
+        if learned and learned != here:
+            warnings.warn(
+                f"this scorer learned with the encoder {learned}, here it is {here}: scores may differ", stacklevel=4
+            )
+
+    def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        block = self._embed(responses)
+        return self._told(block, self.blend_.logits(Reading(block)))
+
+    def _told(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Say what log-odds (sentence, [level − 1,] member) mean of the block's responses."""
+        aggregation = self.blend_.aggregation
+        middle = logits.mean(-1, keepdim=True)
+        scores = aggregation.sentence_scores(middle).squeeze(-1)
+        spread = aggregation.sentence_scores(logits).std(-1, correction=0)
+        implied = self._implied(logits, torch.from_numpy(block.offsets))
+        return records(block.responses, block.offsets, scores, implied, spread=spread)
+
+    def _implied(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
+        """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
+        found = by_member(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        found = self.calibrator_(found) if self.calibrator_ else found
+        return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
+
+    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+        block = self._embed(responses)
+        return self._told_labels(block, self.blend_.logits(Reading(block)))
+
+    def _told_labels(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Say what log-odds mean of the block's responses beside their known labels."""
+        responses = block.responses
+        aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
+        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))  # (bag, member)
+        by = share[torch.from_numpy(block.sentence_bag)]
+        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+        scores = aggregation.probabilities(middle)
+        labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
+        soft = flat(aggregation.posterior(scores, offsets, labels))
+        hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
+        implied = np.where(labels.isnan(), self._implied(logits, offsets, share), labels)
+        return records(responses, block.offsets, soft, implied, hard=hard)
+
+    def _saved(self) -> Saved:
+        config = self._config()
+        arrays = {**self.blend_.arrays(), "seen.keys": self.seen_.keys, "seen.members": self.seen_.members}
+        return Saved(config, arrays, model_card(config))
+
+    def _config(self) -> dict[str, Any]:
+        from fractal import __version__
+
+        return {
+            "fractal": __version__,
+            "encoder": ENCODERS.spec(self._encoder()),
+            "encoder_fingerprint": self.encoder_fingerprint_,
+            "splitter": self.splitter,
+            "blend": self.blend_.config(),
+            "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
+            "plan": repr(self.plan or TrainingPlan()),
+            "choices": [dataclasses.asdict(choice) for choice in self.choices_],
+            "data": self.data_,
+            "metrics": self.metrics_,
+            "checks": [finding.to_dict() for finding in self.checks_],
+        }
+
+    @classmethod
+    def _strange(cls, config: Mapping[str, Any]) -> str:
+        return "scores several aspects: read it with AspectScorer.from_pretrained" if "aspects" in config else ""
+
+    @classmethod
+    def _restored(cls, saved: Saved) -> Self:
+        arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
+        blend = Blend.restored(saved.config["blend"], arrays)
+        return cls._recalled(saved.config, blend, Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"]))
+
+    @classmethod
+    def _recalled(cls, config: Mapping[str, Any], blend: Blend, seen: Seen) -> Self:
+        """Return the fitted scorer that a saved configuration tells of."""
+        scorer = cls(
+            aggregation=AGGREGATIONS.spec(blend.aggregation),
+            recipe=blend.experts[0].columns.recipe if len(blend.experts) == 1 else "auto",
+            encoder=config["encoder"],
+            splitter=config["splitter"],
+        )
+        scorer.blend_, scorer.aggregation_ = blend, AGGREGATIONS.spec(blend.aggregation)
+        scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
+        scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
+        scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
+        scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
+        scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
+        scorer.seen_ = seen
+        scorer.history_ = ()
+        return scorer
+
+    def _outline(self) -> dict[str, Any]:
+        made = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
+        return {**made, **self.data_, **self.metrics_}
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "blend_")
