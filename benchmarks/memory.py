@@ -18,9 +18,9 @@ import numpy as np
 
 from fractal.datasets.synthetic import make_responses
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import Prior
-from fractal.ensemble.specs import FIRST
-from fractal.ensemble.tensors import lay_bags
+from fractal.ensemble.prior import InitialLogits
+from fractal.ensemble.specs import RESPONSE_EXPERTS
+from fractal.ensemble.tensors import build_bags
 from fractal.features.pipeline import Columns
 from fractal.records.corpus import gather
 
@@ -80,14 +80,14 @@ def main() -> None:
         "|---|---:|---:|---:|",
     ]
     kept = []
-    for sketch in FIRST:
-        if sketch.linear:
+    for spec in RESPONSE_EXPERTS:
+        if spec.linear:
             continue  # it reads the columns of one that is not
         started = time.process_time()
-        columns, table = Columns.fit(block, sketch.features, sketch.kept(DIRECTIONS))
-        kept.append((columns, lay_bags(block, table, Prior(), corpus=corpus, members=5, folds=5)))
+        columns, table = Columns.fit(block, spec.features, spec.kept(DIRECTIONS))
+        kept.append((columns, build_bags(block, table, InitialLogits(), corpus=corpus, members=5, folds=5)))
         spent = time.process_time() - started
-        lines.append(f"| {sketch} | {table.dense.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")
+        lines.append(f"| {spec} | {table.dense.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -22,7 +22,7 @@ import msgspec
 
 from fractal.readers import read
 from fractal.readers.jsonl import decode_native
-from fractal.readers.session import Door
+from fractal.readers.session import ReadSession
 from fractal.readers.sources import numbered_lines
 from fractal.writers import write
 
@@ -55,7 +55,7 @@ def stages(blob: bytes) -> dict[str, Callable[[], object]]:
         return (line for _, line in numbered_lines(io.BytesIO(blob), "") if isinstance(line, bytes))
 
     def checked() -> int:
-        door = Door("")
+        door = ReadSession("")
         return count(line for line in lines() if decode_native(line).fits(door))
 
     def written() -> int:

@@ -61,7 +61,7 @@ def _relations(sentence: str, before: list[str], query: str, chunks: list[list[s
     ]  # fmt: skip
 
 
-def relations(responses: Sequence[Response]) -> np.ndarray:
+def sentence_pairs(responses: Sequence[Response]) -> np.ndarray:
     """How each sentence stands to its context, its query and what was said before it."""
     rows = []
     for response in responses:

@@ -9,7 +9,7 @@ import math
 import torch
 
 from fractal.mil.bags import Bags
-from fractal.mil.objectives.priors import relate
+from fractal.mil.objectives.priors import pairwise_similarity
 
 NAN = math.nan
 
@@ -120,11 +120,11 @@ def random_bags(sizes, seed=0, members=2, columns=4, related=False):
             "mine": holed(draw(rows)),
         },
         vectors=torch.randn(rows, 6, generator=generator, dtype=torch.float64),
-        prior=torch.randn(rows, generator=generator, dtype=torch.float64),
+        initial_logits=torch.randn(rows, generator=generator, dtype=torch.float64),
         pairs=torch.cat([pairs, ties], 1),
         weights=torch.where(draw(count, members) < 0.2, 0.0, draw(count, members)),
     )
-    return dataclasses.replace(bags, relations=relate(bags)) if related else bags
+    return dataclasses.replace(bags, sentence_pairs=pairwise_similarity(bags)) if related else bags
 
 
 def random_logits(bags, seed=0, members=2, spread=2.0):
@@ -135,10 +135,10 @@ def random_logits(bags, seed=0, members=2, spread=2.0):
 def rearranged(bags, logits, order):
     """The same bags in another order, with their logits and pairs."""
     order = torch.as_tensor(order)
-    marked = dataclasses.replace(bags, prior=torch.arange(len(bags.prior), dtype=torch.float64))
+    marked = dataclasses.replace(bags, initial_logits=torch.arange(len(bags.initial_logits), dtype=torch.float64))
     taken = marked.take(order)
-    rows = taken.prior.long()
-    return dataclasses.replace(taken, prior=bags.prior[rows]), logits[rows]
+    rows = taken.initial_logits.long()
+    return dataclasses.replace(taken, initial_logits=bags.initial_logits[rows]), logits[rows]
 
 
 def repeated(bags, logits, times=2):
@@ -150,7 +150,7 @@ def repeated(bags, logits, times=2):
         offsets=bags.offsets * times,
         targets={name: values[rows] for name, values in bags.targets.items()},
         vectors=bags.vectors[rows],
-        prior=bags.prior[rows],
-        relations=None,
+        initial_logits=bags.initial_logits[rows],
+        sentence_pairs=None,
     )
     return again, logits[rows]

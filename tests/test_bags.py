@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal.errors import BadData
-from fractal.mil.bags import Bags, Relations, Shared
+from fractal.mil.bags import Bags, SentencePairs, Shared
 
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=12)
 
@@ -40,10 +40,10 @@ def build(sizes, pairs=None, seed=0):
         shared=(shared,),
         targets={"gold": sentence},
         vectors=sentence.unsqueeze(1),
-        prior=sentence,
+        initial_logits=sentence,
         pairs=pairs,
         weights=torch.arange(count, dtype=torch.float32).unsqueeze(1).expand(-1, 2),
-        relations=Relations(table[:, 0], table[:, 1], likeness, couple_offsets),
+        sentence_pairs=SentencePairs(table[:, 0], table[:, 1], likeness, couple_offsets),
     )
 
 
@@ -53,18 +53,18 @@ def check_rows(bags, whole):
     sentence = bags.features[:, 0].long()
     assert torch.equal(bags.features[:, 1].long(), original[bags.sentence_bag])
     assert torch.equal(whole.features[sentence], bags.features)
-    for values in (bags.targets["gold"], bags.prior, bags.vectors[:, 0]):
+    for values in (bags.targets["gold"], bags.initial_logits, bags.vectors[:, 0]):
         assert torch.equal(values.long(), sentence)
     assert torch.equal(bags.weights[:, 1].long(), original)
-    shared, relations = bags.shared[0], bags.relations
+    shared, sentence_pairs = bags.shared[0], bags.sentence_pairs
     assert torch.equal(shared.rows[shared.index, 0].long(), original[bags.sentence_bag])
     old = whole.shared[0]
     place = shared.index - shared.row_offsets[bags.sentence_bag]
     assert torch.equal(place, (old.index - old.row_offsets[whole.sentence_bag])[sentence])
-    named = sentence[relations.first] * 100 + sentence[relations.second]
-    assert torch.equal(named, relations.likeness.long())
-    assert torch.equal(relations.offsets.diff(), bags.offsets.diff() * (bags.offsets.diff() - 1) // 2)
-    assert torch.equal(bags.sentence_bag[relations.first], bags.sentence_bag[relations.second])
+    named = sentence[sentence_pairs.first] * 100 + sentence[sentence_pairs.second]
+    assert torch.equal(named, sentence_pairs.likeness.long())
+    assert torch.equal(sentence_pairs.offsets.diff(), bags.offsets.diff() * (bags.offsets.diff() - 1) // 2)
+    assert torch.equal(bags.sentence_bag[sentence_pairs.first], bags.sentence_bag[sentence_pairs.second])
     return original
 
 
@@ -135,7 +135,7 @@ def test_to_moves_every_part():
     whole = build([2, 3], torch.tensor([[0, 1, 0]]))
     moved = whole.to("meta")
     parts = [moved.features, moved.labels, moved.pairs, moved.targets["gold"], moved.shared[0].index]
-    assert {part.device.type for part in [*parts, moved.relations.likeness, moved.weights]} == {"meta"}
+    assert {part.device.type for part in [*parts, moved.sentence_pairs.likeness, moved.weights]} == {"meta"}
 
 
 def test_with_targets_adds_and_replaces():
@@ -166,4 +166,4 @@ def test_what_does_not_fit_is_refused(change, message):
     whole = build([2, 3])
     fields = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
     with pytest.raises(BadData, match=message):
-        Bags.make(**{**fields, "relations": None, **change})
+        Bags.make(**{**fields, "sentence_pairs": None, **change})

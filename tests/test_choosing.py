@@ -14,9 +14,9 @@ from fractal.encoders import ENCODERS
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
-from fractal.ensemble.fit import Choice, Fitted, Settings, best_form
-from fractal.ensemble.selection import asked_priors, fit_chosen
-from fractal.ensemble.specs import Sketch
+from fractal.ensemble.fit import Choice, FitConfig, FitResult, best_form
+from fractal.ensemble.selection import asked_priors, fit_and_choose
+from fractal.ensemble.specs import ExpertSpec
 from fractal.errors import BadSpec
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.aggregations import AGGREGATIONS, FORMS
@@ -36,12 +36,12 @@ def laid(responses: Sequence[Response]) -> tuple[EncodedBlock, Corpus]:
     return embed(corpus.responses, ENCODERS.build(ENCODER)), corpus
 
 
-def quick(responses: Sequence[Response], **options: object) -> Fitted:
-    settings = Settings(ALL, (Sketch(("cosine", "overlap", "novel_names")),), plan=PLAN, try_priors=True)
-    return fit_chosen(*laid(responses), dataclasses.replace(settings, **options))  # type: ignore[arg-type]
+def quick(responses: Sequence[Response], **options: object) -> FitResult:
+    settings = FitConfig(ALL, (ExpertSpec(("cosine", "overlap", "novel_names")),), plan=PLAN, try_priors=True)
+    return fit_and_choose(*laid(responses), dataclasses.replace(settings, **options))  # type: ignore[arg-type]
 
 
-def told(fitted: Fitted, about: str) -> Choice:
+def told(fitted: FitResult, about: str) -> Choice:
     return next(choice for choice in fitted.choices if choice.about == about)
 
 
@@ -77,8 +77,8 @@ def test_few_labels_rule_nothing_out() -> None:
 def test_the_check_never_contradicts_what_auto_took(seed: int) -> None:
     for name in ("aggregation: labels are the best sentence's", "20% of the labels flipped"):
         block, corpus = laid(CASES[name].made(seed, 300))
-        settings = Settings(ALL, (Sketch(("cosine", "overlap")),), plan=dataclasses.replace(PLAN, seed=seed))
-        fitted = fit_chosen(block, corpus, settings)
+        settings = FitConfig(ALL, (ExpertSpec(("cosine", "overlap")),), plan=dataclasses.replace(PLAN, seed=seed))
+        fitted = fit_and_choose(block, corpus, settings)
         found = {finding.name: finding for finding in run_checks(block, corpus, fitted, seed=seed)}
         assert found["aggregation"].verdict == "ok"
 

@@ -219,7 +219,7 @@ def test_a_wrong_file_of_settings_is_explained(fractal, tmp_path, content, said)
         (["train", "x.jsonl", "-o", "x", "--set", "epochs=0"], "give at least 1"),
         (["train", "x.jsonl", "-o", "x", "--set", "epochs=2.5"], "give a whole number"),
         (["train", "x.jsonl", "-o", "x", "--set", "learning_rate=fast"], "give a number"),
-        (["train", "x.jsonl", "-o", "x", "--set", "from_prior=maybe"], "give True or False"),
+        (["train", "x.jsonl", "-o", "x", "--set", "from_initial=maybe"], "give True or False"),
         (["train", "x.jsonl", "-o", "x", "--set", "hidden=64,wide"], "give a whole number"),
         (["train", "x.jsonl", "-o", "x", "--set", "dropout=2"], "give a share"),
         (["scroe"], "Did you mean 'score'?"),

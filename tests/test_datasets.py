@@ -224,9 +224,9 @@ def test_what_cannot_be_made_is_said():
     [("retrieval", 0.75, 0.97), ("answers", 0.8, 0.97), ("summaries", 0.8, 0.97), ("arithmetic", 0.68, 0.9)],
 )
 def test_faults_are_learnt_from_relations_and_not_from_words_or_places(task, least, most):
-    from shortcuts import auc, place_and_length, relations
+    from shortcuts import auc, place_and_length, sentence_pairs
 
     responses = make_responses(1500, task)
     assert auc(responses, None) < 0.75
     assert auc(responses, place_and_length) < 0.65
-    assert least < auc(responses, relations) < most
+    assert least < auc(responses, sentence_pairs) < most

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.evaluation import Judged, compare, evaluate, evaluate_arrays
+from fractal.evaluation import LabelledScores, compare, evaluate, evaluate_arrays
 from fractal.evaluation.metrics import METRICS
 from fractal.records import Response, ScoredResponse
 
@@ -43,7 +43,7 @@ def as_mappings(scored):
 
 
 def as_arrays(scored):
-    judged = Judged.of(scored)
+    judged = LabelledScores.of(scored)
     return judged.sentences.truth, judged.sentences.scores, judged.sentences.groups
 
 

@@ -13,12 +13,12 @@ torch = pytest.importorskip("torch")
 from fractal.datasets.synthetic import make_preferences, make_responses  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.encoders.embedding import embed  # noqa: E402
-from fractal.ensemble.fit import Fitted, Settings, best_form, fit_blend  # noqa: E402
-from fractal.ensemble.initialisation import calibrated_prior  # noqa: E402
+from fractal.ensemble.fit import FitConfig, FitResult, best_form, fit_ensemble  # noqa: E402
+from fractal.ensemble.initialisation import calibrated_initial_logits  # noqa: E402
 from fractal.ensemble.objective import label_terms  # noqa: E402
-from fractal.ensemble.self_training import SelfTraining, guess_labels, surest  # noqa: E402
-from fractal.ensemble.specs import Sketch  # noqa: E402
-from fractal.ensemble.weighting import blend_weights, less_common, pair_likeness, response_cost, sentence_cost  # noqa: E402
+from fractal.ensemble.self_training import SelfTraining, most_certain, pseudo_labels  # noqa: E402
+from fractal.ensemble.specs import ExpertSpec  # noqa: E402
+from fractal.ensemble.weighting import ensemble_weights, pair_similarity, response_cost, sentence_cost, without_common  # noqa: E402
 from fractal.errors import BadSpec  # noqa: E402
 from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
 from fractal.mil.bags import Bags  # noqa: E402
@@ -46,7 +46,7 @@ def test_blending_drops_an_expert_that_knows_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = (torch.rand(400, 1, generator=generator) > 0.5).float()
     knowing, guessing = 4 * truth - 2, 4 * torch.randn(400, 1, generator=generator)
-    weights, _ = blend_weights(
+    weights, _ = ensemble_weights(
         [knowing, guessing], lambda z: torch.nn.functional.binary_cross_entropy_with_logits(z, truth)
     )
     assert weights[0] > 10 * weights[1]
@@ -76,7 +76,7 @@ def test_guesses_agree_with_response_labels_and_never_overrule_gold(soft: bool) 
     gold = torch.full((6,), torch.nan)
     gold[3] = 0.0
     bags = Bags.make(torch.zeros(6, 1), OFFSETS, torch.tensor([1.0, 0.0, torch.nan]), targets={"gold": gold})
-    guesses = guess_labels(torch.zeros(6, 1), bags, PRODUCT, soft=soft)
+    guesses = pseudo_labels(torch.zeros(6, 1), bags, PRODUCT, soft=soft)
     assert guesses[:2].tolist() == [1.0, 1.0]  # of a good response every sentence is good
     assert guesses[2] == 0.0  # of a bad response of one sentence, that one is bad
     assert guesses[3] == 0.0
@@ -85,14 +85,16 @@ def test_guesses_agree_with_response_labels_and_never_overrule_gold(soft: bool) 
 
 def test_the_surest_guesses_are_those_at_either_end() -> None:
     guesses = torch.tensor([0.0, 0.1, 0.4, 0.5, 0.6, 0.9, 1.0, torch.nan])
-    kept = surest(guesses, 4 / 7)
+    kept = most_certain(guesses, 4 / 7)
     assert (~kept.isnan()).tolist() == [True, True, False, False, False, True, True, False]
-    assert torch.equal(surest(guesses, 1.0).nan_to_num(-1), guesses.nan_to_num(-1))
+    assert torch.equal(most_certain(guesses, 1.0).nan_to_num(-1), guesses.nan_to_num(-1))
 
 
 def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, Corpus]) -> None:
-    settings = Settings((PRODUCT,), (Sketch(("overlap", "length")),), self_training=SelfTraining(rounds=3), plan=PLAN)
-    fitted = fit_blend(*summaries, settings)
+    settings = FitConfig(
+        (PRODUCT,), (ExpertSpec(("overlap", "length")),), self_training=SelfTraining(rounds=3), plan=PLAN
+    )
+    fitted = fit_ensemble(*summaries, settings)
     rounds = [choice for choice in fitted.choices if "self-training" in choice.about]
     assert rounds
     for choice in rounds:
@@ -102,7 +104,7 @@ def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, C
 
 def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple[object, Corpus]) -> None:
     forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
-    fitted = fit_blend(*summaries, Settings(forms, (Sketch(("overlap", "novel_names")),), plan=PLAN))
+    fitted = fit_ensemble(*summaries, FitConfig(forms, (ExpertSpec(("overlap", "novel_names")),), plan=PLAN))
     choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
     assert choice.taken == best_form(choice.costs, summaries[1].labels)
     assert AGGREGATIONS.spec(fitted.blend.aggregation) == choice.taken
@@ -118,8 +120,8 @@ def test_a_mean_of_all_or_nothing_has_to_be_shown(labels: list[float], taken: st
 @pytest.mark.parametrize("shape", [(6, 1), (6, 3, 2)])
 def test_what_a_response_has_in_common_is_its_mean(shape: tuple[int, ...]) -> None:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(less_common(logits, OFFSETS, 0.0), logits)
-    half = less_common(logits, OFFSETS, 0.5)
+    assert torch.equal(without_common(logits, OFFSETS, 0.0), logits)
+    half = without_common(logits, OFFSETS, 0.5)
     for start, end in itertools.pairwise(OFFSETS.tolist()):
         torch.testing.assert_close(half[start:end], logits[start:end] - 0.5 * logits[start:end].mean(0))
 
@@ -130,20 +132,22 @@ def test_the_likeness_of_pairs_is_the_correlation_of_their_means() -> None:
     means = topic + draw.standard_normal(600)  # half of the variance is the pair's
     offsets, pairs = torch.arange(601), torch.arange(600).view(300, 2)
     logits = torch.from_numpy(means).float().unsqueeze(1)
-    assert pair_likeness(logits, offsets, pairs) == pytest.approx(np.corrcoef(means[0::2], means[1::2])[0, 1], abs=0.02)
+    assert pair_similarity(logits, offsets, pairs) == pytest.approx(
+        np.corrcoef(means[0::2], means[1::2])[0, 1], abs=0.02
+    )
     strangers = torch.from_numpy(draw.standard_normal(600)).float().unsqueeze(1)
-    assert pair_likeness(strangers, offsets, pairs) < 0.15
-    assert pair_likeness(torch.zeros(600, 1), offsets, pairs) == 0.0
+    assert pair_similarity(strangers, offsets, pairs) < 0.15
+    assert pair_similarity(torch.zeros(600, 1), offsets, pairs) == 0.0
 
 
 def test_sentence_labels_of_training_are_not_read_unless_given(summaries: tuple[object, Corpus]) -> None:
     block, corpus = summaries
-    settings = Settings((PRODUCT,), (Sketch(("overlap", "length")),), plan=PLAN)
-    plain = fit_blend(block, corpus, settings)
+    settings = FitConfig((PRODUCT,), (ExpertSpec(("overlap", "length")),), plan=PLAN)
+    plain = fit_ensemble(block, corpus, settings)
     labelled = make_responses(60, task="summaries", seed=2)
-    told = fit_blend(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
+    told = fit_ensemble(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
     assert not torch.equal(plain.held_out, told.held_out)  # gold labels, where given, are used
-    deaf = fit_blend(
+    deaf = fit_ensemble(
         embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), replace(settings, gold_weight=0.0)
     )
     assert torch.equal(plain.held_out, deaf.held_out)
@@ -154,25 +158,25 @@ def test_a_similarity_that_points_the_wrong_way_is_no_start() -> None:
     labels = torch.from_numpy((generator.random(200) > 0.5).astype(np.float32))
     bags = Bags.make(torch.zeros(200, 1), torch.arange(201), labels)
     toward = (0.5 + 0.2 * (labels.numpy() - 0.5) + 0.05 * generator.standard_normal(200)).astype(np.float32)
-    assert calibrated_prior(toward, bags, PRODUCT).scale > 0
-    assert calibrated_prior(1 - toward, bags, PRODUCT).scale == 0
+    assert calibrated_initial_logits(toward, bags, PRODUCT).scale > 0
+    assert calibrated_initial_logits(1 - toward, bags, PRODUCT).scale == 0
 
 
 def test_scores_learned_from_preferences_alone_lie_around_one_half() -> None:
     pairs = make_responses(60, task="answers", seed=4, preferences=True)
     corpus = gather(pairs)
     block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
-    fitted = fit_blend(
-        block, corpus, Settings((AGGREGATIONS.build("mean"),), (Sketch(("overlap", "novel_names")),), plan=PLAN)
+    fitted = fit_ensemble(
+        block, corpus, FitConfig((AGGREGATIONS.build("mean"),), (ExpertSpec(("overlap", "novel_names")),), plan=PLAN)
     )
     assert float(fitted.held_out.median()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_settings_refuse_words_they_do_not_know() -> None:
     with pytest.raises(BadSpec, match="learn_from"):
-        Settings((PRODUCT,), (Sketch(("length",)),), learn_from="dreams")
+        FitConfig((PRODUCT,), (ExpertSpec(("length",)),), learn_from="dreams")
     with pytest.raises(BadSpec, match="start"):
-        Settings((PRODUCT,), (Sketch(("length",)),), start="somewhere")
+        FitConfig((PRODUCT,), (ExpertSpec(("length",)),), start="somewhere")
 
 
 def test_a_sentence_label_weighs_like_a_rating_or_a_difference_however_many_there_are() -> None:
@@ -193,16 +197,16 @@ def test_pairs_teach_nothing_of_what_both_answers_share() -> None:
     corpus = gather(pairs)
     block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
 
-    def fitted(topic_control: bool) -> Fitted:
+    def fitted(topic_control: bool) -> FitResult:
         plan = replace(PLAN, topic_control=topic_control)
-        return fit_blend(
-            block, corpus, Settings((AGGREGATIONS.build("mean"),), (Sketch(("overlap", "length")),), plan=plan)
+        return fit_ensemble(
+            block, corpus, FitConfig((AGGREGATIONS.build("mean"),), (ExpertSpec(("overlap", "length")),), plan=plan)
         )
 
     with_it, without = fitted(True), fitted(False)
     offsets, pairs_of = torch.from_numpy(block.offsets), torch.from_numpy(corpus.pairs)
     assert without.blend.common == 0.0
-    assert with_it.blend.common == pytest.approx(pair_likeness(without.held_out, offsets, pairs_of) / 2)
+    assert with_it.blend.common == pytest.approx(pair_similarity(without.held_out, offsets, pairs_of) / 2)
     assert with_it.blend.common > 0
     for read in (with_it, without):
         assert float(read.held_out.median()) == pytest.approx(0.0, abs=1e-5)

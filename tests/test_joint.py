@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
 from fractal.mil.bags import Bags  # noqa: E402
-from fractal.mil.objectives.aspects import AspectTerm, Joint, MeanOf, held_out_by_aspect, read_outputs  # noqa: E402
+from fractal.mil.objectives.aspects import AspectTerm, MeanOf, MultiAspect, held_out_by_aspect, read_outputs  # noqa: E402
 from fractal.mil.objectives.base import Scores  # noqa: E402
 from fractal.mil.objectives.losses import ResponseLoss  # noqa: E402
 from fractal.mil.objectives.priors import CosinePrior  # noqa: E402
@@ -27,7 +27,7 @@ seeds = st.integers(0, 10**6)
 
 
 def joint_of(specs):
-    return Joint.of([(f"a{place}", place, AGGREGATIONS.build(spec)) for place, spec in enumerate(specs)])
+    return MultiAspect.of([(f"a{place}", place, AGGREGATIONS.build(spec)) for place, spec in enumerate(specs)])
 
 
 def bags_of(sizes, aspects, seed, known=0.7):
@@ -115,7 +115,7 @@ def test_one_head_learns_opposite_truths():
     joint = joint_of(("product", "mean"))
     terms = tuple(AspectTerm.of(ResponseLoss(), aspect) for aspect in joint.aspects)
     plan = TrainingPlan(epochs=40, batch_size=64, hidden=(8,), members=MEMBERS, folds=MEMBERS, device="cpu")
-    fitted = fit_head(bags, Objective(terms, joint, judged_by=held_out_by_aspect(joint.aspects)), plan)
+    fitted = fit_head(bags, Objective(terms, joint, validation_loss=held_out_by_aspect(joint.aspects)), plan)
     assert set(fitted.history[-1].parts) == {"response a0", "response a1"}
     assert fitted.history[-1].best < 0.5 * fitted.history[0].held_out
     with torch.inference_mode():

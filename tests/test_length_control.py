@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.ensemble.length_bias import length_advantage
+from fractal.ensemble.length_bias import length_offsets
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
 from fractal.scorers.sentence import SentenceScorer
@@ -40,7 +40,7 @@ def test_no_other_weights_of_length_explain_preferences_better(seed: int) -> Non
         share = 1 - 0.5 * pairs[:, 2]
         return float((np.logaddexp(0, lead) - share * lead).sum() + 0.5 * weights @ weights)
 
-    found = np.linalg.lstsq(lengths, length_advantage(responses, pairs).astype(np.float64), rcond=None)[0]
+    found = np.linalg.lstsq(lengths, length_offsets(responses, pairs).astype(np.float64), rcond=None)[0]
     least = cost(found)
     for _ in range(20):
         assert cost(found + rng.normal(0, 0.1, 2)) >= least - 1e-6
@@ -49,8 +49,8 @@ def test_no_other_weights_of_length_explain_preferences_better(seed: int) -> Non
 def test_equal_lengths_give_nobody_an_advantage() -> None:
     rng = np.random.default_rng(0)
     responses = [answer(i, 3, rng=rng) for i in range(10)]
-    advantage = length_advantage(responses, np.array([[0, 1, 0], [2, 3, 0], [4, 5, 1]]))
-    assert np.ptp(advantage) == pytest.approx(0.0, abs=1e-6)
+    length_offset = length_offsets(responses, np.array([[0, 1, 0], [2, 3, 0], [4, 5, 1]]))
+    assert np.ptp(length_offset) == pytest.approx(0.0, abs=1e-6)
 
 
 def preferences(n: int, seed: int) -> list[Preference]:

@@ -15,13 +15,13 @@ from fractal.mil.bags import Bags, Shared
 from fractal.mil.fused_mlp import DRAWS, Fetcher, Workspace
 from fractal.mil.head import Head, HeadShape, pick_members
 
-SHAPES = [
+SCHEMAS = [
     HeadShape(columns=5, shared=shared, members=members, hidden=hidden, thresholds=thresholds)
     for shared, members, hidden, thresholds in itertools.product(
         [(), (4,), (4, 2)], [1, 3], [(), (6,), (6, 30)], [1, 3]
     )
 ]
-NAMES = [f"{s.shared}-{s.members}-{s.hidden}-{s.thresholds}" for s in SHAPES]
+NAMES = [f"{s.shared}-{s.members}-{s.hidden}-{s.thresholds}" for s in SCHEMAS]
 
 
 def make_bags(shape, seed=0, dtype=torch.float64):
@@ -36,7 +36,7 @@ def make_bags(shape, seed=0, dtype=torch.float64):
             Shared(torch.randn(4, width, generator=generator, dtype=dtype), row_offsets, index)
             for width in shape.shared
         ),
-        prior=torch.randn(9, generator=generator, dtype=dtype),
+        initial_logits=torch.randn(9, generator=generator, dtype=dtype),
     )
 
 
@@ -61,12 +61,12 @@ def plainly(head, bags):
         hidden = wide @ enter + states["enter_bias"][m]
         for layer in range(len(head.weights)):
             hidden = F.gelu(hidden) @ states[f"weights.{layer}"][m] + states[f"biases.{layer}"][m]
-        members.append(hidden + states["shift"][m] + bags.prior[:, None] * states["scale"][m])
+        members.append(hidden + states["shift"][m] + bags.initial_logits[:, None] * states["scale"][m])
     logits = torch.stack(members, -1)  # (sentence, level − 1, member)
     return logits.squeeze(1) if head.shape.thresholds == 1 else logits
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
+@pytest.mark.parametrize("shape", SCHEMAS, ids=NAMES)
 def test_split_batched_layers_are_a_plain_network_forward_and_backward(shape):
     head, bags = make_head(shape), make_bags(shape)
     pull = torch.randn(plainly(head, bags).shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -82,24 +82,24 @@ def test_split_batched_layers_are_a_plain_network_forward_and_backward(shape):
             torch.testing.assert_close(slopes[name], parameter.grad, msg=name)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
+@pytest.mark.parametrize("shape", SCHEMAS, ids=NAMES)
 def test_the_start_is_the_prior_exactly(shape):
     bags = make_bags(shape, dtype=torch.float32)
     logits = Head(shape, torch.Generator().manual_seed(3))(bags)
-    assert torch.equal(logits, bags.prior.view(-1, *(1,) * (logits.dim() - 1)).expand_as(logits))
-    free = Head(dataclasses.replace(shape, from_prior=False), torch.Generator().manual_seed(3))
-    moved = dataclasses.replace(bags, prior=bags.prior + 1)
+    assert torch.equal(logits, bags.initial_logits.view(-1, *(1,) * (logits.dim() - 1)).expand_as(logits))
+    free = Head(dataclasses.replace(shape, from_initial=False), torch.Generator().manual_seed(3))
+    moved = dataclasses.replace(bags, initial_logits=bags.initial_logits + 1)
     assert torch.equal(free(bags), free(moved))
     assert not torch.equal(free(bags), logits)
 
 
 def test_members_start_differently():
-    head = Head(HeadShape(columns=5, members=3, from_prior=False), torch.Generator().manual_seed(0))
+    head = Head(HeadShape(columns=5, members=3, from_initial=False), torch.Generator().manual_seed(0))
     logits = head(make_bags(head.shape, dtype=torch.float32))
     assert len({tuple(column.tolist()) for column in logits.T}) == 3
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
+@pytest.mark.parametrize("shape", SCHEMAS, ids=NAMES)
 def test_member_states_come_back_unchanged(shape):
     head, other = make_head(shape), make_head(shape, seed=9)
     states = head.member_states()
@@ -109,7 +109,7 @@ def test_member_states_come_back_unchanged(shape):
 
 
 def test_picked_members_score_as_before_and_own_their_weights():
-    shape = SHAPES[NAMES.index("(4,)-3-(6,)-3")]
+    shape = SCHEMAS[NAMES.index("(4,)-3-(6,)-3")]
     head, bags = make_head(shape), make_bags(shape)
     picked = pick_members(head, [2, 0])
     before = head(bags)[..., [2, 0]]
@@ -121,14 +121,14 @@ def test_picked_members_score_as_before_and_own_their_weights():
 
 
 def test_scores_do_not_depend_on_the_other_bags():
-    shape = SHAPES[NAMES.index("(4, 2)-3-(6, 30)-1")]
+    shape = SCHEMAS[NAMES.index("(4, 2)-3-(6, 30)-1")]
     head, bags = make_head(shape), make_bags(shape)
     alone = torch.cat([head(bags.take(torch.tensor([bag]))) for bag in range(3)])
     torch.testing.assert_close(head(bags), alone)
 
 
 def test_bf16_products_stay_near_those_of_fp32():
-    shape = HeadShape(columns=64, shared=(32,), members=2, hidden=(48, 24), from_prior=False)
+    shape = HeadShape(columns=64, shared=(32,), members=2, hidden=(48, 24), from_initial=False)
     head, bags = Head(shape, torch.Generator().manual_seed(0)), make_bags(shape, dtype=torch.float32)
     exact, coarse = head(bags), head(bags, precision=torch.bfloat16)
     assert coarse.dtype == torch.float32
@@ -142,7 +142,7 @@ def big_bags(columns=3, sentences=4000):
 
 
 def test_dropout_is_drawn_from_the_generator_and_only_while_training():
-    head = Head(HeadShape(columns=3, hidden=(16,), dropout=0.5, from_prior=False), torch.Generator().manual_seed(0))
+    head = Head(HeadShape(columns=3, hidden=(16,), dropout=0.5, from_initial=False), torch.Generator().manual_seed(0))
     bags = big_bags()
     once, again, other = (head(bags, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(once, again)
@@ -153,7 +153,9 @@ def test_dropout_is_drawn_from_the_generator_and_only_while_training():
 
 @pytest.mark.parametrize("dropout", [0.1, 0.25, 0.5])
 def test_dropout_keeps_the_expectation_and_the_share(dropout):
-    head = Head(HeadShape(columns=3, hidden=(64,), dropout=dropout, from_prior=False), torch.Generator().manual_seed(0))
+    head = Head(
+        HeadShape(columns=3, hidden=(64,), dropout=dropout, from_initial=False), torch.Generator().manual_seed(0)
+    )
     bags, noise = big_bags(sentences=400), torch.Generator().manual_seed(1)
     with torch.no_grad():
         mean = torch.stack([head(bags, noise) for _ in range(600)]).mean(0)

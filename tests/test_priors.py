@@ -13,7 +13,7 @@ import slow_twins_terms as slow
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores
-from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosinePrior, HybridPrior, relate
+from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosinePrior, HybridPrior, pairwise_similarity
 from slow_twins_terms import random_bags, random_logits
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -87,7 +87,7 @@ def test_correlation_slopes_are_those_of_automatic_differentiation(sizes, seed):
 @given(sizes=sizes, seed=seeds)
 def test_relations_hold_every_couple_of_a_bag_once(sizes, seed):
     bags = random_bags(sizes, seed)
-    found = relate(bags)
+    found = pairwise_similarity(bags)
     bag = bags.sentence_bag.tolist()
     couples = [(i, j) for i in range(len(bag)) for j in range(i + 1, len(bag)) if bag[i] == bag[j]]
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == couples
@@ -98,9 +98,9 @@ def test_relations_hold_every_couple_of_a_bag_once(sizes, seed):
 
 def test_comparing_in_parts_changes_nothing(monkeypatch):
     bags = random_bags([6, 1, 5, 4])
-    whole = relate(bags).likeness
+    whole = pairwise_similarity(bags).likeness
     monkeypatch.setattr("fractal.mil.objectives.priors.PAIRS_AT_ONCE", 7)
-    torch.testing.assert_close(relate(bags).likeness, whole)
+    torch.testing.assert_close(pairwise_similarity(bags).likeness, whole)
 
 
 def test_sentences_that_are_alike_are_pushed_to_agree():

@@ -17,7 +17,7 @@ LOOP = {
     "segment_prod": lambda bag: bag.prod(0),
     "segment_logsumexp": lambda bag: bag.logsumexp(0),
 }
-SHAPES = [(), (2,), (3, 2)]
+SCHEMAS = [(), (2,), (3, 2)]
 sizes = st.lists(st.integers(1, 7), min_size=1, max_size=5)
 
 
@@ -28,7 +28,7 @@ def draw(sizes, shape, seed, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("name", LOOP)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SCHEMAS)
 @settings(max_examples=20)
 @given(sizes=sizes, seed=st.integers(0, 10**6))
 def test_reduction_and_its_gradient_equal_a_loop(name, shape, sizes, seed):
@@ -42,7 +42,7 @@ def test_reduction_and_its_gradient_equal_a_loop(name, shape, sizes, seed):
     torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SCHEMAS)
 @settings(max_examples=20)
 @given(sizes=sizes, seed=st.integers(0, 10**6))
 def test_softmax_equals_a_loop(shape, sizes, seed):
@@ -74,7 +74,7 @@ def test_logsumexp_neither_overflows_nor_loses_a_bag_of_nothing():
 
 
 @settings(max_examples=30)
-@given(sizes=sizes, seed=st.integers(0, 10**6), shape=st.sampled_from(SHAPES))
+@given(sizes=sizes, seed=st.integers(0, 10**6), shape=st.sampled_from(SCHEMAS))
 def test_rank_and_first_equal_a_loop(sizes, seed, shape):
     values, offsets = draw(sizes, shape, seed)
     values = (2 * values).round()  # with ties

@@ -21,7 +21,7 @@ from fractal.mil.segments import segment_min
 from fractal.mil.training.callbacks import Epoch, JsonLines, ProgressLine, TensorBoard, at_stage, stages
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import Objective, TrainingPlan
-from fractal.mil.training.validation import held_out_logits, hold_out, predict_logits
+from fractal.mil.training.validation import held_out_logits, predict_logits, validation_folds
 
 PLAN = TrainingPlan(epochs=12, batch_size=32, hidden=(8,), members=3, folds=3, device="cpu")
 
@@ -46,7 +46,7 @@ def make_bags(count=90, members=3, seed=0, pairs=False):
         segment_min(gold, offsets),
         targets={"gold": gold, "cosine": torch.rand(len(features), generator=generator)},
         vectors=torch.randn(len(features), 5, generator=generator),
-        prior=torch.randn(len(features), generator=generator) * 0.1,
+        initial_logits=torch.randn(len(features), generator=generator) * 0.1,
         pairs=couples if pairs else None,
         weights=weights,
     )
@@ -128,7 +128,7 @@ def test_each_member_ends_at_its_best_epoch_by_held_out_response_labels():
     fitted = fit_head(bags, objective, dataclasses.replace(PLAN, patience=3, learning_rate=0.05), [heard.append])
     assert list(fitted.history) == heard
     assert fitted.held_out.mean() <= min(e.held_out for e in heard) + 1e-6
-    for unseen in hold_out(bags, 3):
+    for unseen in validation_folds(bags, 3):
         logits = predict_logits(pick_members(fitted.head, unseen.members), bags, only=unseen.bags)
         cost = -objective.aggregation.log_likelihood(logits, unseen.labels.offsets, unseen.labels.labels).mean(0)
         torch.testing.assert_close(cost, fitted.held_out[list(unseen.members)])
@@ -158,7 +158,7 @@ def test_preferences_are_judged_by_held_out_preferences():
 
 
 def test_full_supervision_is_judged_by_the_sentence_targets_of_that_name():
-    objective = make_objective(SentenceLoss(), judged_by="gold")
+    objective = make_objective(SentenceLoss(), validation_loss="gold")
     fitted = fit_head(make_bags(), objective, dataclasses.replace(PLAN, epochs=30, learning_rate=0.02))
     assert bool((fitted.held_out < 0.4).all())
 
@@ -189,7 +189,7 @@ def test_two_terms_of_a_name_are_told_apart():
 
 def test_predicting_in_blocks_or_for_some_bags_is_the_same(monkeypatch):
     bags = make_bags()
-    head = Head(HeadShape(columns=6, members=2, from_prior=False), torch.Generator().manual_seed(0))
+    head = Head(HeadShape(columns=6, members=2, from_initial=False), torch.Generator().manual_seed(0))
     whole = predict_logits(head, bags)
     monkeypatch.setattr("fractal.mil.training.validation.SENTENCES_AT_ONCE", 20)
     torch.testing.assert_close(predict_logits(head, bags), whole)
@@ -202,7 +202,7 @@ def test_held_out_scores_come_from_the_members_that_did_not_learn_from_the_bag()
     weights = bags.weights.clone()
     weights[0], weights[1], weights[2] = torch.tensor([[0.0, 0, 1], [1, 1, 1], [1, 0, 1]])
     bags = dataclasses.replace(bags, weights=weights)
-    head = Head(HeadShape(columns=6, members=3, from_prior=False), torch.Generator().manual_seed(0))
+    head = Head(HeadShape(columns=6, members=3, from_initial=False), torch.Generator().manual_seed(0))
     logits, found = predict_logits(head, bags), held_out_logits(head, bags).squeeze(-1)
     for bag, members in ((0, [0, 1]), (1, [0, 1, 2]), (2, [1])):
         rows = bags.sentence_bag == bag
@@ -250,7 +250,7 @@ def test_the_auc_is_the_share_of_held_out_pairs_in_order(graded):
 def test_of_preferences_the_auc_is_the_share_put_right():
     bags = make_bags(pairs=True)
     bags.pairs[::4, 2] = 1  # a tie has no order
-    part = hold_out(bags, 3)[0]  # whose fold holds every pair
+    part = validation_folds(bags, 3)[0]  # whose fold holds every pair
     assert part.bags[part.pairs].tolist() == bags.pairs[bags.pairs[:, 2] == 0, :2].tolist()
     told = fit_head(bags, make_objective(PreferenceLoss(kind="logit")), PLAN).history[-1].auc
     assert 0.0 <= told <= 1.0
@@ -258,9 +258,9 @@ def test_of_preferences_the_auc_is_the_share_put_right():
 
 def test_more_pairs_than_are_compared_are_drawn_from_all(monkeypatch):
     bags = make_bags(300)
-    (part, *_), all_pairs = hold_out(bags, 3), {len(one.pairs) for one in hold_out(bags, 3)}
+    (part, *_), all_pairs = validation_folds(bags, 3), {len(one.pairs) for one in validation_folds(bags, 3)}
     monkeypatch.setattr("fractal.mil.training.validation.MOST_PAIRS", 50)
-    some = hold_out(bags, 3)[0]
+    some = validation_folds(bags, 3)[0]
     assert min(all_pairs) > 50
     assert len(some.pairs) == 50
     assert set(map(tuple, some.pairs.tolist())) <= set(map(tuple, part.pairs.tolist()))

@@ -31,7 +31,7 @@ from benchmarks.training.variants import (
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape
-from fractal.mil.objectives.priors import relate
+from fractal.mil.objectives.priors import pairwise_similarity
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import TrainingPlan
 from fractal.mil.training.validation import predict_logits
@@ -92,7 +92,7 @@ def columns_world(sentences: int, columns: int = 50, seed: int = 0) -> Bags:
     cosine = torch.rand(total, generator=generator)
     vectors = F.normalize(torch.randn(total, 8, generator=generator), dim=1)
     bags = Bags.make(features, offsets, labels, targets={"cosine": cosine}, vectors=vectors)
-    return dataclasses.replace(bags, relations=relate(bags), vectors=features.new_zeros(total, 0))
+    return dataclasses.replace(bags, sentence_pairs=pairwise_similarity(bags), vectors=features.new_zeros(total, 0))
 
 
 def ensemble_table(world: World, count: int, rounds: int) -> list[str]:
@@ -156,7 +156,7 @@ def scaling_table(rounds: int) -> list[str]:
                 if turn:
                     seconds.append((time.process_time() - started) / repeats / EPOCHS)
         data = sum(t.numel() * t.element_size() for t in (bags.features, bags.labels, bags.targets["cosine"]))
-        data += 20 * len(bags.relations.first) if bags.relations is not None else 0
+        data += 20 * len(bags.sentence_pairs.first) if bags.sentence_pairs is not None else 0
         points.append((len(bags.features), statistics.median(seconds)))
         lines.append(f"| {points[-1][0]:,} | {data / 2**20:,.0f} | {points[-1][1]:.2f} | {peak.above:.0f} |")
     slope = np.polyfit(*np.log(np.array(points)).T, 1)[0]

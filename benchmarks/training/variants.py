@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags, Shared
 from fractal.mil.objectives.losses import ResponseLoss
-from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior, relate
+from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior, pairwise_similarity
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import Objective, TrainingPlan
 
@@ -57,7 +57,7 @@ def make_world(count: int, seed: int = 0) -> World:
     bags = Bags.make(
         sentences, offsets, labels, shared=(shared,), targets={"cosine": cosine.clamp(0, 1)}, vectors=sentences
     )
-    bags = dataclasses.replace(bags, relations=relate(bags), vectors=sentences.new_zeros(total, 0))
+    bags = dataclasses.replace(bags, sentence_pairs=pairwise_similarity(bags), vectors=sentences.new_zeros(total, 0))
     return World(sentences, queries, offsets, labels, bags)
 
 
@@ -153,7 +153,7 @@ def ours(bags: Bags, precision: str, batch: int, hidden: tuple[int, ...] = WIDE,
         hidden=hidden,
         dropout=0.1 if hidden == SMALL else 0.0,
         members=members,
-        from_prior=False,
+        from_initial=False,
         precision=precision,
         device="cpu",
     )

@@ -130,13 +130,13 @@ def test_saved_and_pickled_scorers_give_the_same(
 
 
 def test_shared_heads_are_kept_and_saved_once(fitted: AspectScorer, tmp_path: Path) -> None:
-    heads = [{expert.head for expert in scorer.blend_.experts} for scorer in fitted.scorers_.values()]
+    heads = [{expert.head for expert in scorer.ensemble_.experts} for scorer in fitted.scorers_.values()]
     assert len(heads[0] & heads[1]) == 2  # of vectors and of all columns; under a minimum and a mean others differ
     loaded = AspectScorer.from_pretrained(fitted.save_pretrained(tmp_path / "scorer"))
-    assert len({expert.head for scorer in loaded.scorers_.values() for expert in scorer.blend_.experts}) == 6
+    assert len({expert.head for scorer in loaded.scorers_.values() for expert in scorer.ensemble_.experts}) == 6
     shared = AspectScorer({"sound": "product", "wrong": "noisy_or"}, small(recipe="own"))
     shared.fit([replace(r, aspects={**r.aspects, "wrong": 1 - r.aspects["sound"]}) for r in rated(40, seed=1)])
-    one, other = (scorer.blend_.experts[0].head for scorer in shared.scorers_.values())
+    one, other = (scorer.ensemble_.experts[0].head for scorer in shared.scorers_.values())
     assert one is other
     assert one.shape.thresholds == 2
 
@@ -151,7 +151,7 @@ def test_texts_are_encoded_once_columns_laid_once_and_every_head_runs_once(
 
     monkeypatch.setattr(estimator, "embed", counted("embed", estimator.embed))
     monkeypatch.setattr(experts, "predict_logits", counted("head", experts.predict_logits))
-    monkeypatch.setattr(experts, "lay_bags", counted("lay", experts.lay_bags))
+    monkeypatch.setattr(experts, "lay_bags", counted("lay", experts.build_bags))
     for scorer in (fitted, load_scorer(fitted.save_pretrained(tmp_path / "scorer"), cache=False)):
         calls.clear()
         scorer.score_responses(responses)
@@ -180,7 +180,7 @@ def test_the_same_data_give_the_same_scorer_after_a_kill_too(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        AspectScorer(rules, small(recipe="own")).fit(binary, listeners=[stop], checkpoints=tmp_path)
+        AspectScorer(rules, small(recipe="own")).fit(binary, callbacks=[stop], checkpoints=tmp_path)
     assert list(tmp_path.rglob("*.safetensors"))
     again = AspectScorer(rules, small(recipe="own")).fit(binary, checkpoints=tmp_path)
     assert again.score_responses(responses) == expected

@@ -67,9 +67,9 @@ def test_a_response_score_is_the_mean_of_what_members_say_calibrated(
 ) -> None:
     """The curve was learned from single members; the mean of their log-odds is surer or less sure than any of them."""
     block = fitted._embed(responses)
-    logits = fitted.blend_.logits(Reading(block))
+    logits = fitted.ensemble_.logits(Reading(block))
     offsets = torch.from_numpy(block.offsets)
-    members = [fitted.blend_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]
+    members = [fitted.ensemble_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]
     assert fitted.calibrator_ is not None
     expected = np.mean([fitted.calibrator_(member.sigmoid().double().numpy()) for member in members], axis=0)
     assert fitted.predict(responses) == pytest.approx(expected, abs=1e-6)
@@ -170,11 +170,11 @@ def test_sentences_of_a_good_response_are_good(fitted: SentenceScorer, responses
 def test_no_response_is_labelled_by_a_head_that_learned_from_it(
     fitted: SentenceScorer, responses: list[Response]
 ) -> None:
-    shares = fitted.seen_.shares(responses, 3)
+    shares = fitted.held_out_index_.shares(responses, 3)
     assert np.allclose(shares.sum(1), 1)
     assert ((shares > 0).sum(1) == 1).all()  # three members, three folds: one member has not seen each response
     strangers = bare(make_responses(5, task="summaries", seed=99))
-    assert np.allclose(fitted.seen_.shares(strangers, 3), 1 / 3)
+    assert np.allclose(fitted.held_out_index_.shares(strangers, 3), 1 / 3)
 
 
 def test_new_raw_text_is_scored(fitted: SentenceScorer) -> None:

@@ -121,7 +121,7 @@ def _part(folder: Path, task: str, count: int, seed: int, train: Train, say: Say
     known = tuple(dataclasses.replace(item, response=truth) for item, truth in zip(scored, kept, strict=True))
     found = evaluate(known)
     say(f"{task}: sentence AUC {found['roc_auc'].value:.3f} on the responses kept apart")
-    return Part(task, folder, len(rated), known, found, str(scorer.blend_.config()["aggregation"]), scorer.checks_)
+    return Part(task, folder, len(rated), known, found, str(scorer.ensemble_.config()["aggregation"]), scorer.checks_)
 
 
 def _divided(made: Sequence[Response]) -> tuple[list[Response], list[Response]]:

@@ -22,7 +22,7 @@ from fractal.errors import BadSpec
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
-    from fractal.mil.training.callbacks import Listener
+    from fractal.mil.training.callbacks import Callback
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
@@ -146,7 +146,7 @@ def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | P
 
     ENCODERS.build(scorer.encoder)
     SPLITTERS.build(scorer.splitter)
-    scorer._asked(records)
+    scorer._prepare(records)
 
 
 def fit(
@@ -154,7 +154,7 @@ def fit(
     records: Sequence[Response | Preference],
     quiet: bool,
     *,
-    writing: Iterable[AbstractContextManager[Listener]] = (),
+    writing: Iterable[AbstractContextManager[Callback]] = (),
     checkpoints: str | None = None,
 ) -> None:
     """Train, show how it goes, and tell those who write it down."""
@@ -162,10 +162,10 @@ def fit(
         written = [stack.enter_context(listener) for listener in writing]
         embed_ahead(scorer, records, quiet)
         shown = stack.enter_context(training_display(quiet))
-        scorer.fit(records, listeners=[shown, *written], checkpoints=checkpoints)
+        scorer.fit(records, callbacks=[shown, *written], checkpoints=checkpoints)
 
 
-def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Listener]]:
+def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
     """The listeners that write down how training goes; a run that is taken up again goes on in the same file."""
     from fractal.mil.training.callbacks import JsonLines, TensorBoard
 

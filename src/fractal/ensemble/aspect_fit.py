@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.datasets import Laid, lay_experts
-from fractal.ensemble.experts import Blend, Expert
-from fractal.ensemble.fit import Choice, Fitted, Settings, blend_choice
+from fractal.ensemble.datasets import ExpertData, build_training_sets
+from fractal.ensemble.experts import Ensemble, Expert
+from fractal.ensemble.fit import Choice, FitConfig, FitResult, ensemble_choice
 from fractal.ensemble.objective import labels_cost
-from fractal.ensemble.selection import fit_chosen
-from fractal.ensemble.specs import Sketch
-from fractal.ensemble.weighting import blend_weights, response_cost
+from fractal.ensemble.selection import fit_and_choose
+from fractal.ensemble.specs import ExpertSpec
+from fractal.ensemble.weighting import ensemble_weights, response_cost
 from fractal.errors import BadData, BadSpec
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
-from fractal.mil.objectives.aspects import Aspect, AspectTerm, Joint, held_out_by_aspect, read_outputs
+from fractal.mil.objectives.aspects import Aspect, AspectTerm, MultiAspect, held_out_by_aspect, read_outputs
 from fractal.mil.objectives.losses import ResponseLoss
-from fractal.mil.training.callbacks import Epoch, Listener, at_stage, stages
+from fractal.mil.training.callbacks import Callback, Epoch, at_stage, stages
 from fractal.mil.training.checkpoints import checkpoint_of
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import Objective
@@ -38,9 +38,9 @@ __all__ = ["fit_aspects", "refuse_aspects"]
 def fit_aspects(
     block: EncodedBlock,
     corpora: Mapping[str, Corpus],
-    settings: Mapping[str, Settings],
-    listeners: Sequence[Listener] = (),
-) -> dict[str, Fitted]:
+    settings: Mapping[str, FitConfig],
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, FitResult]:
     """Fit all aspects together, none of which `refuse_aspects` refuses; the corpus of each holds its labels alone.
 
     Settings differ in their aggregations only. An aspect of several is first fitted alone, to choose among them.
@@ -50,19 +50,19 @@ def fit_aspects(
     for number, (name, corpus) in enumerate(corpora.items(), 1):
         folder = shared.checkpoints / f"aspect {number}" if shared.checkpoints else None
         own = replace(settings[name], checkpoints=folder)
-        here = at_stage(listeners, name)
+        here = at_stage(callbacks, name)
         rules[name], choices[name] = _rule(replace(block, responses=corpus.responses), corpus, own, here)
-    fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, listeners)
+    fits = _fit_jointly(_Rated.of(block, corpora), rules, shared, callbacks)
     return {name: replace(fitted, choices=(*choices[name], *fitted.choices)) for name, fitted in fits.items()}
 
 
 def _rule(
-    block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener]
+    block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback]
 ) -> tuple[Aggregation, tuple[Choice, ...]]:
     """Return the aggregation of an aspect, and how it was chosen."""
     if len(settings.aggregations) == 1:
         return settings.aggregations[0], ()
-    fitted = fit_chosen(block, corpus, settings, listeners)
+    fitted = fit_and_choose(block, corpus, settings, callbacks)
     return fitted.blend.aggregation, tuple(choice for choice in fitted.choices if "aggregation" in choice.about)
 
 
@@ -93,7 +93,7 @@ class _Rated:
 class _Shared:
     """Heads that learned as one sketch says, and where each aspect finds its outputs among theirs."""
 
-    sketch: Sketch
+    spec: ExpertSpec
     expert: Expert
     bags: Bags
     held_out: Tensor  # (sentence, [output,] 1)
@@ -102,14 +102,14 @@ class _Shared:
 
 
 def _fit_jointly(
-    rated: _Rated, rules: Mapping[str, Aggregation], settings: Settings, listeners: Sequence[Listener]
-) -> dict[str, Fitted]:
+    rated: _Rated, rules: Mapping[str, Aggregation], settings: FitConfig, callbacks: Sequence[Callback]
+) -> dict[str, FitResult]:
     """Train one head a sketch for all aspects that have it, then blend for each aspect the heads that are its own."""
-    readers: dict[Sketch, list[str]] = {}
+    readers: dict[ExpertSpec, list[str]] = {}
     for name, rule in rules.items():
-        for sketch in settings.experts_under(rule, has_pairs=False):
-            readers.setdefault(sketch, []).append(name)
-    laid = lay_experts(
+        for spec in settings.experts_under(rule, has_pairs=False):
+            readers.setdefault(spec, []).append(name)
+    laid = build_training_sets(
         rated.block,
         rated.corpus,
         list(readers),
@@ -117,9 +117,9 @@ def _fit_jointly(
         directions=settings.directions,
         plan=settings.plan,
     )
-    named = stages(laid, lambda part: f"{' + '.join(readers[part.sketch])} · {part.sketch}")
+    named = stages(laid, lambda part: f"{' + '.join(readers[part.spec])} · {part.spec}")
     shared = [
-        _train(rated, part, {name: rules[name] for name in readers[part.sketch]}, settings, at_stage(listeners, stage))
+        _train(rated, part, {name: rules[name] for name in readers[part.spec]}, settings, at_stage(callbacks, stage))
         for part, stage in named
     ]
     return {name: _blended([part for part in shared if name in part.aspects], name) for name in rules}
@@ -127,21 +127,21 @@ def _fit_jointly(
 
 def _train(
     rated: _Rated,
-    laid: Laid,
+    laid: ExpertData,
     rules: Mapping[str, Aggregation],
-    settings: Settings,
-    listeners: Sequence[Listener],
+    settings: FitConfig,
+    callbacks: Sequence[Callback],
 ) -> _Shared:
-    bags, plan = replace(laid.bags, labels=rated.labels), laid.sketch.plan(settings.plan)
-    joint = Joint.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
+    bags, plan = replace(laid.bags, labels=rated.labels), laid.spec.plan(settings.plan)
+    joint = MultiAspect.of([(name, rated.names.index(name), rule) for name, rule in rules.items()])
     terms = [AspectTerm.of(term, aspect) for term in (ResponseLoss(), *settings.priors) for aspect in joint.aspects]
     judge, count = held_out_by_aspect(joint.aspects), len(joint.aspects)
     objective = Objective(tuple(terms), joint, settings.plan.curriculum, judge, reads_labels=count)
-    checkpoint = checkpoint_of(settings.checkpoints, laid.sketch, objective)
-    fitted = fit_head(bags, objective, plan, listeners, checkpoint)
+    checkpoint = checkpoint_of(settings.checkpoints, laid.spec, objective)
+    fitted = fit_head(bags, objective, plan, callbacks, checkpoint)
     return _Shared(
-        laid.sketch,
-        Expert(laid.columns, laid.prior, fitted.head),
+        laid.spec,
+        Expert(laid.columns, laid.initial, fitted.head),
         bags,
         held_out_logits(fitted.head, bags),
         {aspect.name: aspect for aspect in joint.aspects},
@@ -149,7 +149,7 @@ def _train(
     )
 
 
-def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
+def _blended(parts: Sequence[_Shared], name: str) -> FitResult:
     """Weigh the heads that an aspect reads by what their held-out log-odds say of its labels."""
     aspects, every = [part.aspects[name] for part in parts], parts[0].bags
     aggregation = aspects[0].aggregation
@@ -160,12 +160,12 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     shift = 0.0
     choices: tuple[Choice, ...] = ()
     if len(parts) > 1:
-        weights, shift = blend_weights(held_out, labels_cost(bags, aggregation))
+        weights, shift = ensemble_weights(held_out, labels_cost(bags, aggregation))
         costs = [response_cost(own, bags, aggregation) for own in held_out]
-        choices = (blend_choice([part.sketch for part in parts], weights, costs),)
+        choices = (ensemble_choice([part.spec for part in parts], weights, costs),)
     mixed = torch.stack([weight * own for weight, own in zip(weights, held_out, strict=True)]).sum(0) + shift
-    return Fitted(
-        Blend(tuple(experts), weights, shift, aggregation),
+    return FitResult(
+        Ensemble(tuple(experts), weights, shift, aggregation),
         mixed,
         response_cost(mixed, bags, aggregation),
         choices,
@@ -174,7 +174,7 @@ def _blended(parts: Sequence[_Shared], name: str) -> Fitted:
     )
 
 
-def refuse_aspects(corpora: Mapping[str, Corpus], settings: Mapping[str, Settings]) -> None:
+def refuse_aspects(corpora: Mapping[str, Corpus], settings: Mapping[str, FitConfig]) -> None:
     """Refuse options that aspects do not have, and data that tell nothing apart under one of them."""
     for own in settings.values():
         if own.learn_from != "responses" or own.start != "even" or own.self_training.rounds:

@@ -10,7 +10,7 @@ from fractal.evaluation.findings import Finding, Verdict
 
 if TYPE_CHECKING:
     from fractal.encoders.block import EncodedBlock
-    from fractal.ensemble.fit import Fitted
+    from fractal.ensemble.fit import FitResult
     from fractal.mil.aggregations import Aggregation
     from fractal.records.corpus import Corpus
 
@@ -20,7 +20,7 @@ __all__ = ["Finding", "Verdict", "data_checks", "label_checks", "run_checks"]
 def run_checks(
     block: EncodedBlock,
     corpus: Corpus,
-    fitted: Fitted | None = None,
+    fitted: FitResult | None = None,
     *,
     aggregation: str | Aggregation | None = None,
     columns: Sequence[str] = (),

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.fit import Fitted
-from fractal.ensemble.prior_checks import FEW, prior_findings, serving
+from fractal.ensemble.fit import FitResult
+from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.screening import Compared, held_out_responses
 from fractal.evaluation.calibration.newton import minimise, sigmoid
 from fractal.evaluation.findings import Finding
@@ -27,13 +27,13 @@ Floats = NDArray[np.float64]
 
 NOISY, VERY_NOISY = 0.03, 0.15  # flip rates
 RATES = np.array([0.0, 0.01, 0.02, *np.arange(0.03, 0.451, 0.03)])  # of flipped labels, that are tried
-CALM = 1e-4
+RIDGE = 1e-4
 
 
 def method_checks(
     block: EncodedBlock,
     corpus: Corpus,
-    fitted: Fitted | None = None,
+    fitted: FitResult | None = None,
     *,
     aggregation: str | Aggregation | None = None,
     columns: Sequence[str] = (),
@@ -43,7 +43,7 @@ def method_checks(
     chosen = _direction(fitted, aggregation, corpus)
     found: list[Finding] = []
     rated = Outcome.of(corpus.responses)
-    enough = len(rated) >= FEW and rated.differs and not len(corpus.pairs)
+    enough = len(rated) >= MIN_RESPONSES and rated.differs and not len(corpus.pairs)
     if enough:
         found.append(_aggregation(block, corpus, chosen, seed))
     found += _priors(block, corpus, fitted, chosen, columns, seed)
@@ -53,7 +53,7 @@ def method_checks(
     return tuple(found)
 
 
-def _direction(fitted: Fitted | None, aggregation: str | Aggregation | None, corpus: Corpus) -> str:
+def _direction(fitted: FitResult | None, aggregation: str | Aggregation | None, corpus: Corpus) -> str:
     """The hard rule that is assumed: that of the fit, the one given, else the first that the labels allow."""
     if fitted is not None:
         return str(fitted.blend.aggregation.direction)
@@ -82,7 +82,7 @@ def _aggregation(block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) ->
 
 
 def _priors(
-    block: EncodedBlock, corpus: Corpus, fitted: Fitted | None, chosen: str, columns: Sequence[str], seed: int
+    block: EncodedBlock, corpus: Corpus, fitted: FitResult | None, chosen: str, columns: Sequence[str], seed: int
 ) -> list[Finding]:
     """What the labels say of every prior that has weight in the fit, and of all others that could serve."""
     weighed = fitted.priors if fitted else ()
@@ -101,7 +101,7 @@ def _despite(finding: Finding) -> Finding:
     return dataclasses.replace(finding, sentence=said)
 
 
-def _fitted_leads(fitted: Fitted, block: EncodedBlock) -> Floats:
+def _fitted_leads(fitted: FitResult, block: EncodedBlock) -> Floats:
     found = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(block.offsets))
     return np.asarray(flat(found).double().numpy())
 
@@ -136,8 +136,8 @@ def _explained(leads: Floats, truth: Floats, rate: float) -> float:
         inner, chance = parts(line)
         loss = -(truth * np.log(chance) + (1 - truth) * np.log1p(-chance)).mean()
         pull = (chance - truth) / (chance * (1 - chance)) * (1 - 2 * rate) * inner * (1 - inner)
-        gradient = np.array([(pull * leads).mean(), pull.mean()]) + CALM * line
-        return float(loss + CALM * (line @ line) / 2), gradient
+        gradient = np.array([(pull * leads).mean(), pull.mean()]) + RIDGE * line
+        return float(loss + RIDGE * (line @ line) / 2), gradient
 
     line = minimise(cost, np.array([1.0, 0.0]), steps=30, tolerance=1e-7)
     if line[0] <= 0:  # scores that point the wrong way say the same of every rate: nothing

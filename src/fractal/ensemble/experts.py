@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import Prior
-from fractal.ensemble.tensors import lay_bags
-from fractal.ensemble.weighting import less_common
+from fractal.ensemble.prior import InitialLogits
+from fractal.ensemble.tensors import build_bags
+from fractal.ensemble.weighting import without_common
 from fractal.features import Projection, Standardiser
-from fractal.features.pipeline import Columns
+from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape
 from fractal.mil.objectives.aspects import Outputs, read_outputs
 from fractal.mil.training.validation import predict_logits
 
-__all__ = ["Blend", "Expert", "Reading", "expert_arrays", "restored_experts"]
+__all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts"]
 
 
 @dataclass(frozen=True, eq=False)
 class Expert:
     """Heads trained on one recipe of columns: all that is needed to score sentences again."""
 
-    columns: Columns
-    prior: Prior
+    columns: FeaturePipeline
+    initial: InitialLogits
     head: Head
     outputs: Outputs | None = None  # which outputs are read of a head that aspects share; None: all
 
@@ -40,7 +40,7 @@ class Expert:
         return {
             "recipe": list(self.columns.recipe),
             "standardiser": self.columns.standardiser.as_dict(),
-            "prior": {"scale": self.prior.scale, "centre": self.prior.centre},
+            "initial_logits": {"scale": self.initial.scale, "centre": self.initial.centre},
             "head": self.head.shape.__dict__,
             "outputs": self.outputs,
         }
@@ -62,29 +62,31 @@ class Expert:
         head.eval()
         projected = _under("projection.", arrays)
         standardiser = Standardiser.from_dict(config["standardiser"])
-        columns = Columns(tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None)
+        columns = FeaturePipeline(
+            tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None
+        )
         outputs = config.get("outputs")
-        return cls(columns, Prior(**config["prior"]), head, tuple(outputs) if outputs else None)
+        return cls(columns, InitialLogits(**config["initial_logits"]), head, tuple(outputs) if outputs else None)
 
 
-class Reading:
+class Predictor:
     """One block as experts read it: columns that several read are laid once, a head that several have runs once."""
 
     def __init__(self, block: EncodedBlock) -> None:
         self.block = block
-        self._bags: dict[tuple[Columns, Prior], Bags] = {}
+        self._bags: dict[tuple[FeaturePipeline, InitialLogits], Bags] = {}
         self._said: dict[Head, Tensor] = {}
 
     def logits(self, expert: Expert) -> Tensor:
         """Return the expert's log-odds of every sentence: (sentence, [level − 1,] member)."""
         if expert.head not in self._said:
-            self._said[expert.head] = predict_logits(expert.head, self._laid(expert.columns, expert.prior))
+            self._said[expert.head] = predict_logits(expert.head, self._laid(expert.columns, expert.initial))
         return read_outputs(self._said[expert.head], expert.outputs)
 
-    def _laid(self, columns: Columns, prior: Prior) -> Bags:
-        if (columns, prior) not in self._bags:
-            self._bags[columns, prior] = lay_bags(self.block, columns(self.block), prior)
-        return self._bags[columns, prior]
+    def _laid(self, columns: FeaturePipeline, initial: InitialLogits) -> Bags:
+        if (columns, initial) not in self._bags:
+            self._bags[columns, initial] = build_bags(self.block, columns(self.block), initial)
+        return self._bags[columns, initial]
 
 
 def expert_arrays(experts: Sequence[Expert]) -> dict[str, NDArray[Any]]:
@@ -102,19 +104,22 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Blend:
+class Ensemble:
     """Experts whose log-odds are added by weight, and the aggregation that they were trained under."""
 
     experts: tuple[Expert, ...]
     weights: tuple[float, ...]
     shift: float
     aggregation: Aggregation
-    common: float = 0.0  # how much of what a response's sentences have in common is taken off
+    topic_share: float = 0.0  # how much of what a response's sentences have in common is taken off
 
-    def logits(self, read: Reading) -> Tensor:
+    def logits(self, read: Predictor) -> Tensor:
         """Return the blended log-odds: (sentence, [level − 1,] member)."""
         parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
-        return less_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.common) + self.shift
+        return (
+            without_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.topic_share)
+            + self.shift
+        )
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
@@ -122,7 +127,7 @@ class Blend:
             "aggregation": AGGREGATIONS.spec(self.aggregation),
             "weights": list(self.weights),
             "shift": self.shift,
-            "common": self.common,
+            "topic_share": self.topic_share,
             "experts": [expert.config() for expert in self.experts],
         }
 
@@ -131,9 +136,9 @@ class Blend:
         return expert_arrays(self.experts)
 
     @classmethod
-    def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Blend:
+    def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Ensemble:
         """Return the blend that `config` and `arrays` describe."""
         experts = restored_experts(config["experts"], arrays)
         aggregation = AGGREGATIONS.build(config["aggregation"])
-        shift, common = float(config["shift"]), float(config.get("common", 0.0))
-        return cls(experts, tuple(config["weights"]), shift, aggregation, common)
+        shift, topic_share = float(config["shift"]), float(config.get("topic_share", 0.0))
+        return cls(experts, tuple(config["weights"]), shift, aggregation, topic_share)

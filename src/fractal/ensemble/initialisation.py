@@ -11,35 +11,37 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.ensemble.objective import labels_cost
-from fractal.ensemble.prior import Prior, prior_logits
+from fractal.ensemble.prior import InitialLogits, similarity_logits
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
 
-__all__ = ["calibrated_prior", "starts"]
+__all__ = ["calibrated_initial_logits", "initialisations"]
 
 
-def starts(start: str, similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Mapping[str, Prior]:
+def initialisations(
+    start: str, similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation
+) -> Mapping[str, InitialLogits]:
     """Where a head may start: at even odds, or at the calibrated similarity to what the response answers to."""
-    even = {"even odds": Prior()}
+    even = {"even odds": InitialLogits()}
     if start == "even" or bool(np.isnan(similarity).all()):
         return even
-    prior = calibrated_prior(similarity, bags, aggregation)
-    if prior.scale <= 0:
+    initial = calibrated_initial_logits(similarity, bags, aggregation)
+    if initial.scale <= 0:
         return even  # the similarity points the wrong way, or nowhere
-    return {"prior": prior} if start == "prior" else {**even, "prior": prior}
+    return {"prior": initial} if start == "prior" else {**even, "prior": initial}
 
 
-def calibrated_prior(similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> Prior:
+def calibrated_initial_logits(similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> InitialLogits:
     """Return the scale and centre under which the similarity alone explains the response labels best."""
-    known = prior_logits(similarity)
+    known = similarity_logits(similarity)
     middle, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
     given = torch.from_numpy(np.nan_to_num((known - middle) / spread)).float().unsqueeze(-1)
     given = given if aggregation.thresholds == 1 else given.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
     flat = replace(bags, weights=torch.ones(len(bags), 1))
     slope, height = _best_line(labels_cost(flat, aggregation), given)
     if not (np.isfinite(slope) and np.isfinite(height)) or slope <= 0:
-        return Prior()
-    return Prior(scale=slope / spread, centre=middle - height * spread / slope)
+        return InitialLogits()
+    return InitialLogits(scale=slope / spread, centre=middle - height * spread / slope)
 
 
 def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from fractal.evaluation.logistic import logistic_line
 from fractal.records import Response
 
-__all__ = ["length_advantage"]
+__all__ = ["length_offsets"]
 
 RIDGE = 1.0  # draws the weights of length to 0, as strongly as a few pairs would
 
 
-def length_advantage(responses: Sequence[Response], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+def length_offsets(responses: Sequence[Response], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
     """Log-odds by which each response is preferred for its number of words and of sentences alone: (response,).
 
     Raters lean to long answers whatever these say; a head that had to explain it would learn what long answers hold.

@@ -16,11 +16,11 @@ from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosineP
 from fractal.records import Response
 from fractal.records.corpus import Corpus
 
-__all__ = ["FEW", "prior_findings", "serving"]
+__all__ = ["MIN_RESPONSES", "prior_findings", "serving"]
 
 Floats = NDArray[np.float64]
 
-FEW = 100  # rated responses; with fewer an interval says too little
+MIN_RESPONSES = 100  # rated responses; with fewer an interval says too little
 
 
 def serving(responses: Sequence[Response], columns: Sequence[str] = ()) -> tuple[Term, ...]:
@@ -34,7 +34,7 @@ def prior_findings(
 ) -> dict[Term, Finding]:
     """Return what response labels or preferences say of each prior; one of which they say nothing is left out."""
     outcome = Outcome.of(corpus.responses, corpus.pairs, seed)
-    if len(outcome) < FEW or not outcome.differs:
+    if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return {}
     found = {}
     for term in terms:
@@ -84,7 +84,7 @@ def _signal(name: str, wholes: Floats, outcome: Outcome, seed: int) -> Finding |
     cases = outcome.of_values(wholes)
     known = np.flatnonzero(~np.isnan(cases))
     outcome = outcome.take(known)
-    if len(outcome) < FEW or not outcome.differs:
+    if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return None
     area = outcome.area(cases[known], seed)
     shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}] on labels of responses"

@@ -23,7 +23,7 @@ __all__ = ["MIN_GAIN_NATS", "Compared", "held_out_responses"]
 
 MIN_GAIN_NATS = 0.01  # a response: what one form must save on another to be called better
 
-MOST = 1500  # rated responses that a check reads
+MAX_RESPONSES = 1500  # rated responses that a check reads
 DIRECTIONS = 24  # of the sentence vectors, the widest ones
 STEPS = 40
 RIDGE = 3e-3
@@ -75,9 +75,9 @@ def held_out_responses(block: EncodedBlock, corpus: Corpus, form: str, seed: int
 
 def _sampled(corpus: Corpus, seed: int) -> NDArray[np.int64]:
     known = np.flatnonzero(~np.isnan(corpus.labels))
-    if len(known) <= MOST:
+    if len(known) <= MAX_RESPONSES:
         return known
-    return np.sort(np.random.default_rng(seed).choice(known, MOST, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(known, MAX_RESPONSES, replace=False))
 
 
 def _laid(

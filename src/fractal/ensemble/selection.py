@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.fit import Choice, Fitted, Settings, fit_blend
-from fractal.ensemble.prior_checks import FEW, prior_findings, serving
+from fractal.ensemble.fit import Choice, FitConfig, FitResult, fit_ensemble
+from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.screening import MIN_GAIN_NATS, Compared
 from fractal.errors import BadSpec
 from fractal.evaluation.findings import Finding
@@ -20,10 +20,10 @@ from fractal.evaluation.outcomes import Outcome
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import PRIORS, ColumnPrior, CorrelationPrior
-from fractal.mil.training.callbacks import Listener, at_stage
+from fractal.mil.training.callbacks import Callback, at_stage
 from fractal.records.corpus import Corpus
 
-__all__ = ["asked_priors", "fit_chosen"]
+__all__ = ["asked_priors", "fit_and_choose"]
 
 MOST_TRIED = 3  # priors that whole fits are spent on, those with the clearest signal first
 
@@ -38,23 +38,25 @@ def asked_priors(given: str | Term | Sequence[str | Term]) -> tuple[tuple[Term, 
     return (), True
 
 
-def fit_chosen(block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener] = ()) -> Fitted:
+def fit_and_choose(
+    block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback] = ()
+) -> FitResult:
     """Fit what the checks leave open, and keep what explains held-out response labels best."""
     left, screened = _screened(block, corpus, settings)
-    fitted = fit_blend(block, corpus, left, listeners)
+    fitted = fit_ensemble(block, corpus, left, callbacks)
     choices = (*screened, *map(_doubted, fitted.choices))
     if settings.try_priors and settings.learn_from == "responses":
         settings = replace(settings, aggregations=(fitted.blend.aggregation,))
-        fitted, tried = _with_priors(fitted, block, corpus, settings, listeners)
+        fitted, tried = _with_priors(fitted, block, corpus, settings, callbacks)
         choices = (*choices, *tried)
     return replace(fitted, choices=choices)
 
 
-def _screened(block: EncodedBlock, corpus: Corpus, settings: Settings) -> tuple[Settings, list[Choice]]:
+def _screened(block: EncodedBlock, corpus: Corpus, settings: FitConfig) -> tuple[FitConfig, list[Choice]]:
     """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
     rated = Outcome.of(corpus.responses)
     asked = len(settings.aggregations) > 1 and settings.learn_from == "responses" and not len(corpus.pairs)
-    if not asked or len(rated) < FEW or not rated.differs:
+    if not asked or len(rated) < MIN_RESPONSES or not rated.differs:
         return settings, []
     forms = {AGGREGATIONS.spec(form): form for form in settings.aggregations}
     compared = Compared.of(block, corpus, {spec: spec for spec in forms}, settings.plan.seed)
@@ -84,8 +86,8 @@ def _doubted(choice: Choice) -> Choice:
 
 
 def _with_priors(
-    fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings, listeners: Sequence[Listener]
-) -> tuple[Fitted, list[Choice]]:
+    fitted: FitResult, block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback]
+) -> tuple[FitResult, list[Choice]]:
     """Try the priors that tell good responses from bad, the clearest first; each that held-out labels gain by stays."""
     terms = [*filter(lambda term: _in_range(term, block), serving(corpus.responses)), CorrelationPrior()]
     found = prior_findings(block, corpus, terms, str(fitted.blend.aggregation.direction), settings.plan.seed)
@@ -93,7 +95,7 @@ def _with_priors(
     choices = [_left_out(term, found.get(term)) for term in terms if term not in promising[:MOST_TRIED]]
     for term in promising[:MOST_TRIED]:
         with_it = replace(settings, priors=(*fitted.priors, term))
-        trial = fit_blend(block, corpus, with_it, at_stage(listeners, f"with {PRIORS.spec(term)}"))
+        trial = fit_ensemble(block, corpus, with_it, at_stage(callbacks, f"with {PRIORS.spec(term)}"))
         kept = trial.cost < fitted.cost
         costs = {"without": fitted.cost, "with": trial.cost}
         gained = "Held-out labels gain by it." if kept else "Held-out labels do not gain by it."
@@ -104,7 +106,7 @@ def _with_priors(
 
 
 def _left_out(term: Term, finding: Finding | None) -> Choice:
-    why = f"Fewer than {FEW} responses tell by their labels whether it helps."
+    why = f"Fewer than {MIN_RESPONSES} responses tell by their labels whether it helps."
     if finding is not None:
         why = finding.sentence + (f" {MOST_TRIED} others carry more." if finding.verdict == "ok" else "")
     return Choice(f"prior {PRIORS.spec(term)}", {}, "without", why)

@@ -10,7 +10,7 @@ from torch import Tensor
 from fractal.mil.aggregations import Aggregation, preferred_labels
 from fractal.mil.bags import Bags
 
-__all__ = ["SelfTraining", "guess_labels", "surest"]
+__all__ = ["SelfTraining", "most_certain", "pseudo_labels"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SelfTraining:
         return self.shares[min(number, len(self.shares) - 1)]
 
 
-def guess_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft: bool) -> Tensor:
+def pseudo_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft: bool) -> Tensor:
     """Return the sentence labels that known response labels make likely: (sentence,), nan where nothing is known.
 
     The log-odds (sentence, [level − 1,] 1) should come from heads that did not learn from the bag, so that no guess is
@@ -57,7 +57,7 @@ def guess_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft: 
     return guesses if gold is None else torch.where(gold.isnan(), guesses, gold)
 
 
-def surest(guesses: Tensor, share: float) -> Tensor:
+def most_certain(guesses: Tensor, share: float) -> Tensor:
     """Keep the share of guesses at either end, the rest unknown: what lies between is what a head still mixes up."""
     if share >= 1.0:
         return guesses

@@ -9,13 +9,13 @@ from typing import Self
 from fractal.features import RECIPES, feature_specs
 from fractal.mil.training.plan import TrainingPlan
 
-__all__ = ["FIRST", "LATER", "SUMMED", "Sketch"]
+__all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "ExpertSpec"]
 
 LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
 
 
 @dataclass(frozen=True)
-class Sketch:
+class ExpertSpec:
     """One expert to come. A linear one errs otherwise than one with a hidden layer: a blend gains by having both."""
 
     features: tuple[str, ...]
@@ -43,15 +43,17 @@ class Sketch:
         return f"{named or whole}{', linear' if self.linear else ''}"
 
 
-def _blend(readers: str) -> tuple[Sketch, ...]:
+def _blend(readers: str) -> tuple[ExpertSpec, ...]:
     return (
-        Sketch.of(readers),
-        Sketch.of(readers, linear=True),
-        Sketch.of("sentence", directions=0),
-        Sketch.of("default"),
+        ExpertSpec.of(readers),
+        ExpertSpec.of(readers, linear=True),
+        ExpertSpec.of("sentence", directions=0),
+        ExpertSpec.of("default"),
     )
 
 
-FIRST = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
-SUMMED = _blend("relational")  # on means and on labels of sentences: no column satisfies them without the sentences
-LATER = (Sketch.of("relational"), Sketch.of("default"))  # on guesses
+RESPONSE_EXPERTS = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
+MEAN_EXPERTS = _blend(
+    "relational"
+)  # on means and on labels of sentences: no column satisfies them without the sentences
+PSEUDO_LABEL_EXPERTS = (ExpertSpec.of("relational"), ExpertSpec.of("default"))  # on guesses

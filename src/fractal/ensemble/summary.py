@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fractal.ensemble.fit import Fitted
+from fractal.ensemble.fit import FitResult
 from fractal.evaluation.calibration import Calibrator, fit_calibrator
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.outputs import flat
@@ -32,7 +32,7 @@ def described(corpus: Corpus) -> dict[str, Any]:
     return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
 
 
-def calibrated(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
+def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
     """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
     known = ~np.isnan(corpus.labels)
     if not known.any():
@@ -42,7 +42,7 @@ def calibrated(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> Ca
     return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known], groups=groups)
 
 
-def held_out_metrics(fitted: Fitted, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
+def held_out_metrics(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
     """What can be said without a sentence label: how held-out responses are told apart."""
     found = flat(fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
     if len(corpus.pairs):

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import Prior
+from fractal.ensemble.prior import InitialLogits
 from fractal.errors import BadData
 from fractal.evaluation.folds import member_weights
 from fractal.features import FeatureTable, prior_similarity
 from fractal.mil.bags import Bags, Shared
 from fractal.records.corpus import Corpus
 
-__all__ = ["lay_bags", "sentence_targets"]
+__all__ = ["build_bags", "sentence_targets"]
 
 
 def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
@@ -34,17 +34,17 @@ def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[s
     return targets
 
 
-def lay_bags(
+def build_bags(
     block: EncodedBlock,
     table: FeatureTable,
-    prior: Prior,
+    initial: InitialLogits,
     *,
     corpus: Corpus | None = None,
     members: int = 1,
     folds: int = 0,
     seed: int = 0,
     columns: Sequence[str] = (),
-    advantage: NDArray[np.float32] | None = None,
+    length_offset: NDArray[np.float32] | None = None,
 ) -> Bags:
     """Lay the tensors of a block: with a corpus also its labels, its pairs and who holds out what."""
     targets = sentence_targets(block, columns) if corpus is not None else {}
@@ -60,8 +60,8 @@ def lay_bags(
             for s in table.shared
         ),
         targets={name: torch.from_numpy(values) for name, values in targets.items()},
-        prior=torch.from_numpy(prior(prior_similarity(block))),
+        initial_logits=torch.from_numpy(initial(prior_similarity(block))),
         pairs=torch.from_numpy(corpus.pairs) if corpus is not None and len(corpus.pairs) else None,
         weights=weights,
-        advantage=None if advantage is None else torch.from_numpy(advantage),
+        length_offset=None if length_offset is None else torch.from_numpy(length_offset),
     )

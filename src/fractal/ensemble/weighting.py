@@ -12,19 +12,19 @@ from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.segments import segment_mean
 
-__all__ = ["blend_weights", "less_common", "pair_likeness", "response_cost", "sentence_cost"]
+__all__ = ["ensemble_weights", "pair_similarity", "response_cost", "sentence_cost", "without_common"]
 
-DRAWN = 0.02  # how strongly blending weights are drawn to equal shares, in units of the cost
+SHRINKAGE = 0.02  # how strongly blending weights are drawn to equal shares, in units of the cost
 
 
-def less_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
+def without_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
     """Take a share of their mean off the log-odds of a response's sentences: (sentence, …, member)."""
     if not share:
         return logits
     return logits - share * segment_mean(logits, offsets).repeat_interleave(offsets.diff().to(logits.device), dim=0)
 
 
-def pair_likeness(logits: Tensor, offsets: Tensor, pairs: Tensor) -> float:
+def pair_similarity(logits: Tensor, offsets: Tensor, pairs: Tensor) -> float:
     """How alike the two responses of a pair are beside other responses: the correlation of their means, at least 0."""
     means = segment_mean(logits, offsets)[pairs[:, :2]]  # (pair, 2, …, 1)
     apart = means - means.mean()
@@ -50,7 +50,7 @@ def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float
     if bags.pairs is not None and len(bags.pairs):
         strength = segment_mean(logits.squeeze(-1), bags.offsets)
         better, worse, tie = bags.pairs.unbind(1)
-        known = bags.advantage[better] - bags.advantage[worse]
+        known = bags.length_offset[better] - bags.length_offset[worse]
         return _refined(strength[better] - strength[worse], 1.0 - 0.5 * tie.float(), shift=False, known=known)
     known = ~bags.labels.isnan()
     return _refined(found[known], bags.labels[known], shift=True)
@@ -80,7 +80,9 @@ def _refined(lead: Tensor, target: Tensor, *, shift: bool, known: Tensor | None 
     return float((F.softplus(fitted) - target * fitted).mean())
 
 
-def blend_weights(held_out: Sequence[Tensor], cost_of: Callable[[Tensor], Tensor]) -> tuple[tuple[float, ...], float]:
+def ensemble_weights(
+    held_out: Sequence[Tensor], cost_of: Callable[[Tensor], Tensor]
+) -> tuple[tuple[float, ...], float]:
     """Choose how much each expert counts, and a shift, by what held-out labels cost: (weights of at least 0, shift).
 
     Few labels cannot tell weights apart, so all are drawn a little to equal shares.
@@ -94,7 +96,7 @@ def blend_weights(held_out: Sequence[Tensor], cost_of: Callable[[Tensor], Tensor
     def cost() -> Tensor:
         optimiser.zero_grad()
         blended = (stacked * weights.clamp(min=0).view(-1, *(1,) * (stacked.dim() - 1))).sum(0) + shift
-        total = cost_of(blended) + DRAWN * (weights - equal).square().sum()
+        total = cost_of(blended) + SHRINKAGE * (weights - equal).square().sum()
         total.backward()
         return total
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, BadSpec
-from fractal.evaluation.judged import Judged, Scored, matched
+from fractal.evaluation.judged import LabelledScores, Scored, matched
 from fractal.evaluation.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
 
@@ -17,7 +17,7 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "Evaluation",
-    "Judged",
+    "LabelledScores",
     "Row",
     "compare",
     "compare_judged",
@@ -32,7 +32,7 @@ Metrics = Sequence[str | Metric] | str | None
 SHAKY = 0.05  # share of resamples without a value above which a row says so
 
 
-def _built(metrics: Metrics, judged: Judged) -> list[Metric]:
+def _built(metrics: Metrics, judged: LabelledScores) -> list[Metric]:
     chosen = [metrics] if isinstance(metrics, str) else metrics
     return [METRICS.build(metric) for metric in (judged.usual_metrics() if chosen is None else chosen)]
 
@@ -44,7 +44,9 @@ def _check(bootstrap: int, confidence: float) -> None:
         raise BadSpec(f"confidence={confidence}: give a share between 0 and 1, such as 0.95")
 
 
-def _draws(judged: Judged, bootstrap: int, seed: int, readings: Sequence[Callable[[Floats], Floats]]) -> list[Floats]:
+def _draws(
+    judged: LabelledScores, bootstrap: int, seed: int, readings: Sequence[Callable[[Floats], Floats]]
+) -> list[Floats]:
     """Return the resampled values of every reading, all on the same draws of responses."""
     drawn: list[list[Floats]] = [[] for _ in readings]
     for weights in resampled_weights(len(judged.ids), bootstrap, seed):
@@ -72,7 +74,9 @@ def evaluate(
     aspect: str | None = None,
 ) -> Evaluation:
     """Measure scores against the labels that the responses carry; without `metrics`, those that the labels allow."""
-    return evaluate_judged(Judged.of(scored, aspect), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence)
+    return evaluate_judged(
+        LabelledScores.of(scored, aspect), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence
+    )
 
 
 def evaluate_arrays(
@@ -95,11 +99,13 @@ def evaluate_arrays(
     whole = Sample.of(known, np.zeros(flat.responses) if response_scores is None else response_scores)
     if whole.responses != flat.responses:
         raise BadData(f"{whole.responses} response labels for {flat.responses} groups: give one a group")
-    return evaluate_judged(Judged(names, flat, whole), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence)
+    return evaluate_judged(
+        LabelledScores(names, flat, whole), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence
+    )
 
 
 def evaluate_judged(
-    judged: Judged, metrics: Metrics = None, *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
+    judged: LabelledScores, metrics: Metrics = None, *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Evaluation:
     """Measure scores that are already laid out."""
     _check(bootstrap, confidence)
@@ -110,7 +116,7 @@ def evaluate_judged(
     return Evaluation(rows, *_sizes(judged), bootstrap, seed, confidence)
 
 
-def _sizes(judged: Judged) -> tuple[int, int, int]:
+def _sizes(judged: LabelledScores) -> tuple[int, int, int]:
     truth = judged.sentences.truth
     return len(judged.ids), truth.size, int((~np.isnan(truth)).sum())
 
@@ -141,13 +147,13 @@ def compare(
     aspect: str | None = None,
 ) -> Comparison:
     """Compare two sets of scores of the same responses, met by id, on the same resamples."""
-    pair = matched(Judged.of(first, aspect), Judged.of(second, aspect))
+    pair = matched(LabelledScores.of(first, aspect), LabelledScores.of(second, aspect))
     return compare_judged(*pair, metrics, bootstrap=bootstrap, seed=seed, confidence=confidence, names=names)
 
 
 def compare_judged(
-    first: Judged,
-    second: Judged,
+    first: LabelledScores,
+    second: LabelledScores,
     metrics: Metrics = None,
     *,
     bootstrap: int = 1000,

@@ -90,7 +90,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _asked(response: Response) -> tuple[Hashable, ...]:
+def _prepare(response: Response) -> tuple[Hashable, ...]:
     return _plain(response.query), *map(_plain, response.context)
 
 
@@ -98,7 +98,7 @@ def _contradicted_responses(responses: Sequence[Response]) -> Finding:
     same: dict[Hashable, list[float]] = defaultdict(list)
     for r in responses:
         if r.label is not None:
-            same[_asked(r), _plain(r.text)].append(r.label)
+            same[_prepare(r), _plain(r.text)].append(r.label)
     return _contradiction("contradicted responses", "responses", "flip rate of labels", same.values())
 
 
@@ -106,7 +106,7 @@ def _contradicted_sentences(responses: Sequence[Response]) -> Finding:
     """The same sentence under the same query and context, so that only its neighbours differ."""
     same: dict[Hashable, list[float]] = defaultdict(list)
     for r in responses:
-        asked = _asked(r) if any(sentence.label is not None for sentence in r.sentences) else ()
+        asked = _prepare(r) if any(sentence.label is not None for sentence in r.sentences) else ()
         for sentence in r.sentences:
             if sentence.label is not None and sentence.text.count(" ") >= PLAIN_WORDS:
                 same[asked, _plain(sentence.text)].append(sentence.label)

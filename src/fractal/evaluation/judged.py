@@ -14,7 +14,7 @@ from fractal.errors import BadData
 from fractal.evaluation.metrics import Metric, Sample
 from fractal.records import ScoredResponse
 
-__all__ = ["Judged", "Scored", "matched"]
+__all__ = ["LabelledScores", "Scored", "matched"]
 
 Scored = ScoredResponse | Mapping[str, Any]
 
@@ -26,7 +26,7 @@ RESPONSE = ("response_roc_auc", "response_mae", "response_calibration_error")
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class LabelledScores:
     """Labels and scores of the same responses as arrays, by sentence and by response."""
 
     ids: tuple[str, ...]
@@ -34,7 +34,7 @@ class Judged:
     whole: Sample
 
     @classmethod
-    def of(cls, scored: Iterable[Scored], aspect: str | None = None) -> Judged:
+    def of(cls, scored: Iterable[Scored], aspect: str | None = None) -> LabelledScores:
         """Lay out records, or mappings with `id`, `sentence_scores`, `sentence_labels`, `response_score`, `label`."""
         found = [_entry(item, number) for number, item in enumerate(scored)]
         if aspect is not None:
@@ -119,7 +119,7 @@ def _labels_stop_at_errors(sample: Sample) -> bool:
     return bool(bad.size and after.size) and bool(np.bincount(bad).max() == 1 and np.isin(after, bad).all())
 
 
-def matched(first: Judged, second: Judged) -> tuple[Judged, Judged]:
+def matched(first: LabelledScores, second: LabelledScores) -> tuple[LabelledScores, LabelledScores]:
     """Bring the second set into the order of the first; labels that only one side knows serve both."""
     for these, others, which in ((first, second, "first"), (second, first, "second")):
         if missing := set(these.ids) - set(others.ids):
@@ -137,10 +137,10 @@ def matched(first: Judged, second: Judged) -> tuple[Judged, Judged]:
     flat = Sample(second.sentences.truth[rows], second.sentences.scores[rows], first.sentences.groups, len(order))
     whole = Sample(second.whole.truth[order], second.whole.scores[order], first.whole.groups, len(order))
     parts = (_same_labels(first.sentences, flat), _same_labels(first.whole, whole))
-    return Judged(first.ids, parts[0][0], parts[1][0]), Judged(first.ids, parts[0][1], parts[1][1])
+    return LabelledScores(first.ids, parts[0][0], parts[1][0]), LabelledScores(first.ids, parts[0][1], parts[1][1])
 
 
-def _spans(judged: Judged) -> tuple[Any, Any]:
+def _spans(judged: LabelledScores) -> tuple[Any, Any]:
     sizes = np.bincount(judged.sentences.groups, minlength=len(judged.ids))
     return sizes, np.cumsum(sizes) - sizes
 

@@ -10,13 +10,13 @@ import numpy as np
 from fractal.encoders.block import EncodedBlock
 from fractal.features import SAMPLE, FeatureTable, Projection, Standardiser, compute
 
-__all__ = ["Columns"]
+__all__ = ["FeaturePipeline"]
 
 BAGS_AT_ONCE = 2_048  # whose raw vectors are held at once
 
 
 @dataclass(frozen=True)
-class Columns:
+class FeaturePipeline:
     """How the columns of a recipe are made again as they were in training: projected, then brought to one scale."""
 
     recipe: tuple[str, ...]
@@ -26,7 +26,7 @@ class Columns:
     @classmethod
     def fit(
         cls, block: EncodedBlock, recipe: tuple[str, ...], directions: int, seed: int = 0
-    ) -> tuple[Columns, FeatureTable]:
+    ) -> tuple[FeaturePipeline, FeatureTable]:
         """Learn directions and scales from a block, and return its table too."""
         projection = None
         if directions:

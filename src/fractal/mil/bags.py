@@ -13,7 +13,7 @@ from torch import Tensor
 from fractal.errors import BadData
 from fractal.mil.segments import bag_index, ragged_rows
 
-__all__ = ["Bags", "Fetch", "Relations", "Shared"]
+__all__ = ["Bags", "Fetch", "SentencePairs", "Shared"]
 
 Fetch = Callable[[Tensor, Tensor], Tensor]  # (rows of a block, which) → those rows
 
@@ -35,20 +35,20 @@ class Shared:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Relations:
+class SentencePairs:
     """How alike two sentences of one bag are, for every pair of them: compared once, read in every epoch."""
 
     first: Tensor  # (couple,): a row of the block
     second: Tensor  # (couple,): a later row of the same bag
-    likeness: Tensor  # (couple,) in [0, 1]
+    similarity: Tensor  # (couple,) in [0, 1]
     offsets: Tensor  # (bag + 1,): a bag of one sentence has no couple
 
-    def take(self, bags: Tensor, moved: Tensor, size: int | None = None) -> Relations:
+    def take(self, bags: Tensor, moved: Tensor, size: int | None = None) -> SentencePairs:
         """Return the couples of these bags; `moved` (bag,) says how far each bag's sentences are shifted."""
         couples, offsets = ragged_rows(self.offsets, bags, size)
         shift = torch.repeat_interleave(moved, offsets.diff(), output_size=len(couples))
         first, second = self.first.index_select(0, couples) + shift, self.second.index_select(0, couples) + shift
-        return Relations(first, second, self.likeness.index_select(0, couples), offsets)
+        return SentencePairs(first, second, self.similarity.index_select(0, couples), offsets)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,11 +64,11 @@ class Bags:
     shared: tuple[Shared, ...]
     targets: Mapping[str, Tensor]  # (sentence,) each, nan where unknown
     vectors: Tensor  # (sentence, dim): unit sentence vectors
-    prior: Tensor  # (sentence,): the logit at which the head starts
+    initial_logits: Tensor  # (sentence,): the logit at which the head starts
     pairs: Tensor | None  # (pair, 3): better bag, worse bag, tie
     weights: Tensor  # (bag, member | 1): how much each member learns from each bag
-    advantage: Tensor  # (bag,): the log-odds by which each is preferred for its length alone
-    relations: Relations | None = None
+    length_offset: Tensor  # (bag,): the log-odds by which each is preferred for its length alone
+    sentence_pairs: SentencePairs | None = None
 
     @classmethod
     def make(
@@ -80,11 +80,11 @@ class Bags:
         shared: tuple[Shared, ...] = (),
         targets: Mapping[str, Tensor] | None = None,
         vectors: Tensor | None = None,
-        prior: Tensor | None = None,
+        initial_logits: Tensor | None = None,
         pairs: Tensor | None = None,
         weights: Tensor | None = None,
-        advantage: Tensor | None = None,
-        relations: Relations | None = None,
+        length_offset: Tensor | None = None,
+        sentence_pairs: SentencePairs | None = None,
     ) -> Bags:
         """Build bags, what is left out filled in, after checking that everything fits together."""
         sentences, bags, device = len(features), max(len(offsets) - 1, 0), features.device
@@ -95,11 +95,11 @@ class Bags:
             shared=tuple(shared),
             targets=dict(targets or {}),
             vectors=features.new_zeros(sentences, 0) if vectors is None else vectors,
-            prior=torch.zeros(sentences, device=device) if prior is None else prior,
+            initial_logits=torch.zeros(sentences, device=device) if initial_logits is None else initial_logits,
             pairs=pairs,
             weights=torch.ones(bags, 1, device=device) if weights is None else weights,
-            advantage=torch.zeros(bags, device=device) if advantage is None else advantage,
-            relations=relations,
+            length_offset=torch.zeros(bags, device=device) if length_offset is None else length_offset,
+            sentence_pairs=sentence_pairs,
         )
         _check(made)
         return made
@@ -139,9 +139,9 @@ class Bags:
 
     def _gather(self, bags: Tensor, pairs: Tensor | None, sizes: _Sizes, fetch: Fetch) -> Bags:
         rows, offsets = ragged_rows(self.offsets, bags, sizes.sentences)
-        relations = self.relations
-        if relations is not None:
-            relations = relations.take(bags, offsets[:-1] - self.offsets.index_select(0, bags), sizes.couples)
+        sentence_pairs = self.sentence_pairs
+        if sentence_pairs is not None:
+            sentence_pairs = sentence_pairs.take(bags, offsets[:-1] - self.offsets.index_select(0, bags), sizes.couples)
         rows_of = sizes.rows or (None,) * len(self.shared)
         return Bags(
             features=fetch(self.features, rows),
@@ -150,11 +150,11 @@ class Bags:
             shared=tuple(s.take(bags, rows, offsets, n) for s, n in zip(self.shared, rows_of, strict=True)),
             targets={name: values.index_select(0, rows) for name, values in self.targets.items()},
             vectors=self.vectors.index_select(0, rows),
-            prior=self.prior.index_select(0, rows),
+            initial_logits=self.initial_logits.index_select(0, rows),
             pairs=pairs,
             weights=self.weights.index_select(0, bags),
-            advantage=self.advantage.index_select(0, bags),
-            relations=relations,
+            length_offset=self.length_offset.index_select(0, bags),
+            sentence_pairs=sentence_pairs,
         )
 
 
@@ -181,11 +181,11 @@ class _Counts:
 
     @classmethod
     def of(cls, bags: Bags) -> _Counts:
-        relations = bags.relations
+        sentence_pairs = bags.sentence_pairs
         return cls(
             bags.offsets.diff().cpu(),
             tuple(shared.row_offsets.diff().cpu() for shared in bags.shared),
-            None if relations is None else relations.offsets.diff().cpu(),
+            None if sentence_pairs is None else sentence_pairs.offsets.diff().cpu(),
         )
 
     def sizes(self, bags: Tensor) -> _Sizes:
@@ -239,7 +239,7 @@ def _moved(value: Any, device: torch.device) -> Any:
         return {name: _moved(part, device) for name, part in value.items()}
     if isinstance(value, tuple):
         return tuple(_moved(part, device) for part in value)
-    if isinstance(value, Shared | Relations):
+    if isinstance(value, Shared | SentencePairs):
         return type(value)(*(_moved(getattr(value, f.name), device) for f in dataclasses.fields(value)))
     return value
 
@@ -249,12 +249,12 @@ def _check(bags: Bags) -> None:
     sentences = len(bags.features)
     _check_offsets(bags.offsets, sentences, "offsets", smallest=1)
     count = len(bags)
-    by_sentence = {"vectors": bags.vectors, "prior": bags.prior}
+    by_sentence = {"vectors": bags.vectors, "initial_logits": bags.initial_logits}
     by_sentence |= {f"targets[{name!r}]": values for name, values in bags.targets.items()}
     by_sentence |= {f"shared[{i}].index": shared.index for i, shared in enumerate(bags.shared)}
     for name, values in by_sentence.items():
         _check_length(name, values, sentences, "sentences")
-    for name, values in {"labels": bags.labels, "weights": bags.weights, "advantage": bags.advantage}.items():
+    for name, values in {"labels": bags.labels, "weights": bags.weights, "length_offset": bags.length_offset}.items():
         _check_length(name, values, count, "bags")
     known = bags.labels[~bags.labels.isnan()]
     if bool(((known < 0) | (known > 1)).any()):
@@ -267,8 +267,8 @@ def _check(bags: Bags) -> None:
             raise BadData(f"shared[{i}].index points outside the rows of the sentence's own bag")
     if bags.pairs is not None:
         _check_pairs(bags.pairs, count)
-    if bags.relations is not None:
-        _check_offsets(bags.relations.offsets, len(bags.relations.first), "relations.offsets", smallest=0)
+    if bags.sentence_pairs is not None:
+        _check_offsets(bags.sentence_pairs.offsets, len(bags.sentence_pairs.first), "relations.offsets", smallest=0)
 
 
 def _check_length(name: str, values: Tensor, expected: int, what: str) -> None:

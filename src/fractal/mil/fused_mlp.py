@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Fetcher", "Layers", "Pass", "Workspace"]
+__all__ = ["Fetcher", "ForwardPass", "FusedMLP", "Workspace"]
 
 NARROW = 16  # up to so many outputs of a layer, one product with a block-diagonal matrix beats one product a member
 DRAWS = 256  # a byte decides whether a value is dropped, so the dropped share is a whole number of 256ths
@@ -69,7 +69,7 @@ class Fetcher:
 
 
 @dataclass(eq=False)
-class Pass:
+class ForwardPass:
     """One way through the layers: what it is given, and what it keeps for the way back."""
 
     members: int
@@ -142,7 +142,7 @@ class Pass:
         self.borrowed, self.raw, self.active, self.kept = [], [], [], []
 
 
-class Layers(torch.autograd.Function):
+class FusedMLP(torch.autograd.Function):
     """Sentence columns → residual log-odds (sentence, member · output), through GELU layers with a split first one.
 
     Arguments: the pass, the columns, then the first layer's weights (column, member · width) and bias, a matrix for
@@ -150,7 +150,7 @@ class Layers(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, run: Pass, features: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, run: ForwardPass, features: Tensor, *parameters: Tensor) -> Tensor:
         """Return the residual in the precision of the parameters."""
         enter, bias, shared, weights, biases = _parts(run, parameters)
         run.accept(features)
@@ -169,7 +169,7 @@ class Layers(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Return the gradients of the parameters; columns are data and have none."""
-        run: Pass = ctx.run
+        run: ForwardPass = ctx.run
         if not run.borrowed:
             raise RuntimeError("the way back through the layers can be gone once: run the head again")
         gradient = gradients[0].to(run.precision).contiguous()
@@ -192,7 +192,7 @@ class Layers(torch.autograd.Function):
 
 
 def _parts(
-    run: Pass, parameters: Sequence[Tensor]
+    run: ForwardPass, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
     """Tell the parameters apart, in the precision of the products."""
     enter, bias, *others = (parameter.to(run.precision) for parameter in parameters)
@@ -201,7 +201,7 @@ def _parts(
     return enter, bias, others[:shares], others[shares : shares + depth], others[shares + depth :]
 
 
-def _enter(run: Pass, enter: Tensor, bias: Tensor, shared: Sequence[Tensor]) -> Tensor:
+def _enter(run: ForwardPass, enter: Tensor, bias: Tensor, shared: Sequence[Tensor]) -> Tensor:
     """Return the first layer before its activation; what sentences share is multiplied once."""
     hidden = run.borrow(len(run.given), enter.shape[1])
     if not shared:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fractal.mil.bags import Bags
-from fractal.mil.fused_mlp import Layers, Pass, Workspace
+from fractal.mil.fused_mlp import ForwardPass, FusedMLP, Workspace
 
 __all__ = ["Head", "HeadShape", "pick_members"]
 
@@ -26,7 +26,7 @@ class HeadShape:
     hidden: tuple[int, ...] = (64,)
     thresholds: int = 1
     dropout: float = 0.0
-    from_prior: bool = True  # start at the prior: a residual whose last layer is zero
+    from_initial: bool = True  # start at the initial logits: a residual whose last layer is zero
 
     def __post_init__(self) -> None:
         if self.members < 1 or self.thresholds < 1 or any(width < 1 for width in self.hidden):
@@ -36,7 +36,7 @@ class HeadShape:
 
 
 class Head(nn.Module):
-    """Log-odds = scale · prior + bias + residual, where the residual is a small network on the sentence's columns.
+    """Log-odds = scale · initial logits + bias + residual, the residual a small network on the columns.
 
     Weights carry the member as an axis, so an ensemble costs a few large products instead of many small ones. The
     first layer is split: what many sentences share (the query, a chunk of context) is projected once, then added to
@@ -64,7 +64,7 @@ class Head(nn.Module):
         # all thresholds start at even odds; aggregations over levels keep them in order themselves
         self.shift = nn.Parameter(torch.zeros(shape.thresholds, shape.members))
         self.workspace = Workspace()
-        if shape.from_prior:
+        if shape.from_initial:
             self._silence_residual()
 
     def _silence_residual(self) -> None:
@@ -86,7 +86,7 @@ class Head(nn.Module):
         shape = self.shape
         if len(bags.shared) != len(shape.shared):
             raise ValueError(f"{len(bags.shared)} blocks of shared vectors for a head of {len(shape.shared)}")
-        run = Pass(
+        run = ForwardPass(
             members=shape.members,
             shared=tuple((block.rows, block.index) for block in bags.shared),
             precision=precision or self.enter.dtype,
@@ -96,11 +96,11 @@ class Head(nn.Module):
             workspace=self.workspace,
         )
         parameters = (self.enter, self.enter_bias, *self.enter_shared, *self.weights, *self.biases)
-        residual: Tensor = Layers.apply(run, bags.features, *parameters)  # (sentence, member · (level − 1))
+        residual: Tensor = FusedMLP.apply(run, bags.features, *parameters)  # (sentence, member · (level − 1))
         residual = residual.view(-1, shape.members, shape.thresholds).transpose(1, 2)  # (sentence, level − 1, member)
         logits = residual + self.shift
-        if shape.from_prior:
-            logits = logits + bags.prior.view(-1, 1, 1) * self.scale
+        if shape.from_initial:
+            logits = logits + bags.initial_logits.view(-1, 1, 1) * self.scale
         return logits.squeeze(1) if shape.thresholds == 1 else logits
 
     def member_states(self) -> dict[str, Tensor]:

@@ -4,11 +4,11 @@ from fractal.readers import by_schema, columnar, hub, jsonl, table
 from fractal.readers.base import READERS, Reader, read
 from fractal.readers.report import ReadReport
 from fractal.readers.scored import read_scored
-from fractal.readers.sources import Broken, Row
+from fractal.readers.sources import BadRow, Row
 
 __all__ = [
     "READERS",
-    "Broken",
+    "BadRow",
     "ReadReport",
     "Reader",
     "Row",

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from fractal.readers.labels import Scale
 from fractal.readers.report import ReadReport
-from fractal.readers.schemas import SHAPES
-from fractal.readers.session import Door, Record, Splitter
-from fractal.readers.sources import Broken, Row
+from fractal.readers.schemas import SCHEMAS
+from fractal.readers.session import ReadSession, Record, Splitter
+from fractal.readers.sources import BadRow, Row
 from fractal.registry import Registry
 
 __all__ = ["READERS", "Reader", "read"]
@@ -23,23 +23,23 @@ class Reader(ABC):
     """Where records come from. A format says how its rows look; one shape says what the fields of a row mean."""
 
     name: ClassVar[str]
-    shape: ClassVar[str] = "any"
+    schema: ClassVar[str] = "any"
 
     @abstractmethod
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the source's rows one after another, what cannot be read as `Broken`."""
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the records that the door lets in."""
-        shape = SHAPES[self.shape]
+        schema = SCHEMAS[self.schema]
         for row in self.rows(source):
-            yield from door.admit(row, shape)
+            yield from door.accept(row, schema)
 
     def read(self, source: Any, **options: Any) -> Iterator[Record]:
         """Yield the responses and preferences of a source, one after another; the options are those of `read`."""
-        return self._enter(source, Door(source, **options))
+        return self._enter(source, ReadSession(source, **options))
 
-    def _enter(self, source: Any, door: Door) -> Iterator[Record]:
+    def _enter(self, source: Any, door: ReadSession) -> Iterator[Record]:
         door.report.reader = READERS.spec(self)
         with door.open():
             yield from self.records(source, door)

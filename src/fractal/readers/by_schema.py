@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from fractal.readers.base import READERS, Reader
 from fractal.readers.sniffing import guess_reader
-from fractal.readers.sources import Broken, Row
+from fractal.readers.sources import BadRow, Row
 
 __all__ = ["Chat", "Preferences", "Stepwise"]
 
@@ -19,7 +19,7 @@ class Shaped(Reader):
 
     form: str = "auto"  # the reader that opens the file: jsonl, csv, parquet, …
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows as the reader of the form gives them."""
         opened = guess_reader(source) if self.form == "auto" else READERS.build(self.form)
         return opened.rows(source)
@@ -30,7 +30,7 @@ class Shaped(Reader):
 class Stepwise(Shaped):
     """Steps with a label each: `prompt`, `completions`, `labels`."""
 
-    shape: ClassVar[str] = "stepwise"
+    schema: ClassVar[str] = "stepwise"
 
 
 @READERS.register("preference")
@@ -38,7 +38,7 @@ class Stepwise(Shaped):
 class Preferences(Shaped):
     """Preferences: `chosen` and `rejected`, or `a`, `b`, `preference`, or `responses` with a `ranking` or `pairs`."""
 
-    shape: ClassVar[str] = "preference"
+    schema: ClassVar[str] = "preference"
 
 
 @READERS.register("chat")
@@ -46,4 +46,4 @@ class Preferences(Shaped):
 class Chat(Shaped):
     """Chats: `messages` with role and content, the last of which is the response."""
 
-    shape: ClassVar[str] = "chat"
+    schema: ClassVar[str] = "chat"

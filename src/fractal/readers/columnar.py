@@ -11,9 +11,9 @@ from typing import IO, Any
 
 from fractal.errors import BadData, MissingExtra
 from fractal.readers.base import READERS, Reader
-from fractal.readers.schemas import SHAPES
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import DAMAGED, Broken, Row, name_of, open_bytes
+from fractal.readers.schemas import SCHEMAS
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import DAMAGED, BadRow, Row, name_of, open_bytes
 from fractal.records import Preference, Response
 
 __all__ = ["Arrow", "Frame", "Parquet", "Rows", "plain_row"]
@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 1024  # what is in memory as Python objects while a file of any s
 class Parquet(Reader):
     """Parquet files, read in batches."""
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows of one batch after another."""
         parquet = _package("pyarrow.parquet", "Parquet")
         yield from _batches(source, lambda file: parquet.ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE))
@@ -37,7 +37,7 @@ class Parquet(Reader):
 class Arrow(Reader):
     """Arrow and Feather files, Arrow streams, and tables of pyarrow."""
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows of one batch after another."""
         ipc = _package("pyarrow.ipc", "Arrow")
         if hasattr(source, "to_batches"):
@@ -54,7 +54,7 @@ class Arrow(Reader):
 class Frame(Reader):
     """Frames of pandas and polars; a missing value of pandas (NaN, NA) is an unknown one."""
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows, a slice of the frame at a time."""
         if not hasattr(source, "columns") or not (hasattr(source, "iloc") or hasattr(source, "iter_slices")):
             raise BadData(f"found a {type(source).__name__}: give a frame of pandas or polars", source=name_of(source))
@@ -70,26 +70,26 @@ class Frame(Reader):
 class Rows(Reader):
     """Rows that are in memory: a list or any iterable of dictionaries, responses and preferences."""
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the dictionaries."""
         for line, item in enumerate(_iterable(source), 1):
             if isinstance(item, Mapping):
                 yield Row(line, plain_row(item))
             else:
                 problem = f"found a {type(item).__name__}: give dictionaries, responses or preferences"
-                yield Broken(line, BadData(problem), repr(item)[:2000])
+                yield BadRow(line, BadData(problem), repr(item)[:2000])
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the records that the door lets in; those that are records already are only counted and compared."""
         for line, item in enumerate(_iterable(source), 1):
             if isinstance(item, Response | Preference):
-                yield from door.admit(Row(line, {}), _as_it_is(item))
+                yield from door.accept(Row(line, {}), _as_it_is(item))
             else:
                 for row in self.rows([item]):
-                    yield from door.admit(dataclasses.replace(row, line=line), SHAPES[self.shape])
+                    yield from door.accept(dataclasses.replace(row, line=line), SCHEMAS[self.schema])
 
 
-def _as_it_is(record: Record) -> Callable[[Mapping[str, Any], Door, int], list[Record]]:
+def _as_it_is(record: Record) -> Callable[[Mapping[str, Any], ReadSession, int], list[Record]]:
     return lambda row, door, line: [record]
 
 
@@ -108,7 +108,7 @@ def _package(module: str, what: str) -> Any:
         raise MissingExtra(what, "data", module.partition(".")[0]) from error
 
 
-def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Iterator[Row | Broken]:
+def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Iterator[Row | BadRow]:
     """Yield the rows of a file's batches; a file that is damaged ends in a `Broken`, after what could be read."""
     import pyarrow
 
@@ -123,7 +123,7 @@ def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Itera
         raise
     except (pyarrow.ArrowException, *DAMAGED, ValueError, LookupError, ArithmeticError, NotImplementedError) as error:
         first = str(error).partition("\n")[0][:200]
-        yield Broken(line, BadData(f"the file is damaged or of another format ({first}): write it anew"))
+        yield BadRow(line, BadData(f"the file is damaged or of another format ({first}): write it anew"))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from fractal.errors import BadData, MissingExtra, suggestion
 from fractal.readers.base import READERS, Reader
 from fractal.readers.columnar import plain_row
-from fractal.readers.sources import Broken, Row, name_of
+from fractal.readers.sources import BadRow, Row, name_of
 
 __all__ = ["Hub"]
 
@@ -24,7 +24,7 @@ class Hub(Reader):
     revision: str = ""
     streaming: bool = True
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows of the split."""
         chosen = self._split_of(self._load(source) if isinstance(source, str) else source, name_of(source))
         if hasattr(chosen, "with_format"):
@@ -33,7 +33,7 @@ class Hub(Reader):
             if isinstance(fields, Mapping):
                 yield Row(line, plain_row(fields))
             else:
-                yield Broken(line, BadData(f"found a {type(fields).__name__}: give a data set of rows"))
+                yield BadRow(line, BadData(f"found a {type(fields).__name__}: give a data set of rows"))
 
     def _load(self, source: str) -> Any:
         try:

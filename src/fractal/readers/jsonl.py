@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.schemas import SHAPES
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes, text_of
+from fractal.readers.schemas import SCHEMAS
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, text_of
 from fractal.records import NOTHING, Response, checked_response
 
 __all__ = ["JsonLines", "decode_line"]
@@ -36,7 +36,7 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     aggregation: Any = UNSET
     meta: Any = UNSET
 
-    def fits(self, door: Door) -> bool:
+    def fits(self, door: ReadSession) -> bool:
         """Whether the record is right in every way that one sees fast; what is not is for the thorough way to judge."""
         labels = self.sentence_labels
         if not self.id or (labels is not None and len(labels) != len(self.sentences)):
@@ -77,23 +77,23 @@ decode_any = msgspec.json.Decoder().decode
 class JsonLines(Reader):
     """JSON lines (.jsonl, .jsonl.gz, standard input): one object a line, in the native schema or any other shape."""
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the object of every line."""
         with open_bytes(source) as stream:
             for line, content in numbered_lines(stream, name_of(source)):
-                if isinstance(content, Broken):
+                if isinstance(content, BadRow):
                     yield content
                 elif not content.isspace():
                     yield decode_line(line, content)
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the records that the door lets in."""
-        shape = SHAPES[self.shape]
+        schema = SCHEMAS[self.schema]
         tries = PATIENCE if door.plain else 0
         with open_bytes(source) as stream:
             for line, content in numbered_lines(stream, door.name):
-                if isinstance(content, Broken):
-                    door.admit(content, shape)
+                if isinstance(content, BadRow):
+                    door.accept(content, schema)
                     continue
                 if tries and (native := _native(content, door)) is not None:
                     tries = PATIENCE
@@ -103,10 +103,10 @@ class JsonLines(Reader):
                     door.report.blank += 1
                 else:
                     tries = max(0, tries - 1)
-                    yield from door.admit(decode_line(line, content), shape)
+                    yield from door.accept(decode_line(line, content), schema)
 
 
-def _native(content: bytes, door: Door) -> Response | None:
+def _native(content: bytes, door: ReadSession) -> Response | None:
     """Return the response of a native line, or nothing where the thorough way must look at it."""
     if ESCAPED_NUL in content:
         return None
@@ -117,17 +117,17 @@ def _native(content: bytes, door: Door) -> Response | None:
         return None
 
 
-def decode_line(line: int, content: bytes) -> Row | Broken:
+def decode_line(line: int, content: bytes) -> Row | BadRow:
     """Return the object that a line holds, or what is wrong with the line."""
     try:
         fields = decode_any(content)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, OverflowError) as error:
-        return Broken(line, BadData(_why_not(content, error)), text_of(content))
+        return BadRow(line, BadData(_why_not(content, error)), text_of(content))
     if isinstance(fields, dict):
         return Row(line, fields)
     hint = "; a file that is one JSON array becomes lines by `jq -c '.[]'`" if content.lstrip()[:1] == b"[" else ""
     problem = f"found {type(fields).__name__} where an object should be: write one record a line{hint}"
-    return Broken(line, BadData(problem), text_of(content))
+    return BadRow(line, BadData(problem), text_of(content))
 
 
 def _why_not(content: bytes, error: Exception) -> str:

@@ -12,15 +12,15 @@ from fractal.readers.chats import read_chat
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
-    from fractal.readers.session import Door, Record
+    from fractal.readers.session import ReadSession, Record
 
-__all__ = ["SHAPES"]
+__all__ = ["SCHEMAS"]
 
 Roles = dict[str, Any]
-Made = Callable[[Roles, dict[str, Any], "Door", str], Iterator["Record"]]
+Made = Callable[[Roles, dict[str, Any], "ReadSession", str], Iterator["Record"]]
 
 
-def any_of(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+def any_of(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
     """Take a row for what its fields show it to be."""
     roles, extra = door.fields.assign(row)
     if "chosen" in roles and "rejected" in roles:
@@ -32,20 +32,20 @@ def any_of(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
     return response(roles, extra, door, _id(roles, door, line))
 
 
-def only(made: Made, *needed: str) -> Callable[[Mapping[str, Any], Door, int], Iterable[Record]]:
+def only(made: Made, *needed: str) -> Callable[[Mapping[str, Any], ReadSession, int], Iterable[Record]]:
     """Make a shape that refuses rows without the fields that it is about."""
 
-    def shape(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+    def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
         roles, extra = door.fields.assign(row)
         for field in needed:
             if parts.given(roles, field) is None:
                 raise BadData(f"there is none: found the fields {', '.join(map(str, row))[:300]}", field=field)
         return made(roles, extra, door, _id(roles, door, line))
 
-    return shape
+    return schema
 
 
-def preference(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+def preference(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
     """Take a row for a preference of whatever form."""
     roles, extra = door.fields.assign(row)
     if roles.get("chosen") is not None or roles.get("rejected") is not None:
@@ -55,12 +55,12 @@ def preference(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record
     return one_of_two(roles, extra, door, _id(roles, door, line))
 
 
-def response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterator[Record]:
+def response(roles: Roles, extra: dict[str, Any], door: ReadSession, id: str) -> Iterator[Record]:
     """A response, cut into sentences already or yet to be cut."""
     yield make_response(roles, extra, door, id)
 
 
-def make_response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Response:
+def make_response(roles: Roles, extra: dict[str, Any], door: ReadSession, id: str) -> Response:
     """Build one response of its fields; every part says itself what is wrong with it."""
     asked, said = read_chat(roles["messages"]) if parts.given(roles, "messages") is not None else ("", None)
     text, sentences = parts.sentences(roles, said, door)
@@ -79,7 +79,7 @@ def make_response(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> R
     )
 
 
-def chosen_rejected(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterator[Record]:
+def chosen_rejected(roles: Roles, extra: dict[str, Any], door: ReadSession, id: str) -> Iterator[Record]:
     """The response that was chosen and the one that was rejected, as text or as chats that end in it."""
     better = _side(roles, "chosen", extra, door, id)
     worse = _side(roles, "rejected", extra, door, id)
@@ -91,7 +91,7 @@ SECOND = {"b", "response_b", "answer_b"}
 TIE = {"tie", "same", "equal"}
 
 
-def one_of_two(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterator[Record]:
+def one_of_two(roles: Roles, extra: dict[str, Any], door: ReadSession, id: str) -> Iterator[Record]:
     """Two responses, a and b, and which of them is preferred."""
     said = roles.get("preference")
     word = said.strip().casefold().replace(" ", "_") if isinstance(said, str) else said
@@ -102,7 +102,7 @@ def one_of_two(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iter
     yield Preference(better, worse, tie=word in TIE, id=parts.id_of(roles))
 
 
-def ranking(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterator[Record]:
+def ranking(roles: Roles, extra: dict[str, Any], door: ReadSession, id: str) -> Iterator[Record]:
     """Several responses to one query, with a rank each (1 is best) or pairs of places, the better first."""
     given = roles.get("responses")
     if not isinstance(given, list | tuple) or len(given) < 2:
@@ -118,7 +118,7 @@ def ranking(roles: Roles, extra: dict[str, Any], door: Door, id: str) -> Iterato
         yield Preference(made[better], made[worse], tie=tie, id=f"{name}/{count}" if name else "")
 
 
-def _side(roles: Roles, name: str, extra: dict[str, Any], door: Door, id: str) -> Response:
+def _side(roles: Roles, name: str, extra: dict[str, Any], door: ReadSession, id: str) -> Response:
     """Make one of the responses of a preference; what both share stands beside them."""
     value = roles.get(name)
     shared: Roles = {key: roles[key] for key in ("query", "context", "group", "extra") if key in roles}
@@ -136,11 +136,11 @@ def _side(roles: Roles, name: str, extra: dict[str, Any], door: Door, id: str) -
         raise BadData(error.problem, field=field) from None
 
 
-def _id(roles: Roles, door: Door, line: int) -> str:
+def _id(roles: Roles, door: ReadSession, line: int) -> str:
     return parts.id_of(roles) or f"{PurePath(door.name).name}:{line}"
 
 
-SHAPES: dict[str, Callable[[Mapping[str, Any], Any, int], Iterable[Any]]] = {
+SCHEMAS: dict[str, Callable[[Mapping[str, Any], Any, int], Iterable[Any]]] = {
     "any": any_of,
     "stepwise": only(response, "completions"),
     "preference": preference,

@@ -10,7 +10,7 @@ from fractal.errors import BadData
 from fractal.readers import values as parts
 from fractal.readers.base import READERS, Reader
 from fractal.readers.schemas import make_response
-from fractal.readers.session import Door
+from fractal.readers.session import ReadSession
 from fractal.readers.sniffing import guess_reader
 from fractal.records import SCORE_FIELDS, ScoredResponse
 
@@ -30,20 +30,20 @@ def read_scored(
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     mapped = dict(columns or {})
     names = {field: mapped.pop(field, field) for field in SCORE_FIELDS}
-    return _scored(chosen, source, Door(source, columns=mapped, **options), names)
+    return _scored(chosen, source, ReadSession(source, columns=mapped, **options), names)
 
 
-def _scored(reader: Reader, source: Any, door: Door, names: Mapping[str, str]) -> Iterator[ScoredResponse]:
-    def shape(row: Mapping[str, Any], door: Door, line: int) -> list[Any]:
+def _scored(reader: Reader, source: Any, door: ReadSession, names: Mapping[str, str]) -> Iterator[ScoredResponse]:
+    def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> list[Any]:
         return [_make(row, door, line, names)]
 
     door.report.reader = READERS.spec(reader)
     with door.open():
         for row in reader.rows(source):
-            yield from cast(list[ScoredResponse], door.admit(row, shape))
+            yield from cast(list[ScoredResponse], door.accept(row, schema))
 
 
-def _make(row: Mapping[str, Any], door: Door, line: int, names: Mapping[str, str]) -> ScoredResponse:
+def _make(row: Mapping[str, Any], door: ReadSession, line: int, names: Mapping[str, str]) -> ScoredResponse:
     own = {field: row[name] for field, name in names.items() if row.get(name) not in (None, "")}
     rest = {name: value for name, value in row.items() if name not in names.values()}
     roles, extra = door.fields.assign(rest)
@@ -51,7 +51,7 @@ def _make(row: Mapping[str, Any], door: Door, line: int, names: Mapping[str, str
     if "sentence_scores" not in own:
         raise BadData(f"there are none: found the fields {', '.join(map(str, row))[:300]}", field="sentence_scores")
     scores = parts.shares(own["sentence_scores"], "sentence_scores")
-    whole = own["response_score"] if "response_score" in own else _implied(scores, extra.get("aggregation"))
+    whole = own["response_score"] if "response_score" in own else _response_scores(scores, extra.get("aggregation"))
     return ScoredResponse(
         response,
         sentence_scores=scores,
@@ -62,7 +62,7 @@ def _make(row: Mapping[str, Any], door: Door, line: int, names: Mapping[str, str
     )
 
 
-def _implied(scores: tuple[float, ...], aggregation: Any) -> float:
+def _response_scores(scores: tuple[float, ...], aggregation: Any) -> float:
     if not isinstance(aggregation, str) or aggregation not in IMPLIED:
         raise BadData(
             "there is none: give it, or the `aggregation` min, max or avg that implies it", field="response_score"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-__all__ = ["Seen"]
+__all__ = ["SeenIds"]
 
 SMALLEST_RUN = 1 << 18  # a set up to here takes about 18 MB
 
 
-class Seen:
+class SeenIds:
     """Remembers 8-byte hashes of ids: the latest in a set, which is fast, the others sorted, which is small.
 
     Two different ids share a hash once in many billions of pairs; one of them would then be refused as a duplicate.

@@ -14,15 +14,15 @@ from fractal.errors import BadData, BadSpec
 from fractal.readers.columns import Fields
 from fractal.readers.labels import LabelColumn, LabelForm, Scale
 from fractal.readers.report import ReadReport
-from fractal.readers.seen_ids import Seen
-from fractal.readers.sources import Broken, Row, name_of
+from fractal.readers.seen_ids import SeenIds
+from fractal.readers.sources import BadRow, Row, name_of
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 
-__all__ = ["Door", "Record", "Splitter"]
+__all__ = ["ReadSession", "Record", "Splitter"]
 
 Record = Response | Preference
 Splitter = Callable[[str], tuple[Sentence, ...]]
-Shape = Callable[[Mapping[str, Any], "Door", int], Iterable[Record]]
+Shape = Callable[[Mapping[str, Any], "ReadSession", int], Iterable[Record]]
 
 logger = logging.getLogger("fractal.readers")
 NUMBERS = ("", "number")
@@ -30,7 +30,7 @@ ESCAPED_NUL = rb"\u0000"
 ENCODE = msgspec.json.Encoder().encode
 
 
-class Door:
+class ReadSession:
     """One reading of one source: how its columns and labels are understood, and what has come through so far."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Door:
         self._splitter = splitter
         self._rejecting, self._rejects_path = on_error == "reject", rejects
         self._rejects: IO[bytes] | None = None
-        self._seen = Seen()
+        self._seen = SeenIds()
 
     @property
     def plain(self) -> bool:
@@ -86,7 +86,7 @@ class Door:
         return self._label_columns[name]
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Door]:
+    def open(self) -> Iterator[ReadSession]:
         """Keep the rejects file open while the source is read, and tell at the end what was found."""
         with contextlib.ExitStack() as stack:
             if self._rejecting and self._rejects_path is not None:
@@ -97,14 +97,14 @@ class Door:
             level = logging.WARNING if self.report.rejected else logging.INFO
             logger.log(level, "%s", self.report)
 
-    def admit(self, row: Row | Broken, shape: Shape) -> list[Record]:
+    def accept(self, row: Row | BadRow, schema: Shape) -> list[Record]:
         """Make records of a row; a row that cannot be read is refused, and none of its records come through."""
-        if isinstance(row, Broken):
+        if isinstance(row, BadRow):
             self.refuse(row.line, row.error, row.raw)
             return []
         try:
             refuse_nul(row.fields)
-            made = list(shape(row.fields, self, row.line))
+            made = list(schema(row.fields, self, row.line))
             self._refuse_known(made)
         except BadData as error:
             for column in self._label_columns.values():

@@ -17,7 +17,7 @@ from fractal.errors import BadData
 __all__ = [
     "DAMAGED",
     "MAX_LINE",
-    "Broken",
+    "BadRow",
     "Row",
     "endings",
     "name_of",
@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Broken:
+class BadRow:
     """A record that its format cannot even read: where it stands, why, and how it begins."""
 
     line: int
@@ -112,7 +112,7 @@ def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
     return buffered
 
 
-def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | Broken]]:
+def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | BadRow]]:
     """Yield every line with its number; one that is too long, or cut off by broken compression, comes as `Broken`."""
     number = 0
     while True:
@@ -122,13 +122,13 @@ def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | 
             length = len(line) if len(line) <= MAX_LINE else len(line) + _skip_rest(stream, line)
         except DAMAGED as error:
             problem = f"the compressed file is cut short or damaged ({error}): nothing after this line can be read"
-            yield number, Broken(number, BadData(problem, source=name, line=number))
+            yield number, BadRow(number, BadData(problem, source=name, line=number))
             return
         if not line:
             return
         if length > MAX_LINE:
             problem = f"the line is {length:,} bytes long, at most {MAX_LINE:,} are read: write one record a line"
-            yield number, Broken(number, BadData(problem, source=name, line=number), text_of(line))
+            yield number, BadRow(number, BadData(problem, source=name, line=number), text_of(line))
         else:
             yield number, line
 

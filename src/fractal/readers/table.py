@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
-from fractal.readers.sources import MAX_LINE, Broken, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.sources import MAX_LINE, BadRow, Row, name_of, numbered_lines, open_bytes
 
 __all__ = ["Csv", "Tsv"]
 
@@ -39,7 +39,7 @@ class Csv(Reader):
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
             raise BadSpec(f"{self.delimiter!r} cannot part columns: give one character, as in csv(delimiter=';').")
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield a mapping of column to cell for every row."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
         with open_bytes(source) as stream:
@@ -64,10 +64,10 @@ class _Records:
 
     def __init__(self, stream: IO[bytes], name: str, delimiter: str) -> None:
         self._fresh = numbered_lines(stream, name)
-        self._again: deque[tuple[int, bytes | Broken]] = deque()
+        self._again: deque[tuple[int, bytes | BadRow]] = deque()
         self._name, self._delimiter = name, delimiter
 
-    def _lines(self) -> Iterator[tuple[int, bytes | Broken]]:
+    def _lines(self) -> Iterator[tuple[int, bytes | BadRow]]:
         while True:
             line = self._again.popleft() if self._again else next(self._fresh, None)
             if line is None:
@@ -77,7 +77,7 @@ class _Records:
     def header(self) -> list[str] | None:
         """Return the names of the columns, None for an empty file; without them no row can be understood."""
         for found in self._cells(0):
-            if isinstance(found, Broken):
+            if isinstance(found, BadRow):
                 raise found.error.at(self._name, found.line)
             names = [name.strip() for name in found[1]]
             bad = next((name for name in names if not name or names.count(name) > 1 or "\0" in name), None)
@@ -87,23 +87,23 @@ class _Records:
             return names
         return None
 
-    def rows(self, header: list[str]) -> Iterator[Row | Broken]:
+    def rows(self, header: list[str]) -> Iterator[Row | BadRow]:
         """Yield the rows below the header."""
         for found in self._cells(len(header)):
-            yield found if isinstance(found, Broken) else Row(found[0], dict(zip(header, found[1], strict=True)))
+            yield found if isinstance(found, BadRow) else Row(found[0], dict(zip(header, found[1], strict=True)))
 
-    def _cells(self, width: int) -> Iterator[tuple[int, list[str]] | Broken]:
+    def _cells(self, width: int) -> Iterator[tuple[int, list[str]] | BadRow]:
         for line in self._lines():
             number, content = line
-            if isinstance(content, Broken):
+            if isinstance(content, BadRow):
                 yield content
             elif content.strip(b"\r\n"):
                 self._again.appendleft(line)
                 yield self._one(number, width)
 
-    def _one(self, number: int, width: int) -> tuple[int, list[str]] | Broken:
+    def _one(self, number: int, width: int) -> tuple[int, list[str]] | BadRow:
         """Read one row from its first line on; where it fails, every line after the first is given back."""
-        used: list[tuple[int, bytes | Broken]] = []
+        used: list[tuple[int, bytes | BadRow]] = []
         problem = ""
         try:
             cells = next(csv.reader(self._text(used), delimiter=self._delimiter, strict=True))
@@ -118,14 +118,14 @@ class _Records:
         self._again.extendleft(reversed(used[1:]))
         raw = used[0][1] if used else b""
         shown = raw[:2000].decode("utf-8", "backslashreplace").rstrip("\r\n") if isinstance(raw, bytes) else raw.raw
-        return Broken(number, BadData(problem), shown)
+        return BadRow(number, BadData(problem), shown)
 
-    def _text(self, used: list[tuple[int, bytes | Broken]]) -> Iterator[str]:
+    def _text(self, used: list[tuple[int, bytes | BadRow]]) -> Iterator[str]:
         length = 0
         for line in self._lines():
             used.append(line)
             content = line[1]
-            if isinstance(content, Broken):
+            if isinstance(content, BadRow):
                 raise BadData("the row runs into a line that cannot be read: close every quote")
             length += len(content)
             if length > MAX_LINE:
@@ -138,7 +138,7 @@ class _Records:
             yield text
 
 
-def _joined(rows: Iterator[Row | Broken]) -> Iterator[Row | Broken]:
+def _joined(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
     """Join rows of one sentence each: those of one id (and aspect) that follow each other are a response."""
     for (kind, _), group in itertools.groupby(rows, _belongs_to):
         if kind == "broken":
@@ -147,13 +147,13 @@ def _joined(rows: Iterator[Row | Broken]) -> Iterator[Row | Broken]:
             yield _whole([row for row in group if isinstance(row, Row)])
 
 
-def _belongs_to(row: Row | Broken) -> tuple[str, Any]:
-    if isinstance(row, Broken):
+def _belongs_to(row: Row | BadRow) -> tuple[str, Any]:
+    if isinstance(row, BadRow):
         return "broken", row.line
     return "sentence", (row.fields["id"], row.fields.get("aspect"))
 
 
-def _whole(rows: list[Row]) -> Row | Broken:
+def _whole(rows: list[Row]) -> Row | BadRow:
     line, first = rows[0].line, dict(rows[0].fields)
     numbers = [row.fields["sentence_index"] for row in rows]
     count = first.get("sentence_count", "") or str(len(rows))
@@ -162,7 +162,7 @@ def _whole(rows: list[Row]) -> Row | Broken:
             f"found the sentences {', '.join(numbers)[:80]} of {first['id']!r}, which has {count[:20]}: "
             "keep all of its rows together and number them 1, 2, 3, …"
         )
-        return Broken(line, BadData(problem, field="sentence_index"), str(first))
+        return BadRow(line, BadData(problem, field="sentence_index"), str(first))
     columns = {name: [row.fields[name] for row in rows] for name in first}
     fields = {name: value for name, value in first.items() if name not in OF_A_SENTENCE}
     fields["sentences"] = columns["sentence"]

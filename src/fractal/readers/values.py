@@ -14,7 +14,7 @@ from fractal.readers.chats import read_chat
 from fractal.records import Sentence
 
 if TYPE_CHECKING:
-    from fractal.readers.session import Door
+    from fractal.readers.session import ReadSession
 
 __all__ = [
     "aspects",
@@ -86,7 +86,7 @@ def group(roles: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:
     raise BadData(f"found {_shown(value)}: a group is text or a whole number", field="group")
 
 
-def aspects(roles: Mapping[str, Any], door: Door) -> dict[str, float]:
+def aspects(roles: Mapping[str, Any], door: ReadSession) -> dict[str, float]:
     """Return the further labels by name; unknown ones are left out."""
     named = dict(mapping(roles.get("aspects"), "aspects"))
     named.update((role[8:], value) for role, value in roles.items() if role.startswith("aspects."))
@@ -139,7 +139,7 @@ def mapping(value: Any, field: str) -> Mapping[str, Any]:
     return value
 
 
-def sentences(roles: Mapping[str, Any], said: str | None, door: Door) -> tuple[str, tuple[Sentence, ...]]:
+def sentences(roles: Mapping[str, Any], said: str | None, door: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     """Return the text of a response and its sentences: those given, else what the splitter makes of the text."""
     text = roles.get("response", said)
     listed, joint = given(roles, "sentences"), " "
@@ -166,7 +166,7 @@ def sentences(roles: Mapping[str, Any], said: str | None, door: Door) -> tuple[s
     )
 
 
-def _split(text: Any, roles: Mapping[str, Any], door: Door) -> tuple[str, tuple[Sentence, ...]]:
+def _split(text: Any, roles: Mapping[str, Any], door: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     if text is None:
         raise BadData(
             f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, as in "
@@ -188,7 +188,7 @@ def _split(text: Any, roles: Mapping[str, Any], door: Door) -> tuple[str, tuple[
     return text, tuple(Sentence(s.text, s.start, s.end, label) for s, label in zip(parts, labels, strict=True))
 
 
-def _sentence_labels(roles: Mapping[str, Any], cut: Sequence[Any], door: Door) -> list[float | None]:
+def _sentence_labels(roles: Mapping[str, Any], cut: Sequence[Any], door: ReadSession) -> list[float | None]:
     column = door.labels("sentence_labels")
     listed = given(roles, "sentence_labels")
     if listed is None:

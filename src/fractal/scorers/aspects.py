@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from fractal.encoders import Encoder
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.aspect_fit import fit_aspects, refuse_aspects
-from fractal.ensemble.experts import Blend, Expert, Reading, expert_arrays, restored_experts
-from fractal.ensemble.fit import Choice, Settings
+from fractal.ensemble.experts import Ensemble, Expert, Predictor, expert_arrays, restored_experts
+from fractal.ensemble.fit import Choice, FitConfig
 from fractal.ensemble.summary import concordance
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.findings import Finding
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
-from fractal.mil.training.callbacks import Epoch, Listener
+from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus
 from fractal.scorers.base import Scorer
-from fractal.scorers.membership import Seen
+from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import aspects_card
 from fractal.scorers.persistence import Saved, load_folder
 from fractal.scorers.sentence import SentenceScorer
@@ -54,27 +54,27 @@ class AspectScorer(Scorer):
         X: Sequence[Response | Preference],
         y: None = None,
         *,
-        listeners: Sequence[Listener] = (),
+        callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
     ) -> Self:
         """Learn from responses that carry labels of aspects, each any of them; `y` is not used.
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was.
         """
-        responses, scorers, corpora, settings = self._asked(X)
+        responses, scorers, corpora, settings = self._prepare(X)
         kept = Path(checkpoints) if checkpoints else None
         settings = {name: dataclasses.replace(own, checkpoints=kept) for name, own in settings.items()}
         block = self._made()._embed(responses)
-        fits = fit_aspects(block, corpora, settings, listeners)
+        fits = fit_aspects(block, corpora, settings, callbacks)
         self.scorers_ = {
-            name: scorer._learned(fits[name], _labelled(block, corpora[name]), corpora[name], settings[name])
+            name: scorer._store(fits[name], _labelled(block, corpora[name]), corpora[name], settings[name])
             for name, scorer in scorers.items()
         }
         return self
 
-    def _asked(
+    def _prepare(
         self, X: Sequence[Response | Preference]
-    ) -> tuple[Sequence[Response], dict[str, SentenceScorer], dict[str, Corpus], dict[str, Settings]]:
+    ) -> tuple[Sequence[Response], dict[str, SentenceScorer], dict[str, Corpus], dict[str, FitConfig]]:
         responses = _rated(X)
         scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
         corpora = {name: _under(responses, name) for name in scorers}
@@ -194,12 +194,12 @@ class AspectScorer(Scorer):
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
         """Encode once, run every head once, and give each response its record of every aspect."""
         block = self._first._embed(responses)
-        read = Reading(block)
+        read = Predictor(block)
         found = []
         for name, scorer in self.scorers_.items():
-            logits = scorer.blend_.logits(read)
+            logits = scorer.ensemble_.logits(read)
             if labelled:
-                told = scorer._told_labels(_labelled(block, _under(responses, name)), logits)
+                told = scorer._to_labelled_records(_labelled(block, _under(responses, name)), logits)
             else:
                 told = scorer._told(block, logits)
             found.append(_named(name, told, responses))
@@ -208,30 +208,30 @@ class AspectScorer(Scorer):
     def _saved(self) -> Saved:
         """Keep what aspects share once: the encoder, the plan, the heads."""
         told = {name: scorer._config() for name, scorer in self.scorers_.items()}
-        experts = _distinct(scorer.blend_ for scorer in self.scorers_.values())
+        experts = _distinct(scorer.ensemble_ for scorer in self.scorers_.values())
         config = {
             **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
             "experts": [expert.config() for expert in experts],
             "aspects": {
-                name: {**_without(SHARED, own), "blend": _blend_config(self.scorers_[name].blend_, experts)}
+                name: {**_without(SHARED, own), "ensemble": _ensemble_config(self.scorers_[name].ensemble_, experts)}
                 for name, own in told.items()
             },
         }
-        seen = self._first.seen_  # the same for all: folds are dealt once
+        seen = self._first.held_out_index_  # the same for all: folds are dealt once
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
         return Saved(config, arrays, aspects_card(told))
 
     @classmethod
-    def _strange(cls, config: Mapping[str, Any]) -> str:
+    def _wrong_kind(cls, config: Mapping[str, Any]) -> str:
         return "" if "aspects" in config else "scores no aspects: read it with SentenceScorer.from_pretrained"
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
         shared = {key: saved.config[key] for key in SHARED}
         experts = restored_experts(saved.config["experts"], saved.arrays)
-        seen = Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        seen = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         found = {
-            name: SentenceScorer._recalled({**shared, **own}, _blend(own["blend"], experts), seen)
+            name: SentenceScorer._from_config({**shared, **own}, _restored_ensemble(own["ensemble"], experts), seen)
             for name, own in saved.config["aspects"].items()
         }
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
@@ -239,7 +239,7 @@ class AspectScorer(Scorer):
         made.scorers_ = found
         return made
 
-    def _outline(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         rules = {f"{shown(name)}: aggregation": rule for name, rule in self.aggregation_.items()}
         return {**rules, "encoder": self._first.encoder_fingerprint_, **self.data_, **self.metrics_}
 
@@ -291,9 +291,10 @@ def _named(aspect: str, scored: Iterable[ScoredResponse], responses: Iterable[Re
     return [dataclasses.replace(item, response=response, aspect=aspect) for item, response in pairs]
 
 
-def _distinct(blends: Iterable[Blend]) -> list[Expert]:
+def _distinct(ensembles: Iterable[Ensemble]) -> list[Expert]:
     """Return every head once, whoever reads it."""
-    heads = {expert.head: dataclasses.replace(expert, outputs=None) for blend in blends for expert in blend.experts}
+    experts = (expert for ensemble in ensembles for expert in ensemble.experts)
+    heads = {expert.head: dataclasses.replace(expert, outputs=None) for expert in experts}
     return list(heads.values())
 
 
@@ -301,14 +302,14 @@ def _without(keys: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in keys}
 
 
-def _blend_config(blend: Blend, experts: Sequence[Expert]) -> dict[str, Any]:
-    """Tell of a blend by the numbers of its experts and the outputs that it reads of each."""
+def _ensemble_config(ensemble: Ensemble, experts: Sequence[Expert]) -> dict[str, Any]:
+    """Tell of an ensemble by the numbers of its experts and the outputs that it reads of each."""
     heads = [expert.head for expert in experts]
-    reads = [{"number": heads.index(expert.head), "outputs": expert.outputs} for expert in blend.experts]
-    return {**blend.config(), "experts": reads}
+    reads = [{"number": heads.index(expert.head), "outputs": expert.outputs} for expert in ensemble.experts]
+    return {**ensemble.config(), "experts": reads}
 
 
-def _blend(config: Mapping[str, Any], experts: Sequence[Expert]) -> Blend:
+def _restored_ensemble(config: Mapping[str, Any], experts: Sequence[Expert]) -> Ensemble:
     own = (dataclasses.replace(experts[part["number"]], outputs=tuple(part["outputs"])) for part in config["experts"])
     aggregation = AGGREGATIONS.build(config["aggregation"])
-    return Blend(tuple(own), tuple(config["weights"]), float(config["shift"]), aggregation)
+    return Ensemble(tuple(own), tuple(config["weights"]), float(config["shift"]), aggregation)

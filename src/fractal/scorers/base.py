@@ -66,7 +66,7 @@ class Scorer(BaseEstimator, ABC):
     @classmethod
     def _read(cls, saved: Saved, source: str | PathLike[str]) -> Self:
         """Return the scorer that a folder holds; `source` is where it was found."""
-        if strange := cls._strange(saved.config):
+        if strange := cls._wrong_kind(saved.config):
             raise BadFolder(f"{source} {strange}")
         try:
             return cls._restored(saved)
@@ -85,10 +85,10 @@ class Scorer(BaseEstimator, ABC):
         name = type(self).__name__
         if not self.__sklearn_is_fitted__():
             return card_fragment(f"{name}, not fitted", self.get_params(deep=False))
-        return card_fragment(name, self._outline())
+        return card_fragment(name, self._facts())
 
     @abstractmethod
-    def _asked(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
+    def _prepare(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
         """Return what to learn from and with which settings; refuse what teaches nothing before texts are encoded."""
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Scorer(BaseEstimator, ABC):
         """Label the sentences of a run of responses, given the labels of these."""
 
     @abstractmethod
-    def _outline(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         """Return what there is to show of a fitted scorer."""
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Scorer(BaseEstimator, ABC):
 
     @classmethod
     @abstractmethod
-    def _strange(cls, config: Mapping[str, Any]) -> str:
+    def _wrong_kind(cls, config: Mapping[str, Any]) -> str:
         """Say why a saved scorer is none of this kind, and what reads it; nothing where it is one."""
 
     @classmethod

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from fractal.records import Response
 
-__all__ = ["Seen"]
+__all__ = ["HeldOutIndex"]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class HeldOutIndex:
     """Which members held a response out while training, a bit a member, by the response's key."""
 
     keys: NDArray[np.uint64]  # sorted
     members: NDArray[np.uint64]
 
     @classmethod
-    def of(cls, responses: Sequence[Response], weights: NDArray[np.float32]) -> Seen:
+    def of(cls, responses: Sequence[Response], weights: NDArray[np.float32]) -> HeldOutIndex:
         """Remember who held out what: weights (response, member) are 0 there."""
         bits = (weights == 0).astype(np.uint64)
         masks = (bits << np.arange(bits.shape[1], dtype=np.uint64)).sum(1, dtype=np.uint64)

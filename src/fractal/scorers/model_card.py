@@ -63,15 +63,15 @@ def aspects_card(configs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _sections(config: Mapping[str, Any]) -> dict[str, str]:
-    blend = config["blend"]
+    ensemble = config["ensemble"]
     experts = {
         f"expert {number + 1}": f"weight {weight:g}: {', '.join(f'`{word}`' for word in expert['recipe'])}"
-        for number, (weight, expert) in enumerate(zip(blend["weights"], blend["experts"], strict=True))
+        for number, (weight, expert) in enumerate(zip(ensemble["weights"], ensemble["experts"], strict=True))
     }
     made = {
         "encoder": f"`{config['encoder']}` ({config['encoder_fingerprint']})",
         "splitter": f"`{config['splitter']}`",
-        "aggregation": f"`{blend['aggregation']}`",
+        "aggregation": f"`{ensemble['aggregation']}`",
         **experts,
         "plan": f"`{config['plan']}`",
     }

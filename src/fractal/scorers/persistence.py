@@ -19,7 +19,9 @@ from fractal.errors import BadFolder, MissingExtra
 
 __all__ = ["Saved", "load_folder", "push_folder", "save_folder"]
 
-FORMAT = 1  # of the folder; raised when an older version of the library could no longer read it
+FORMAT = 2  # of the folder; raised when an older version of the library could no longer read it
+# names of format 1 → names of today
+RENAMED = {"blend": "ensemble", "from_prior": "from_initial", "prior": "initial_logits", "common": "topic_share"}
 CONFIG, HEAD, CARD = "config.json", "head.safetensors", "README.md"
 
 
@@ -99,7 +101,14 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BadFolder(
             f"{path} has format {config['format']}, this version reads up to {FORMAT}: upgrade fractal-scores"
         )
-    return config
+    return config if config["format"] == FORMAT else _renamed(config)
+
+
+def _renamed(config: Any) -> Any:
+    """Return what an earlier format holds under the names of today."""
+    if isinstance(config, dict):
+        return {RENAMED.get(key, key): _renamed(value) for key, value in config.items()}
+    return [_renamed(value) for value in config] if isinstance(config, list) else config
 
 
 def _arrays(head: bytes, folder: Path) -> dict[str, NDArray[Any]]:

@@ -19,11 +19,11 @@ from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
-from fractal.ensemble.experts import Blend, Reading
-from fractal.ensemble.fit import Choice, Fitted, Settings, refuse_unlabelled
-from fractal.ensemble.selection import asked_priors, fit_chosen
+from fractal.ensemble.experts import Ensemble, Predictor
+from fractal.ensemble.fit import Choice, FitConfig, FitResult, refuse_unlabelled
+from fractal.ensemble.selection import asked_priors, fit_and_choose
 from fractal.ensemble.self_training import SelfTraining
-from fractal.ensemble.specs import FIRST, LATER, SUMMED, Sketch
+from fractal.ensemble.specs import MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS, RESPONSE_EXPERTS, ExpertSpec
 from fractal.ensemble.summary import calibrated, concordance, described, held_out_metrics, preferences_right
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
@@ -31,13 +31,13 @@ from fractal.evaluation.findings import Finding
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member, flat
-from fractal.mil.training.callbacks import Listener
+from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.records.corpus import Corpus, gather
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
-from fractal.scorers.membership import Seen
+from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import records
 from fractal.scorers.persistence import Saved
@@ -103,36 +103,36 @@ class SentenceScorer(Scorer):
         X: Sequence[Response | Preference],
         y: Sequence[float | None] | None = None,
         *,
-        listeners: Sequence[Listener] = (),
+        callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
     ) -> Self:
         """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
         """
-        corpus, settings = self._asked(X, y)
+        corpus, settings = self._prepare(X, y)
         settings = dataclasses.replace(settings, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self._embed(corpus.responses)
-        return self._learned(fit_chosen(block, corpus, settings, listeners), block, corpus, settings)
+        return self._store(fit_and_choose(block, corpus, settings, callbacks), block, corpus, settings)
 
-    def _asked(
+    def _prepare(
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
-    ) -> tuple[Corpus, Settings]:
+    ) -> tuple[Corpus, FitConfig]:
         corpus = gather(X, y)
         settings = self._settings(corpus)
         refuse_unlabelled(corpus, settings)
         return corpus, settings
 
-    def _learned(self, fitted: Fitted, block: EncodedBlock, corpus: Corpus, settings: Settings) -> Self:
+    def _store(self, fitted: FitResult, block: EncodedBlock, corpus: Corpus, settings: FitConfig) -> Self:
         """Keep what a fit found, and what can be said of it."""
-        self.blend_ = fitted.blend
+        self.ensemble_ = fitted.blend
         self.aggregation_ = AGGREGATIONS.spec(fitted.blend.aggregation)
         self.choices_ = fitted.choices
         self.history_ = fitted.history
         self.cost_ = fitted.cost
         self.calibrator_ = calibrated(fitted, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
-        self.seen_ = Seen.of(corpus.responses, fitted.weights)
+        self.held_out_index_ = HeldOutIndex.of(corpus.responses, fitted.weights)
         self.data_ = described(corpus)
         self.metrics_ = held_out_metrics(fitted, block.offsets, corpus)
         self.checks_ = run_checks(block, corpus, fitted, seed=settings.plan.seed)
@@ -163,13 +163,13 @@ class SentenceScorer(Scorer):
             return preferences_right(corpus.pairs, found)
         return concordance(corpus.labels, found)
 
-    def _settings(self, corpus: Corpus) -> Settings:
+    def _settings(self, corpus: Corpus) -> FitConfig:
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
         first, summed, later = self._experts()
         priors, try_priors = asked_priors(self.priors)
-        return Settings(
+        return FitConfig(
             aggregations=self._aggregations(corpus),
             experts=first,
             mean_experts=summed,
@@ -184,11 +184,15 @@ class SentenceScorer(Scorer):
             plan=plan,
         )
 
-    def _experts(self) -> tuple[tuple[Sketch, ...], ...]:
+    def _experts(self) -> tuple[tuple[ExpertSpec, ...], ...]:
         """The experts that train on labels, on labels that are means, and on guesses."""
         if self.recipe != "auto":
-            return (Sketch.of(self.recipe),), (), ()
-        return (SUMMED, (), ()) if self.learn_from == "sentences" else (FIRST, SUMMED, LATER)
+            return (ExpertSpec.of(self.recipe),), (), ()
+        return (
+            (MEAN_EXPERTS, (), ())
+            if self.learn_from == "sentences"
+            else (RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS)
+        )
 
     def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """The forms to try: the one given, or one of each direction that the labels allow."""
@@ -213,44 +217,48 @@ class SentenceScorer(Scorer):
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
-        return self._told(block, self.blend_.logits(Reading(block)))
+        return self._told(block, self.ensemble_.logits(Predictor(block)))
 
     def _told(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Say what log-odds (sentence, [level − 1,] member) mean of the block's responses."""
-        aggregation = self.blend_.aggregation
+        aggregation = self.ensemble_.aggregation
         middle = logits.mean(-1, keepdim=True)
         scores = aggregation.sentence_scores(middle).squeeze(-1)
         spread = aggregation.sentence_scores(logits).std(-1, correction=0)
-        implied = self._implied(logits, torch.from_numpy(block.offsets))
+        implied = self._response_scores(logits, torch.from_numpy(block.offsets))
         return records(block.responses, block.offsets, scores, implied, spread=spread)
 
-    def _implied(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
+    def _response_scores(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
         """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
-        found = by_member(self.blend_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        found = by_member(self.ensemble_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
         found = self.calibrator_(found) if self.calibrator_ else found
         return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self._embed(responses)
-        return self._told_labels(block, self.blend_.logits(Reading(block)))
+        return self._to_labelled_records(block, self.ensemble_.logits(Predictor(block)))
 
-    def _told_labels(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+    def _to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Say what log-odds mean of the block's responses beside their known labels."""
         responses = block.responses
-        aggregation, offsets = self.blend_.aggregation, torch.from_numpy(block.offsets)
-        share = torch.from_numpy(self.seen_.shares(responses, logits.shape[-1]))  # (bag, member)
+        aggregation, offsets = self.ensemble_.aggregation, torch.from_numpy(block.offsets)
+        share = torch.from_numpy(self.held_out_index_.shares(responses, logits.shape[-1]))  # (bag, member)
         by = share[torch.from_numpy(block.sentence_bag)]
         middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
         labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
         soft = flat(aggregation.posterior(scores, offsets, labels))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
-        implied = np.where(labels.isnan(), self._implied(logits, offsets, share), labels)
+        implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
         return records(responses, block.offsets, soft, implied, hard=hard)
 
     def _saved(self) -> Saved:
         config = self._config()
-        arrays = {**self.blend_.arrays(), "seen.keys": self.seen_.keys, "seen.members": self.seen_.members}
+        arrays = {
+            **self.ensemble_.arrays(),
+            "seen.keys": self.held_out_index_.keys,
+            "seen.members": self.held_out_index_.members,
+        }
         return Saved(config, arrays, model_card(config))
 
     def _config(self) -> dict[str, Any]:
@@ -261,7 +269,7 @@ class SentenceScorer(Scorer):
             "encoder": ENCODERS.spec(self._encoder()),
             "encoder_fingerprint": self.encoder_fingerprint_,
             "splitter": self.splitter,
-            "blend": self.blend_.config(),
+            "ensemble": self.ensemble_.config(),
             "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
             "plan": repr(self.plan or TrainingPlan()),
             "choices": [dataclasses.asdict(choice) for choice in self.choices_],
@@ -271,17 +279,19 @@ class SentenceScorer(Scorer):
         }
 
     @classmethod
-    def _strange(cls, config: Mapping[str, Any]) -> str:
+    def _wrong_kind(cls, config: Mapping[str, Any]) -> str:
         return "scores several aspects: read it with AspectScorer.from_pretrained" if "aspects" in config else ""
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
         arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
-        blend = Blend.restored(saved.config["blend"], arrays)
-        return cls._recalled(saved.config, blend, Seen(saved.arrays["seen.keys"], saved.arrays["seen.members"]))
+        ensemble = Ensemble.restored(saved.config["ensemble"], arrays)
+        return cls._from_config(
+            saved.config, ensemble, HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        )
 
     @classmethod
-    def _recalled(cls, config: Mapping[str, Any], blend: Blend, seen: Seen) -> Self:
+    def _from_config(cls, config: Mapping[str, Any], blend: Ensemble, seen: HeldOutIndex) -> Self:
         """Return the fitted scorer that a saved configuration tells of."""
         scorer = cls(
             aggregation=AGGREGATIONS.spec(blend.aggregation),
@@ -289,19 +299,19 @@ class SentenceScorer(Scorer):
             encoder=config["encoder"],
             splitter=config["splitter"],
         )
-        scorer.blend_, scorer.aggregation_ = blend, AGGREGATIONS.spec(blend.aggregation)
+        scorer.ensemble_, scorer.aggregation_ = blend, AGGREGATIONS.spec(blend.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
         scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
         scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
-        scorer.seen_ = seen
+        scorer.held_out_index_ = seen
         scorer.history_ = ()
         return scorer
 
-    def _outline(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         made = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
         return {**made, **self.data_, **self.metrics_}
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "blend_")
+        return hasattr(self, "ensemble_")

@@ -15,7 +15,7 @@ from fractal.records.splitting import SPLITTERS
 
 __all__ = ["Rules"]
 
-DRAWN = 40  # sentences of other summaries that are looked at
+SHRINKAGE = 40  # sentences of other summaries that are looked at
 CLOSEST = 3  # of them, by length, one is taken
 MOST_YEARS = 30
 LENGTHS = (0.7, 1.4)  # of a new sentence, beside the old one
@@ -52,7 +52,7 @@ class Rules(Generator):
 
     def _from_others(self, case: Case, old: str, rng: Random) -> str | None:
         theirs = [(other, sentence.text) for other in case.others for sentence in other.sentences]
-        drawn = rng.sample(theirs, min(DRAWN, len(theirs)))
+        drawn = rng.sample(theirs, min(SHRINKAGE, len(theirs)))
         near = _near({_renamed(text, other, case.response) for other, text in drawn}, old)
         return rng.choice(near[:CLOSEST]) if near else None
 

@@ -13,8 +13,8 @@ from fractal.datasets.published import tfrecord
 from fractal.datasets.published.common import field, files_in
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
 __all__ = ["AQuaMuSe"]
@@ -39,36 +39,36 @@ class AQuaMuSe(Reader):
 
     documents: str = ""  # JSON lines of url and text
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the summaries with what stands beside them."""
         for file in files_in(source, PATTERNS, "shards"):
             stem = PurePath(name_of(file)).name
             with open_bytes(file) as stream:
                 read = _json_rows if stream.peek(1)[:1] in (b"{", b"\n", b" ") else tfrecord.examples  # type: ignore[attr-defined]
                 for number, found in enumerate(read(stream, stem), 1):
-                    if isinstance(found, Broken):
+                    if isinstance(found, BadRow):
                         yield found
                     else:
                         yield Row(number, {**found, "id": found.get("id") or f"{stem}-{number}"})
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield every reference summary."""
         pages = _pages(self.documents) if self.documents else {}
         missing = 0
 
-        def shape(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+        def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
             nonlocal missing
             made, absent = _summary(row, door, pages)
             missing += absent
             yield made
 
         for row in self.rows(source):
-            yield from door.admit(row, shape)
+            yield from door.accept(row, schema)
         if missing:
             door.report.note(f"{missing:,} pages are named but their texts are not given: see documents=FILE")
 
 
-def _summary(row: Mapping[str, Any], door: Door, pages: Mapping[str, str]) -> tuple[Response, int]:
+def _summary(row: Mapping[str, Any], door: ReadSession, pages: Mapping[str, str]) -> tuple[Response, int]:
     target = field(row, "target", (str, list))
     text = target if isinstance(target, str) else " ".join(map(str, target))
     query = field(row, "query", str)
@@ -88,17 +88,17 @@ def _pages(path: str) -> dict[str, str]:
     with open_bytes(path) as stream:
         found = list(_json_rows(stream, path))
     for page in found:
-        if isinstance(page, Broken):
+        if isinstance(page, BadRow):
             raise page.error
     return {field(page, "url", str): field(page, "text", str) for page in found}
 
 
-def _json_rows(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | Broken]:
+def _json_rows(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | BadRow]:
     for number, line in numbered_lines(stream, name):
-        if isinstance(line, Broken):
+        if isinstance(line, BadRow):
             yield line
         elif line.strip():
             try:
                 yield msgspec.json.decode(line, type=dict[str, Any])
             except (ValueError, RecursionError) as error:
-                yield Broken(number, BadData(f"this is no JSON object: {error}", source=name, line=number))
+                yield BadRow(number, BadData(f"this is no JSON object: {error}", source=name, line=number))

@@ -13,8 +13,8 @@ from typing import Any
 from fractal.datasets.published.common import Span, chosen, files_in, overlaps, text_places
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, open_bytes
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, open_bytes
 from fractal.records import Response, Sentence
 
 __all__ = ["FiRA"]
@@ -47,7 +47,7 @@ class FiRA(Reader):
         chosen(self.unmarked, ("unknown", "all"), "unmarked")
         chosen(self.offsets, ("characters", "utf16"), "offsets")
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield one row a document and query: their texts and every judgement."""
         for file in files_in(source, ("*raw-judgements*.tsv",), "raw judgements"):
             if not isinstance(file, str | Path):
@@ -73,12 +73,12 @@ class FiRA(Reader):
                     },
                 )
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield every judged document with what its judges agree on."""
         for row in self.rows(source):
-            yield from door.admit(row, self._document)
+            yield from door.accept(row, self._document)
 
-    def _document(self, row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+    def _document(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
         for name in ("query", "document"):
             if not row[name]:
                 raise BadData(f"{name} {row[f'{name}_id']!r} is judged but has no text", field=f"{name}_id")

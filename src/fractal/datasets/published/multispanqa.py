@@ -11,8 +11,8 @@ from typing import Any
 from fractal.datasets.published.common import field, files_in, json_document
 from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, name_of
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, name_of
 from fractal.records import Response, Sentence
 
 __all__ = ["MultiSpanQA"]
@@ -46,7 +46,7 @@ class MultiSpanQA(Reader):
         if self.window < 0:
             raise BadSpec(f"window={self.window}: give the number of sentences in a bag, 0 for whole paragraphs.")
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the questions, a share of them marked as negatives."""
         for file in files_in(source, ("train.json", "valid.json"), "questions"):
             document = json_document(file)
@@ -59,14 +59,14 @@ class MultiSpanQA(Reader):
                 if isinstance(row, dict):
                     yield Row(number + 1, {**row, "negative": number in negative})
                 else:
-                    yield Broken(number + 1, BadData("a question is an object"))
+                    yield BadRow(number + 1, BadData("a question is an object"))
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the bags of every question."""
         for row in self.rows(source):
-            yield from door.admit(row, self._question)
+            yield from door.accept(row, self._question)
 
-    def _question(self, row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+    def _question(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
         id = field(row, "id", str)
         question = field(row, "question", list)
         text, sentences = _labelled(field(row, "context", list), row.get("label"), door)
@@ -83,7 +83,7 @@ class MultiSpanQA(Reader):
         return [("", sentences)]
 
 
-def _labelled(tokens: list[Any], marks: Any, door: Door) -> tuple[str, Sequence[Sentence]]:
+def _labelled(tokens: list[Any], marks: Any, door: ReadSession) -> tuple[str, Sequence[Sentence]]:
     """Join the tokens to readable text, cut it, and give each sentence the marks of its own tokens."""
     if not tokens or not all(isinstance(token, str) for token in tokens):
         raise BadData("a paragraph is a list of tokens, at least one", field="context")

@@ -12,8 +12,8 @@ from fractal.datasets.published.final_answers import said_answer, same_answer
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.jsonl import decode_line
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
 __all__ = ["PRM800K"]
@@ -49,7 +49,7 @@ class PRM800K(Reader):
         chosen(self.unfinished, ("drop", "keep"), "unfinished")
         chosen(self.screening, ("drop", "keep"), "screening")
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rated solutions."""
         for file in files_in(source, ("phase*.jsonl", "phase*.jsonl.gz"), "phases"):
             stem = PurePath(name_of(file)).name.partition(".")[0]
@@ -57,21 +57,21 @@ class PRM800K(Reader):
                 for line, content in numbered_lines(stream, name_of(file)):
                     if isinstance(content, bytes) and content.startswith(LFS):
                         raise BadData("this is a pointer of Git LFS, not the file: see `fractal fetch prm800k`")
-                    if isinstance(content, Broken):
+                    if isinstance(content, BadRow):
                         yield content
                     elif content.strip():
                         row = decode_line(line, content)
-                        yield row if isinstance(row, Broken) else Row(line, {**row.fields, "id": f"{stem}-{line}"})
+                        yield row if isinstance(row, BadRow) else Row(line, {**row.fields, "id": f"{stem}-{line}"})
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the solutions that are to be kept."""
         left_out = {"unfinished": 0, "screening": 0}
         for row in self.rows(source):
-            reason = "" if isinstance(row, Broken) else self._reason(row.fields)
+            reason = "" if isinstance(row, BadRow) else self._reason(row.fields)
             if reason:
                 left_out[reason] += 1
             else:
-                yield from door.admit(row, self._solution)
+                yield from door.accept(row, self._solution)
         for reason, count in left_out.items():
             if count:
                 door.report.note(f"left out {count:,} solutions for {reason}='drop'")
@@ -84,7 +84,7 @@ class PRM800K(Reader):
         served = row.get("is_quality_control_question") or row.get("is_initial_screening_question")
         return "screening" if self.screening == "drop" and served else ""
 
-    def _solution(self, row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+    def _solution(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
         question, label = field(row, "question", Mapping), field(row, "label", Mapping)
         generated = [str(text) for text in field(question, "pre_generated_steps", list, [])]
         rated = field(label, "steps", list)

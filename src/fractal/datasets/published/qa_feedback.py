@@ -11,8 +11,8 @@ from typing import Any
 from fractal.datasets.published.common import Span, chosen, field, files_in, json_document, overlaps, text_places
 from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row
 from fractal.records import Preference, Response, Sentence
 
 __all__ = ["ERRORS", "QAFeedback"]
@@ -59,7 +59,7 @@ class QAFeedback(Reader):
             return True
         return any(error_type in ERRORS.get(name, (name,)) for name in self.errors.split("+"))
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the questions."""
         for file in files_in(source, ("*_feedback.json",), "feedback"):
             listed = json_document(file)
@@ -70,24 +70,24 @@ class QAFeedback(Reader):
                 if isinstance(row, dict):
                     yield Row(number, {**row, "id": f"{stem}-{number}"})
                 else:
-                    yield Broken(number, BadData("the official file is a list of objects"))
+                    yield BadRow(number, BadData("the official file is a list of objects"))
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield each question's pairs of answers, or its first answer."""
         same = 0
 
-        def shape(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+        def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
             nonlocal same
             made, left_out = self._question(row, door)
             same += left_out
             return made
 
         for row in self.rows(source):
-            yield from door.admit(row, shape)
+            yield from door.accept(row, schema)
         if same:
             door.report.note(f"left out {same:,} pairs of answers with the same words")
 
-    def _question(self, row: Mapping[str, Any], door: Door) -> tuple[list[Record], int]:
+    def _question(self, row: Mapping[str, Any], door: ReadSession) -> tuple[list[Record], int]:
         answers = self._answers(row, door)
         made: list[Record] = []
         if self.give != "preferences":
@@ -95,7 +95,7 @@ class QAFeedback(Reader):
         pairs, same = ([], 0) if self.give == "answers" else self._pairs(row, answers)
         return made + pairs, same
 
-    def _answers(self, row: Mapping[str, Any], door: Door) -> list[Response]:
+    def _answers(self, row: Mapping[str, Any], door: ReadSession) -> list[Response]:
         question = field(row, "question", str)
         context = tuple(filter(None, map(_passage, field(row, "passages", list, []))))
         feedback = field(row, "feedback", dict, {})

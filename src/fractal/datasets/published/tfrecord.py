@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from fractal.errors import BadData
-from fractal.readers.sources import Broken
+from fractal.readers.sources import BadRow
 
 __all__ = ["examples"]
 
@@ -16,7 +16,7 @@ LENGTH_DELIMITED, VARINT = 2, 0
 FIXED = {1: 8, 5: 4}  # wire type → bytes
 
 
-def examples(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | Broken]:
+def examples(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | BadRow]:
     """Yield the text features of every example: one value as text, several as a list."""
     number = 0
     while head := stream.read(12):
@@ -25,12 +25,12 @@ def examples(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | Broken]:
         content = stream.read(length) if length <= LONGEST else b""
         if len(content) != length or len(stream.read(4)) != 4:
             problem = "the TFRecord file is cut short or damaged: nothing after this record can be read"
-            yield Broken(number, BadData(problem, source=name, line=number))
+            yield BadRow(number, BadData(problem, source=name, line=number))
             return
         try:
             yield _features(content)
         except (IndexError, ValueError) as error:
-            yield Broken(number, BadData(f"this is no tf.train.Example: {error}", source=name, line=number))
+            yield BadRow(number, BadData(f"this is no tf.train.Example: {error}", source=name, line=number))
 
 
 def _features(example: bytes) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from fractal.datasets.published.common import chosen, files_in, joined
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
-from fractal.readers.session import Door, Record
-from fractal.readers.sources import Broken, Row, numbered_lines, open_bytes
+from fractal.readers.session import ReadSession, Record
+from fractal.readers.sources import BadRow, Row, numbered_lines, open_bytes
 from fractal.records import Response
 
 __all__ = ["WikiCatSum"]
@@ -40,7 +40,7 @@ class WikiCatSum(Reader):
     def __post_init__(self) -> None:
         chosen(self.split, SPLITS, "split")
 
-    def rows(self, source: Any) -> Iterator[Row | Broken]:
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the lines of source and target side by side."""
         pattern = "*.tgt" if self.split == "all" else f"{self.split}.tgt"
         files = files_in(source, (pattern,), "summaries")
@@ -50,13 +50,13 @@ class WikiCatSum(Reader):
             if ".bow." not in Path(file).name:  # words of the summaries once more, for topic models
                 yield from _side_by_side(Path(file))
 
-    def records(self, source: Any, door: Door) -> Iterator[Record]:
+    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield every reference summary."""
         for row in self.rows(source):
-            yield from door.admit(row, _summary)
+            yield from door.accept(row, _summary)
 
 
-def _side_by_side(file: Path) -> Iterator[Row | Broken]:
+def _side_by_side(file: Path) -> Iterator[Row | BadRow]:
     name = f"{file.parent.name}-{file.stem}"
     with open_bytes(file.with_suffix(".src")) as above, open_bytes(file.with_suffix(".tgt")) as below:
         lines = zip_longest(numbered_lines(above, name), numbered_lines(below, name))
@@ -67,19 +67,19 @@ def _side_by_side(file: Path) -> Iterator[Row | Broken]:
                     f"{short.name} ends before the other file: fetch both again", source=str(file), line=number
                 )
             pair = source[1], target[1]
-            broken = next((part for part in pair if isinstance(part, Broken)), None)
+            broken = next((part for part in pair if isinstance(part, BadRow)), None)
             if broken is not None:
                 yield broken
                 continue
             try:
                 texts = [part.decode().strip() for part in pair if isinstance(part, bytes)]
             except UnicodeDecodeError as error:
-                yield Broken(number, BadData(f"this is no UTF-8: {error}"))
+                yield BadRow(number, BadData(f"this is no UTF-8: {error}"))
                 continue
             yield Row(number, {"id": f"{name}-{number}", "source": texts[0], "target": texts[1]})
 
 
-def _summary(row: Mapping[str, Any], door: Door, line: int) -> Iterable[Record]:
+def _summary(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
     sentences = [part.strip() for part in row["target"].split("<SNT>")]
     text, parts = joined(sentences, [1.0] * len(sentences), " ")
     if not parts:

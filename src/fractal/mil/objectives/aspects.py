@@ -14,7 +14,7 @@ from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import ResponseLoss
 
-__all__ = ["Aspect", "AspectTerm", "Joint", "MeanOf", "Outputs", "held_out_by_aspect", "read_outputs"]
+__all__ = ["Aspect", "AspectTerm", "MeanOf", "MultiAspect", "Outputs", "held_out_by_aspect", "read_outputs"]
 
 Outputs = tuple[int, int]  # the first output of a head that is read, and the first after it that is not
 
@@ -30,7 +30,7 @@ class Aspect:
 
 
 @dataclass(frozen=True)
-class Joint(Aggregation):
+class MultiAspect(Aggregation):
     """Several rules side by side, each over outputs of its own: the shape of a head that aspects share.
 
     Labels are read by one `AspectTerm` an aspect; here are only what all aspects have in common.
@@ -39,7 +39,7 @@ class Joint(Aggregation):
     aspects: tuple[Aspect, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[str, int, Aggregation]]) -> Joint:
+    def of(cls, parts: Sequence[tuple[str, int, Aggregation]]) -> MultiAspect:
         """Give every name, with its column of the labels and its rule, the next outputs of the head."""
         aspects: list[Aspect] = []
         for name, column, form in parts:

@@ -68,7 +68,7 @@ class PreferenceLoss(Term):
         scores = scores.given(bags.targets.get(self.given))
         better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
         # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
-        strength = self._strength(scores) + bags.advantage.unsqueeze(-1)
+        strength = self._strength(scores) + bags.length_offset.unsqueeze(-1)
         lead = strength[better] - strength[worse]
         share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)  # 1 for a win, ½ for a tie
         cost = F.softplus(lead) - share * lead

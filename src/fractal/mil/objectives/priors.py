@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fractal.mil.bags import Bags, Relations
+from fractal.mil.bags import Bags, SentencePairs
 from fractal.mil.objectives.base import Scores, Term, check_kind, weighted_mean
 from fractal.mil.objectives.losses import against_target
 from fractal.mil.segments import lift, segment_sum
 from fractal.registry import Registry
 
-__all__ = ["PRIORS", "ColumnPrior", "CorrelationPrior", "CosinePrior", "HybridPrior", "relate"]
+__all__ = ["PRIORS", "ColumnPrior", "CorrelationPrior", "CosinePrior", "HybridPrior", "pairwise_similarity"]
 
 PRIORS: Registry[Term] = Registry("prior")
 
@@ -75,9 +75,9 @@ class CorrelationPrior(Term):
     weight: float = 0.1
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
-        relations = bags.relations if bags.relations is not None else relate(bags)
+        sentence_pairs = bags.sentence_pairs if bags.sentence_pairs is not None else pairwise_similarity(bags)
         s = scores.sentence  # (sentence, member)
-        crossed: Tensor = _Disagreement.apply(s, relations)  # (bag, member)
+        crossed: Tensor = _Disagreement.apply(s, sentence_pairs)  # (bag, member)
         alone = (1 - (1 - s).square()) * (1 - s.square())  # a sentence with itself: likeness 1
         size = bags.offsets.diff().to(s.dtype).unsqueeze(-1)  # (bag, 1)
         # all ordered pairs of a bag, each sentence with itself included: so repeating its sentences changes nothing
@@ -91,27 +91,30 @@ class _Disagreement(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, relations: Relations) -> Tensor:
+    def forward(ctx: Any, s: Tensor, sentence_pairs: SentencePairs) -> Tensor:
         """Return the sums; s (sentence, member)."""
-        first, second = s.index_select(0, relations.first), s.index_select(0, relations.second)  # (couple, member)
-        both = first * second - relations.likeness.to(s.dtype).unsqueeze(-1)
+        first, second = (
+            s.index_select(0, sentence_pairs.first),
+            s.index_select(0, sentence_pairs.second),
+        )  # (couple, member)
+        both = first * second - sentence_pairs.similarity.to(s.dtype).unsqueeze(-1)
         neither = both + (1 - first - second)  # (1 − a)(1 − b) = a b + 1 − a − b
         cost = both * neither
         if ctx.needs_input_grad[0]:
             side, sum_of_both = cost.sign(), both + neither
             ctx.save_for_backward((second * sum_of_both - both) * side, (first * sum_of_both - both) * side)
-            ctx.relations, ctx.sentences = relations, len(s)
-        return segment_sum(cost.abs_(), relations.offsets)
+            ctx.sentence_pairs, ctx.sentences = sentence_pairs, len(s)
+        return segment_sum(cost.abs_(), sentence_pairs.offsets)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Give each of the two sentences of a couple its slope."""
         by_first, by_second = ctx.saved_tensors
-        relations: Relations = ctx.relations
-        lifted = lift(gradients[0], relations.offsets, len(relations.first))  # (couple, member)
+        sentence_pairs: SentencePairs = ctx.sentence_pairs
+        lifted = lift(gradients[0], sentence_pairs.offsets, len(sentence_pairs.first))  # (couple, member)
         slope = lifted.new_zeros(ctx.sentences, lifted.shape[1])
-        slope.index_add_(0, relations.first, lifted * by_first)
-        return slope.index_add_(0, relations.second, lifted * by_second), None
+        slope.index_add_(0, sentence_pairs.first, lifted * by_first)
+        return slope.index_add_(0, sentence_pairs.second, lifted * by_second), None
 
 
 class _Pairs(NamedTuple):
@@ -120,16 +123,16 @@ class _Pairs(NamedTuple):
     offsets: Tensor
 
 
-def relate(bags: Bags) -> Relations:
+def pairwise_similarity(bags: Bags) -> SentencePairs:
     """Compare every two sentences of each bag, once: likeness (1 + Pearson's ρ) / 2 of their embeddings."""
     pairs = _pairs_inside(bags.offsets)
     vectors = bags.vectors.float()
     centred = torch.nn.functional.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
-    likeness = torch.empty(len(pairs.first), dtype=torch.float32, device=vectors.device)
-    for start in range(0, len(likeness), PAIRS_AT_ONCE):
+    similarity = torch.empty(len(pairs.first), dtype=torch.float32, device=vectors.device)
+    for start in range(0, len(similarity), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        likeness[part] = (1 + (centred[pairs.first[part]] * centred[pairs.second[part]]).sum(1)) / 2
-    return Relations(first=pairs.first, second=pairs.second, likeness=likeness, offsets=pairs.offsets)
+        similarity[part] = (1 + (centred[pairs.first[part]] * centred[pairs.second[part]]).sum(1)) / 2
+    return SentencePairs(first=pairs.first, second=pairs.second, similarity=similarity, offsets=pairs.offsets)
 
 
 def _pairs_inside(offsets: Tensor) -> _Pairs:

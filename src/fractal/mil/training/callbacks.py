@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from fractal.errors import MissingExtra
 from fractal.progress import Report, progress
 
-__all__ = ["Epoch", "JsonLines", "Listener", "ProgressLine", "TensorBoard", "at_stage", "stages"]
+__all__ = ["Callback", "Epoch", "JsonLines", "ProgressLine", "TensorBoard", "at_stage", "stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +33,21 @@ class Epoch:
     stage: str = ""  # which of several trainings this is, from the outermost choice inwards
 
 
-Listener = Callable[[Epoch], None]
+Callback = Callable[[Epoch], None]
 T = TypeVar("T")
 Open = Callable[[int, str], contextlib.AbstractContextManager[Report]]
 
 
-def at_stage(listeners: Sequence[Listener], stage: str) -> tuple[Listener, ...]:
+def at_stage(callbacks: Sequence[Callback], stage: str) -> tuple[Callback, ...]:
     """Let listeners hear at which stage a training is; a stage inside another one is named after it."""
 
-    def telling(listen: Listener) -> Listener:
+    def telling(listen: Callback) -> Callback:
         def tell(epoch: Epoch) -> None:
             listen(dataclasses.replace(epoch, stage=f"{stage} · {epoch.stage}" if epoch.stage else stage))
 
         return tell
 
-    return tuple(map(telling, listeners))
+    return tuple(map(telling, callbacks))
 
 
 def stages(things: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, str]]:

@@ -21,10 +21,10 @@ from fractal.mil.fused_mlp import Fetcher
 from fractal.mil.head import Head, HeadShape
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from fractal.mil.training.callbacks import Epoch, Listener
+from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.mil.training.checkpoints import load_checkpoint, save_checkpoint
 from fractal.mil.training.plan import Objective, TrainingPlan
-from fractal.mil.training.validation import Unseen, hold_out, judge_unseen
+from fractal.mil.training.validation import ValidationFold, validate, validation_folds
 
 __all__ = ["FittedHead", "fit_head"]
 
@@ -50,7 +50,7 @@ class _Run:
     noise: torch.Generator  # draws what is dropped, on the device
     precision: torch.dtype
     fetch: Fetcher
-    unseen: tuple[Unseen, ...] = ()
+    unseen: tuple[ValidationFold, ...] = ()
     epoch: int = 0
     best: Tensor = field(default_factory=lambda: torch.empty(0))
     best_epochs: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
@@ -94,7 +94,7 @@ def fit_head(
     bags: Bags,
     objective: Objective,
     plan: TrainingPlan,
-    listeners: Sequence[Listener] = (),
+    callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
 ) -> FittedHead:
     """Train a head on the bags that each member may see, and keep each member's best epoch by those that it may not.
@@ -112,13 +112,13 @@ def fit_head(
             run.restore(*found)
     with suited_threads(_first_layer(plan, bags)):
         if run.epoch == 0:
-            _judge(run, bags, objective)
+            _validate(run, bags, objective)
         while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
             told = _train_epoch(run, bags, objective, plan)
             run.history.append(told)
             if checkpoint is not None:
                 save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
-            for listen in listeners:
+            for listen in callbacks:
                 listen(told)
     run.head.load_member_states(run.best_states)
     run.head.eval()
@@ -137,14 +137,14 @@ def _start(bags: Bags, objective: Objective, plan: TrainingPlan, device: torch.d
         hidden=plan.hidden,
         thresholds=objective.aggregation.thresholds,
         dropout=plan.dropout,
-        from_prior=plan.from_prior,
+        from_initial=plan.from_initial,
     )
     head = Head(shape, generator).to(device)
     optimiser = torch.optim.AdamW(
         _decayed_apart(head, plan.weight_decay), lr=plan.learning_rate, fused=device.type in ("cpu", "cuda")
     )
     precision = choose_precision(plan.precision, _first_layer(plan, bags), device.type)
-    run = _Run(head, optimiser, generator, noise, precision, Fetcher(precision), hold_out(bags, plan.members))
+    run = _Run(head, optimiser, generator, noise, precision, Fetcher(precision), validation_folds(bags, plan.members))
     run.best = torch.full((plan.members,), math.inf, device=device)
     run.best_epochs = torch.zeros(plan.members, dtype=torch.long)
     return run
@@ -157,7 +157,7 @@ def _first_layer(plan: TrainingPlan, bags: Bags) -> int:
 
 
 def _decayed_apart(head: Head, decay: float) -> list[dict[str, object]]:
-    """Products decay; biases and the start from the prior do not."""
+    """Products decay; biases and the start from the initial logits do not."""
     products = [
         p for name, p in head.named_parameters() if name.startswith(("enter", "weights")) and "bias" not in name
     ]
@@ -186,7 +186,7 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
     run.epoch += 1
     means = (sums / batches).tolist() if sums is not None else []
     _refuse_divergence(means, run, plan)
-    held_out, auc = _judge(run, bags, objective)
+    held_out, auc = _validate(run, bags, objective)
     spent = time.perf_counter() - started
     return Epoch(
         epoch=run.epoch,
@@ -208,10 +208,10 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
     return named
 
 
-def _judge(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
+def _validate(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
     """Cost and order of the labels that each member may not see; a member of lower cost than ever is kept."""
-    term = _judge_of(bags, objective)
-    cost, order = judge_unseen(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
+    term = _validation_term(bags, objective)
+    cost, order = validate(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
     better = cost.isnan() | (cost < run.best)
     run.best = torch.where(better, cost, run.best)
     run.best_epochs[better.cpu()] = run.epoch
@@ -223,11 +223,11 @@ def _judge(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
     return float(cost.nanmean()), float(order.nanmean())
 
 
-def _judge_of(bags: Bags, objective: Objective) -> Term:
-    if isinstance(objective.judged_by, Term):
-        return objective.judged_by
-    if objective.judged_by != "response":
-        return SentenceLoss(target=objective.judged_by)
+def _validation_term(bags: Bags, objective: Objective) -> Term:
+    if isinstance(objective.validation_loss, Term):
+        return objective.validation_loss
+    if objective.validation_loss != "response":
+        return SentenceLoss(target=objective.validation_loss)
     has_pairs = bags.pairs is not None and len(bags.pairs) > 0
     return PreferenceLoss(kind="logit") if has_pairs else ResponseLoss()
 
@@ -244,7 +244,12 @@ def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) ->
 def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
     """What a checkpoint belongs to: another plan, objective or other data must not take it up."""
     digest = hashlib.sha256()
-    small = {"offsets": bags.offsets, "labels": bags.labels, "weights": bags.weights, "prior": bags.prior}
+    small = {
+        "offsets": bags.offsets,
+        "labels": bags.labels,
+        "weights": bags.weights,
+        "initial_logits": bags.initial_logits,
+    }
     small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
     small |= {} if bags.pairs is None else {"pairs": bags.pairs}
     large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]

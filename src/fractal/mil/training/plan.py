@@ -19,7 +19,7 @@ class Objective:
     terms: tuple[Term, ...]
     aggregation: Aggregation
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    judged_by: str | Term = "response"  # held-out labels stop it: of responses, of a sentence target, or a term's
+    validation_loss: str | Term = "response"  # held-out labels stop it: of responses, of a sentence target, or a term's
     reads_labels: int = 1  # so many first terms read labels; those after them are priors
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
@@ -46,7 +46,7 @@ class TrainingPlan:
     dropout: float = 0.1
     members: int = 5
     folds: int = 5
-    from_prior: bool = True
+    from_initial: bool = True
     curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
     length_control: bool = True  # of preferences: what length alone explains, sentences need not
     topic_control: bool = True  # of preferences alone: what both answers to a question share counts less

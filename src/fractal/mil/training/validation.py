@@ -14,7 +14,7 @@ from fractal.mil.head import Head, pick_members
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, SentenceLoss
 
-__all__ = ["Unseen", "held_out_logits", "hold_out", "judge_unseen", "predict_logits"]
+__all__ = ["ValidationFold", "held_out_logits", "predict_logits", "validate", "validation_folds"]
 
 SENTENCES_AT_ONCE = 16_384  # bounds the memory of scoring; larger blocks gain nothing
 MOST_PAIRS = 4_000  # of held-out responses, compared after every epoch; of more, so many are drawn
@@ -59,7 +59,7 @@ def _blocks(bags: Bags, only: Tensor | None) -> Iterator[Bags]:
 
 
 @dataclass(frozen=True, eq=False)
-class Unseen:
+class ValidationFold:
     """What some members may not see, and are judged by: which bags, and all of them but their columns."""
 
     members: tuple[int, ...]
@@ -68,7 +68,7 @@ class Unseen:
     pairs: Tensor  # (pair, 2): the first is labelled higher than the second, or preferred
 
 
-def hold_out(bags: Bags, members: int) -> tuple[Unseen, ...]:
+def validation_folds(bags: Bags, members: int) -> tuple[ValidationFold, ...]:
     """Gather what is held out, each bag once for all members that hold out the same."""
     hidden = (bags.weights == 0).expand(-1, members).T.cpu()  # (member, bag)
     alike: dict[bytes, list[int]] = {}
@@ -80,7 +80,7 @@ def hold_out(bags: Bags, members: int) -> tuple[Unseen, ...]:
         held_out = hidden[same[0]].nonzero().squeeze(1).to(bags.offsets.device)
         if len(held_out):
             labels = bare.take(held_out)
-            found.append(Unseen(tuple(same), held_out, labels, _pairs(labels)))
+            found.append(ValidationFold(tuple(same), held_out, labels, _pairs(labels)))
     return tuple(found)
 
 
@@ -105,8 +105,13 @@ def _pairs(bags: Bags) -> Tensor:
     return torch.stack([order[higher], order[lower]], 1).to(bags.offsets.device)
 
 
-def judge_unseen(
-    head: Head, bags: Bags, unseen: Sequence[Unseen], term: Term, aggregation: Aggregation, precision: torch.dtype
+def validate(
+    head: Head,
+    bags: Bags,
+    unseen: Sequence[ValidationFold],
+    term: Term,
+    aggregation: Aggregation,
+    precision: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Return what the labels that a member may not see cost it, and the share of pairs that it puts in order.
 
@@ -144,9 +149,9 @@ def _without_columns(bags: Bags) -> Bags:
     """Return the labels, targets and pairs alone, every bag of weight 1."""
     nothing = bags.features.new_zeros(len(bags.features), 0)
     even = torch.ones_like(bags.weights[:, :1])
-    return replace(bags, features=nothing, shared=(), vectors=nothing, relations=None, weights=even)
+    return replace(bags, features=nothing, shared=(), vectors=nothing, sentence_pairs=None, weights=even)
 
 
 def _columns_only(bags: Bags) -> Bags:
     """Return what a head reads, so that cutting moves nothing else."""
-    return replace(bags, targets={}, vectors=bags.vectors[:, :0], relations=None, pairs=None)
+    return replace(bags, targets={}, vectors=bags.vectors[:, :0], sentence_pairs=None, pairs=None)

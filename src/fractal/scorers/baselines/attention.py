@@ -35,7 +35,7 @@ class Attention(Learned):
             parts = network(batch.features, batch.offsets)
             return cross_entropy(segment_sum(parts, batch.offsets), batch.labels)
 
-        train(network, bags, fold, cost, self.seed, self.lessons)
+        train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network
 
     def logits(self, network: nn.Module, bags: Bags) -> Tensor:

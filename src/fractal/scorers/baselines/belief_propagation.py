@@ -48,11 +48,11 @@ class BeliefPropagation(Learned):
         def cost(batch: Bags) -> Tensor:
             return per_bag(cross_entropy(self.logits(network, batch), batch.targets["belief"]), batch.offsets)
 
-        train(network, told, fold, cost, self.seed + number, self.lessons)
+        train(network, told, fold, cost, self.seed + number, self.network_plan)
 
 
 def _places(block: EncodedBlock, bags: Bags) -> Tensor:
     """Where sentences lie for the graph: by their vectors, and as much by how they stand to their context."""
     dim = block.sentences.shape[1]
-    relations = F.normalize(bags.features[:, :-dim], dim=1)
-    return F.normalize(torch.cat([torch.from_numpy(block.sentences), relations], 1), dim=1)
+    sentence_pairs = F.normalize(bags.features[:, :-dim], dim=1)
+    return F.normalize(torch.cat([torch.from_numpy(block.sentences), sentence_pairs], 1), dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.self_training import surest
+from fractal.ensemble.self_training import most_certain
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
 from fractal.records.corpus import Corpus
@@ -35,12 +35,12 @@ class Curriculum(Learned):
         def cost(batch: Bags) -> Tensor:
             return response_cost(self.logits(first, batch), batch, form)
 
-        train(first, bags, fold, cost, self.seed, self.lessons)
+        train(first, bags, fold, cost, self.seed, self.network_plan)
         for number, share in enumerate(self.shares, 1):
             with torch.inference_mode():
                 scores = self.logits(network, bags).sigmoid()
             guesses = form.posterior(scores.unsqueeze(-1), bags.offsets, bags.labels).squeeze(-1)
-            told = replace(bags, targets={"guess": surest(guesses.clone(), share)})
+            told = replace(bags, targets={"guess": most_certain(guesses.clone(), share)})
             network = self._fresh(bags, number)
             self._learn_guesses(network, told, fold, number)
         self.network = network
@@ -49,7 +49,7 @@ class Curriculum(Learned):
         def cost(batch: Bags) -> Tensor:
             return per_bag(cross_entropy(self.logits(network, batch), batch.targets["guess"]), batch.offsets)
 
-        train(network, told, fold, cost, self.seed + number, self.lessons)
+        train(network, told, fold, cost, self.seed + number, self.network_plan)
 
     def _fresh(self, bags: Bags, number: int) -> Perceptron:
         return Perceptron((bags.features.shape[1], self.hidden, 1), self.generator(number))

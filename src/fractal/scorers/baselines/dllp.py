@@ -33,5 +33,5 @@ class Dllp(Learned):
             share = segment_mean(self.logits(network, batch).sigmoid(), batch.offsets)
             return cross_entropy(torch.logit(share, eps=1e-6), batch.labels)
 
-        train(network, bags, fold, cost, self.seed, self.lessons)
+        train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network

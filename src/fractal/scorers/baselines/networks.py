@@ -22,7 +22,7 @@ from fractal.mil.segments import segment_mean
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import LearnedBaseline
 
-__all__ = ["Learned", "Lessons", "Perceptron", "cross_entropy", "per_bag", "response_cost", "train"]
+__all__ = ["Learned", "NetworkPlan", "Perceptron", "cross_entropy", "per_bag", "response_cost", "train"]
 
 Loss = Callable[[Bags], Tensor]  # a batch → the cost of each bag (bag,), nan where its label is unknown
 
@@ -30,7 +30,7 @@ HELD_OUT = 5  # one group in so many is held out, to stop by
 
 
 @dataclass(frozen=True)
-class Lessons:
+class NetworkPlan:
     """How a baseline's network is trained."""
 
     epochs: int = 40
@@ -64,14 +64,16 @@ def _linear(entries: int, exits: int, generator: torch.Generator) -> nn.Linear:
     return layer
 
 
-def train(network: nn.Module, bags: Bags, fold: Tensor, loss: Loss, seed: int, lessons: Lessons) -> None:
+def train(network: nn.Module, bags: Bags, fold: Tensor, loss: Loss, seed: int, network_plan: NetworkPlan) -> None:
     """Train on all folds but the first and keep the epoch that the first likes best."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=lessons.learning_rate, weight_decay=lessons.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=network_plan.learning_rate, weight_decay=network_plan.weight_decay
+    )
     hidden, shown = (bags.take(places.nonzero().squeeze(1)) for places in (fold == 0, fold != 0))
     best, best_epoch, kept = math.inf, 0, {name: value.clone() for name, value in network.state_dict().items()}
-    for epoch in range(lessons.epochs):
-        for batch in shown.batches(lessons.batch_size, generator):
+    for epoch in range(network_plan.epochs):
+        for batch in shown.batches(network_plan.batch_size, generator):
             cost = loss(batch).nanmean()
             optimiser.zero_grad(set_to_none=True)
             if bool(cost.isfinite()):  # a batch without one label teaches nothing
@@ -82,7 +84,7 @@ def train(network: nn.Module, bags: Bags, fold: Tensor, loss: Loss, seed: int, l
         if now < best:
             best, best_epoch = now, epoch
             kept = {name: value.clone() for name, value in network.state_dict().items()}
-        elif epoch - best_epoch >= lessons.patience:
+        elif epoch - best_epoch >= network_plan.patience:
             break
     network.load_state_dict(kept)
 
@@ -106,7 +108,7 @@ def per_bag(costs: Tensor, offsets: Tensor) -> Tensor:
 class Learned(LearnedBaseline):
     """A baseline whose network reads the columns of one sentence at a time."""
 
-    lessons: Lessons = field(default=Lessons(), repr=False)
+    network_plan: NetworkPlan = field(default=NetworkPlan(), repr=False)
     network: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     standardiser: Standardiser | None = field(default=None, init=False, repr=False, compare=False)
 

@@ -38,7 +38,7 @@ class NoisyCopy(Learned):
             costs = cross_entropy(torch.logit(chance, eps=1e-6), copies)
             return per_bag(costs, batch.offsets) + self.pull * (kept - made).log()
 
-        train(network, bags, fold, cost, self.seed, self.lessons)
+        train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network
 
 

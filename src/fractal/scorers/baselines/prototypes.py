@@ -52,7 +52,7 @@ class Prototypes(Learned):
             apart = self._contrast(places, guesses[rows], batch.offsets)
             return own + response_cost(logits, batch, form) + self.contrast * apart
 
-        train(network, replace(bags, targets={"row": row}), fold, cost, self.seed, self.lessons)
+        train(network, replace(bags, targets={"row": row}), fold, cost, self.seed, self.network_plan)
         self.network = network
 
     def logits(self, network: nn.Module, bags: Bags) -> Tensor:

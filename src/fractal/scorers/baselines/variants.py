@@ -153,7 +153,7 @@ class Paper(Trained):
             learning_rate=1e-3,
             weight_decay=0.0,
             dropout=0.0,
-            from_prior=False,
+            from_initial=False,
             length_control=False,
             topic_control=False,
             seed=self.seed,
