@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import slow_twins_aggregations as slow
+import support.slow_twins_aggregations as slow
 from fractal.mil.aggregations import AGGREGATIONS, Levels
 
 VARIANTS = (

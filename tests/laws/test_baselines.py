@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baseline_models import cross_encoder
 from fractal.datasets.synthetic import make_preferences, make_responses
 from fractal.errors import BadData, NotFitted
 from fractal.records import Response
 from fractal.scorers.baselines import BASELINES, LearnedBaseline
 from fractal.scorers.baselines.networks import Learned, NetworkPlan
+from support.baseline_models import cross_encoder
 
 NAMES = [name for name in BASELINES if issubclass(BASELINES[name], LearnedBaseline)]  # type: ignore[arg-type]
 

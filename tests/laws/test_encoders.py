@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
 from fractal.encoders import ENCODERS, EmbeddingCache, cached_encode
+from support.encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
 
 # bf16 rounds to 8 binary digits, so another padding shows; the bound is on 1 − cosine
 TOLERANCE = {"float32": 2e-6, "bfloat16": 1e-3}

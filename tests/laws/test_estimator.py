@@ -15,7 +15,7 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score  # noqa: E402
 
 from fractal.datasets.synthetic import make_responses  # noqa: E402
-from fractal.ensemble.experts import Reading  # noqa: E402
+from fractal.ensemble.experts import Predictor  # noqa: E402
 from fractal.errors import BadData, BadFolder, NotFitted  # noqa: E402
 from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Response  # noqa: E402
@@ -67,7 +67,7 @@ def test_a_response_score_is_the_mean_of_what_members_say_calibrated(
 ) -> None:
     """The curve was learned from single members; the mean of their log-odds is surer or less sure than any of them."""
     block = fitted._embed(responses)
-    logits = fitted.ensemble_.logits(Reading(block))
+    logits = fitted.ensemble_.logits(Predictor(block))
     offsets = torch.from_numpy(block.offsets)
     members = [fitted.ensemble_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]
     assert fitted.calibrator_ is not None

@@ -13,7 +13,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.features import FEATURES, RECIPES, compute
 from fractal.records import Response
-from slow_twins_features import WordEncoder
+from support.slow_twins_features import WordEncoder
 
 SPECS = [*(f"{name}" for name in FEATURES if name != "precomputed"), "precomputed(column='own')"]
 SPECS += ["product(other='query')", "difference(other='context', scale=0.5)"]

@@ -14,7 +14,7 @@ from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.objectives.base import Scores
 from fractal.mil.objectives.losses import LOSSES
 from fractal.mil.objectives.priors import PRIORS
-from slow_twins_terms import random_bags, random_logits, rearranged, repeated
+from support.slow_twins_terms import random_bags, random_logits, rearranged, repeated
 
 NEEDED = {"column": "column(column='mine')"}  # a name that must be given
 VARIANTS = (

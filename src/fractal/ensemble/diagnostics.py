@@ -120,7 +120,7 @@ def _label_noise(leads: Floats, outcome: Outcome) -> Finding:
         return Finding("label noise", "ok", f"No sure sign of noisy labels: {shown} flipped.", value, low, high)
     sentence = (
         f"Labels look noisy: {shown} of them contradict held-out scores where these are surest, good and bad alike. "
-        "Rate doubtful responses again, or give several ratings to `fractal.judges`."
+        "Rate doubtful responses again, or give several ratings to `fractal.evaluation.label_model`."
     )
     return Finding("label noise", "fail" if low > VERY_NOISY else "warn", sentence, value, low, high)
 

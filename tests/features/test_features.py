@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import slow_twins_features as slow
+import support.slow_twins_features as slow
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.errors import BadData, BadSpec, UnknownName
@@ -20,7 +20,7 @@ from fractal.features.arithmetic import sums, value
 from fractal.features.base import bag_rank
 from fractal.features.words import number, words_of
 from fractal.records import Response
-from slow_twins_features import WordEncoder
+from support.slow_twins_features import WordEncoder
 
 VOCABULARY = [
     "Paris",

@@ -220,7 +220,7 @@ def test_what_is_not_the_file_leaves_nothing_and_says_what_would_work(
 def test_a_download_that_was_killed_goes_on(server: Server, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from fractal.fetching.downloads import download
+from fractal.datasets.fetch.downloads import download
 download({server.url + "/slow/a"!r}, Path({str(tmp_path / "a")!r}), timeout=60)
 """
     child = subprocess.Popen([sys.executable, "-c", code])

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from baseline_models import causal_model, cross_encoder
 from fractal.datasets.synthetic import make_responses
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.metrics import METRICS
@@ -27,6 +26,7 @@ from fractal.scorers.baselines.gibbs import (
 )
 from fractal.scorers.baselines.implicit_reward import sentence_log_ratios
 from fractal.scorers.baselines.networks import per_bag
+from support.baseline_models import causal_model, cross_encoder
 
 
 def enumerated(field: Tensor, potentials: Potentials, graph: Graph) -> list[float]:

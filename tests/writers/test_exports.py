@@ -13,7 +13,7 @@ from fractal.writers import WRITERS, write
 from fractal.writers.argilla import argilla_record
 from fractal.writers.label_studio import LABEL_CONFIG, label_studio_task
 from fractal.writers.preferences import Evidence, dpo_pairs, kto_rows
-from scored_samples import make_scored
+from support.scored_samples import make_scored
 
 # What Label Studio documents of tasks with predictions: https://labelstud.io/guide/predictions
 REGION = {

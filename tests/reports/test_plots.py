@@ -8,7 +8,7 @@ import pytest
 from fractal.errors import BadData, BadSpec, MissingExtra
 from fractal.records import Response, ScoredResponse
 from fractal.reports import plots
-from scored_samples import make_scored
+from support.scored_samples import make_scored
 
 pytest.importorskip("matplotlib", reason="the extra 'plots' brings matplotlib")
 

@@ -7,7 +7,7 @@ import pytest
 
 from fractal.records import Response, ScoredResponse
 from fractal.reports import write_report
-from scored_samples import FINDINGS, HOSTILE, hostile, make_scored
+from support.scored_samples import FINDINGS, HOSTILE, hostile, make_scored
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the group 'test' brings playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

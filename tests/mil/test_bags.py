@@ -62,7 +62,7 @@ def check_rows(bags, whole):
     place = shared.index - shared.row_offsets[bags.sentence_bag]
     assert torch.equal(place, (old.index - old.row_offsets[whole.sentence_bag])[sentence])
     named = sentence[sentence_pairs.first] * 100 + sentence[sentence_pairs.second]
-    assert torch.equal(named, sentence_pairs.likeness.long())
+    assert torch.equal(named, sentence_pairs.similarity.long())
     assert torch.equal(sentence_pairs.offsets.diff(), bags.offsets.diff() * (bags.offsets.diff() - 1) // 2)
     assert torch.equal(bags.sentence_bag[sentence_pairs.first], bags.sentence_bag[sentence_pairs.second])
     return original
@@ -135,7 +135,7 @@ def test_to_moves_every_part():
     whole = build([2, 3], torch.tensor([[0, 1, 0]]))
     moved = whole.to("meta")
     parts = [moved.features, moved.labels, moved.pairs, moved.targets["gold"], moved.shared[0].index]
-    assert {part.device.type for part in [*parts, moved.sentence_pairs.likeness, moved.weights]} == {"meta"}
+    assert {part.device.type for part in [*parts, moved.sentence_pairs.similarity, moved.weights]} == {"meta"}
 
 
 def test_with_targets_adds_and_replaces():
@@ -154,7 +154,7 @@ def test_with_targets_adds_and_replaces():
         ({"labels": torch.zeros(3)}, "labels has 3 rows for 2 bags"),
         ({"labels": torch.tensor([0.0, 5.0])}, r"\[0, 1\]"),
         ({"targets": {"gold": torch.zeros(4)}}, r"targets\['gold'\] has 4 rows for 5 sentences"),
-        ({"prior": torch.zeros(2)}, "prior"),
+        ({"initial_logits": torch.zeros(2)}, "initial_logits"),
         ({"vectors": torch.zeros(2, 1)}, "vectors"),
         ({"weights": torch.zeros(5, 1)}, "weights"),
         ({"pairs": torch.tensor([[0, 1]])}, r"\(pair, 3\)"),

@@ -33,9 +33,9 @@ from fractal.reports.html import history_series
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import summarise
 from fractal.reports.terminal import visible, worst_first
-from scored_samples import FINDINGS, HOSTILE, hostile, make_scored
+from support.scored_samples import FINDINGS, HOSTILE, hostile, make_scored
 
-GOLDEN = Path(__file__).parent / "data" / "golden" / "report.txt"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "report.txt"
 HISTORY = [
     {"epoch": epoch, "parts": {"response": 1 / epoch}, "held_out": 1.2 / epoch, "auc": 1 - 0.5 / epoch}
     for epoch in range(1, 5)

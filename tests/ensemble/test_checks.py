@@ -160,7 +160,7 @@ def test_findings_survive_plain_data() -> None:
 
 def test_data_checks_need_no_torch() -> None:
     code = (
-        "import sys; from fractal.checks import data_checks; from fractal.datasets import make_responses;"
+        "import sys; from fractal.evaluation.data_checks import data_checks; from fractal import make_responses;"
         "data_checks(make_responses(50)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

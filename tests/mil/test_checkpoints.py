@@ -12,11 +12,11 @@ import textwrap
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_training import PLAN, make_bags, make_objective, same
 
 from fractal.errors import BadFolder
 from fractal.mil.objectives.losses import ResponseLoss
 from fractal.mil.training.loop import fit_head
-from test_training import PLAN, make_bags, make_objective, same
 
 LONG = dataclasses.replace(PLAN, epochs=8, dropout=0.2)
 
@@ -62,7 +62,7 @@ def test_a_process_that_was_killed_goes_on_to_the_same_bits(tmp_path):
         import os, pathlib, signal
         from test_checkpoints import LONG
         from test_training import make_bags, make_objective
-        from fractal.training import fit_head
+        from fractal.mil.training.loop import fit_head
         def die(epoch):
             if epoch.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)

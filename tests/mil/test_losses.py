@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import slow_twins_terms as slow
+import support.slow_twins_terms as slow
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
-from slow_twins_terms import random_bags, random_logits
+from support.slow_twins_terms import random_bags, random_logits
 
 sizes = st.lists(st.integers(1, 5), min_size=2, max_size=6)
 seeds = st.integers(0, 10**6)

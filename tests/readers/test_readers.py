@@ -14,11 +14,11 @@ import pytest
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.readers import ReadReport, read, read_scored
-from fractal.readers.seen_ids import Seen
+from fractal.readers.seen_ids import SeenIds
 from fractal.readers.sources import MAX_LINE
 from fractal.records import Preference, Response
 
-DATA = Path(__file__).parent / "data" / "readers"
+DATA = Path(__file__).parents[1] / "data" / "readers"
 GOOD = {"id": "good", "sentences": ["Fine."], "label": 1}
 
 
@@ -307,7 +307,7 @@ def test_reading_tells_of_rejects_when_nobody_asked(caplog):
 
 
 def test_ids_are_remembered_through_every_fold():
-    seen, ids = Seen(), [f"r{number}" for number in range(600_000)]
+    seen, ids = SeenIds(), [f"r{number}" for number in range(600_000)]
     for id in ids:
         seen.add(id)
     assert len(seen) == len(ids)

@@ -205,9 +205,9 @@ def test_pairs_teach_nothing_of_what_both_answers_share() -> None:
 
     with_it, without = fitted(True), fitted(False)
     offsets, pairs_of = torch.from_numpy(block.offsets), torch.from_numpy(corpus.pairs)
-    assert without.blend.common == 0.0
-    assert with_it.blend.common == pytest.approx(pair_similarity(without.held_out, offsets, pairs_of) / 2)
-    assert with_it.blend.common > 0
+    assert without.blend.topic_share == 0.0
+    assert with_it.blend.topic_share == pytest.approx(pair_similarity(without.held_out, offsets, pairs_of) / 2)
+    assert with_it.blend.topic_share > 0
     for read in (with_it, without):
         assert float(read.held_out.median()) == pytest.approx(0.0, abs=1e-5)
     apart = without.held_out - with_it.held_out  # the same for all sentences of a response

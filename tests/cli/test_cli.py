@@ -21,8 +21,8 @@ from fractal.datasets.synthetic import make_responses
 from fractal.readers import read, read_scored
 from fractal.writers import write
 
-ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "data" / "golden" / "cli"
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "cli"
 ENCODER = "hashing(dim=64)"
 QUICK = [
     *("--encoder", ENCODER, "--aggregation", "product", "--recipe", "own"),

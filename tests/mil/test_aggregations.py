@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import slow_twins_aggregations as slow
+import support.slow_twins_aggregations as slow
 from fractal.errors import BadData, BadSpec
 from fractal.mil.aggregations import AGGREGATIONS, preferred_labels
 from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, poisson_binomial

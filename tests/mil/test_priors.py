@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import slow_twins_terms as slow
+import support.slow_twins_terms as slow
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores
 from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosinePrior, HybridPrior, pairwise_similarity
-from slow_twins_terms import random_bags, random_logits
+from support.slow_twins_terms import random_bags, random_logits
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 seeds = st.integers(0, 10**6)
@@ -92,15 +92,15 @@ def test_relations_hold_every_couple_of_a_bag_once(sizes, seed):
     couples = [(i, j) for i in range(len(bag)) for j in range(i + 1, len(bag)) if bag[i] == bag[j]]
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == couples
     rows = bags.vectors.tolist()
-    close(found.likeness, [(1 + slow.pearson(rows[i], rows[j])) / 2 for i, j in couples])
+    close(found.similarity, [(1 + slow.pearson(rows[i], rows[j])) / 2 for i, j in couples])
     assert found.offsets.diff().tolist() == [size * (size - 1) // 2 for size in sizes]
 
 
 def test_comparing_in_parts_changes_nothing(monkeypatch):
     bags = random_bags([6, 1, 5, 4])
-    whole = pairwise_similarity(bags).likeness
+    whole = pairwise_similarity(bags).similarity
     monkeypatch.setattr("fractal.mil.objectives.priors.PAIRS_AT_ONCE", 7)
-    torch.testing.assert_close(pairwise_similarity(bags).likeness, whole)
+    torch.testing.assert_close(pairwise_similarity(bags).similarity, whole)
 
 
 def test_sentences_that_are_alike_are_pushed_to_agree():

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
 from fractal import hardware
 from fractal.encoders import ENCODERS, minilm, weights
 from fractal.encoders.base import joined_tokens, unit_rows
@@ -26,6 +25,7 @@ from fractal.encoders.batching import padded, token_batches
 from fractal.encoders.block import ragged_rows
 from fractal.errors import BadData, BadFolder, BadSpec, FractalError
 from fractal.progress import progress
+from support.encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from fractal.cli import app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
 BLOCK = re.compile(r"^```(shell|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,7 +64,7 @@ def test_there_are_the_four_guides() -> None:
     assert [guide.stem for guide in GUIDES] == ["long-answers", "reasoning", "retrieval", "summaries"]
 
 
-DATA = Path(__file__).parent / "data" / "paper"
+DATA = Path(__file__).parents[1] / "data" / "paper"
 SOURCES = {
     "qa_feedback": DATA / "dev_feedback.json",
     "fira": DATA / "fira",

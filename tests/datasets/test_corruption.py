@@ -408,7 +408,7 @@ def test_the_command_writes_summaries_that_can_be_read_again(tmp_path: Path) -> 
     from fractal.cli import app
     from fractal.readers import read
 
-    data = Path(__file__).parent / "data" / "paper" / "wikicatsum"
+    data = Path(__file__).parents[1] / "data" / "paper" / "wikicatsum"
     out = tmp_path / "summaries.jsonl"
     told = CliRunner().invoke(
         app, ["corrupt", str(data), "--reader", "wikicatsum", "-o", str(out), "--share", "1", "--keep-originals"]

@@ -10,8 +10,8 @@ from fractal.encoders.block import EncodedBlock
 from fractal.encoders.cache import EmbeddingCache
 from fractal.encoders.embedding import LATE_COLUMNS, chunk_context, embed, late_interaction
 from fractal.records import Response
-from slow_twins_features import DictCache, WordEncoder
-from slow_twins_features import late_interaction as slow_late_interaction
+from support.slow_twins_features import DictCache, WordEncoder
+from support.slow_twins_features import late_interaction as slow_late_interaction
 
 PASSAGE = "The river rises in the hills. " * 6 + "It reaches the sea after a long way. " * 4
 RESPONSES = [

@@ -54,7 +54,7 @@ def test_a_seed_gives_the_same_responses_on_every_machine(task):
 
 def test_the_hash_seed_of_python_changes_nothing():
     code = (
-        "import hashlib; from fractal.datasets import *;"
+        "import hashlib; from fractal.datasets.synthetic import *;"
         "print(hashlib.sha256(repr([make_responses(20, task) for task in sorted(TASKS)]).encode()).hexdigest())"
     )
     runs = {
@@ -224,7 +224,7 @@ def test_what_cannot_be_made_is_said():
     [("retrieval", 0.75, 0.97), ("answers", 0.8, 0.97), ("summaries", 0.8, 0.97), ("arithmetic", 0.68, 0.9)],
 )
 def test_faults_are_learnt_from_relations_and_not_from_words_or_places(task, least, most):
-    from shortcuts import auc, place_and_length, sentence_pairs
+    from support.shortcuts import auc, place_and_length, sentence_pairs
 
     responses = make_responses(1500, task)
     assert auc(responses, None) < 0.75

@@ -12,7 +12,7 @@ from fractal.cli import main
 from fractal.datasets.synthetic import make_responses
 from fractal.writers import write
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

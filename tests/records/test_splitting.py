@@ -13,7 +13,7 @@ import pytest
 from fractal.errors import BadSpec
 from fractal.records.splitting import SPLITTERS, Presplit, Sentences
 
-CASES = Path(__file__).parent.parent / "benchmarks" / "splitting_cases.jsonl"
+CASES = Path(__file__).parents[2] / "benchmarks" / "splitting_cases.jsonl"
 
 
 def cut(spec: str, text: str) -> list[str]:
@@ -159,5 +159,5 @@ def test_a_long_line_is_cut_as_its_sentences_are():
 
 
 def test_importing_splitting_is_light():
-    code = "import sys, fractal.splitting; print(sorted({'torch', 'numpy', 'sentencex'} & set(sys.modules)))"
+    code = "import sys, fractal.records.splitting; print(sorted({'torch', 'numpy', 'sentencex'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -15,7 +15,7 @@ from fractal.errors import BadData, BadSpec
 from fractal.readers import READERS, ReadReport, read
 from fractal.records import Preference, Response
 
-DATA = Path(__file__).parent / "data" / "paper"
+DATA = Path(__file__).parents[1] / "data" / "paper"
 PAPER = ("aquamuse", "fira", "multispanqa", "prm800k", "qa_feedback", "wikicatsum")
 
 

@@ -1,0 +1,1 @@
+"""What tests share: slow twins of formulas, tiny models, made samples."""
