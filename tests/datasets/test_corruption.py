@@ -27,7 +27,7 @@ from fractal.datasets.corruption import (
 )
 from fractal.datasets.corruption.facts import Fact, find_facts, find_words
 from fractal.datasets.corruption.vetting import vetted
-from fractal.datasets.synthetic import make_responses, make_splits
+from fractal.datasets.synthetic import make_preferences, make_responses, make_splits
 from fractal.errors import BadData, BadSpec
 from fractal.records import Response
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(BadSpec, match="most=0"):
         CORRUPTORS.build("words(most=0)")
     with pytest.raises(BadData, match="preferences"):
-        corrupt(make_responses(2, preferences=True))  # type: ignore[arg-type]
+        corrupt(make_preferences(2))  # type: ignore[arg-type]
 
 
 # Language models -----------------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_a_similarity_that_points_the_wrong_way_is_no_start() -> None:
 
 
 def test_scores_learned_from_preferences_alone_lie_around_one_half() -> None:
-    pairs = make_responses(60, task="answers", seed=4, preferences=True)
+    pairs = make_preferences(60, seed=4)
     corpus = gather(pairs)
     block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
     fitted = fit_ensemble(

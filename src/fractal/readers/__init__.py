@@ -1,9 +1,10 @@
 """Data in: files, frames, data sets and streams → checked responses and preferences."""
 
 from fractal.readers import by_schema, columnar, hub, jsonl, table
-from fractal.readers.base import READERS, Reader, read
+from fractal.readers.base import READERS, Reader
 from fractal.readers.report import ReadReport
 from fractal.readers.scored import read_scored
+from fractal.readers.sniffing import read
 from fractal.readers.sources import BadRow, Row
 
 __all__ = [

@@ -1,21 +1,18 @@
-"""What every reader shares: its name in the registry, the way from rows to records, and `read` for them all."""
+"""What every reader shares: its name in the registry, and the way from rows to records."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from fractal.readers.labels import Scale
-from fractal.readers.report import ReadReport
 from fractal.readers.schemas import SCHEMAS
-from fractal.readers.session import ReadSession, Record, Splitter
+from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row
 from fractal.registry import Registry
 
-__all__ = ["READERS", "Reader", "read"]
+__all__ = ["READERS", "Reader"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,46 +43,3 @@ class Reader(ABC):
 
 
 READERS: Registry[Reader] = Registry("reader")
-
-
-def read(
-    source: Any,
-    reader: str | Reader = "auto",
-    *,
-    columns: Mapping[str, str] | None = None,
-    splitter: str | Splitter = "sentences",
-    label_scale: str | tuple[float, float] | Scale | None = None,
-    levels: int | None = None,
-    sentence_label_scale: str | tuple[float, float] | Scale | None = None,
-    on_error: str = "raise",
-    rejects: str | Path | None = None,
-    report: ReadReport | None = None,
-) -> Iterator[Record]:
-    """Yield the responses and preferences of a file, frame, data set, stream or list of rows, checked, one by one.
-
-    `columns` maps fields to columns, as in `{"response": "answer"}`, before well-known names are guessed; a column of
-    "" means that the field has none. `label_scale="1..5"` or `levels=4` say what label numbers mean;
-    `sentence_label_scale` says it for the labels of sentences alone. A record that is wrong raises `BadData`;
-    with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on. Give a `ReadReport` to
-    learn what was read, refused and guessed.
-    """
-    from fractal.readers.sniffing import guess_reader
-
-    chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
-    return chosen.read(
-        source,
-        columns=columns,
-        splitter=splitter,
-        label_scale=label_scale,
-        levels=levels,
-        sentence_label_scale=sentence_label_scale,
-        on_error=on_error,
-        rejects=rejects,
-        report=report,
-    )
-
-
-def numbered(rows: Iterable[Mapping[str, Any]], first: int = 1) -> Iterator[Row]:
-    """Number rows that are mappings already."""
-    for line, fields in enumerate(rows, first):
-        yield Row(line, fields)

@@ -1,16 +1,19 @@
-"""Which reader a source needs: by its type, its ending, else its first bytes."""
+"""`read`, for every source, and which reader a source needs: by its type, its ending, else its first bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
+from fractal.readers.labels import Scale
+from fractal.readers.report import ReadReport
+from fractal.readers.session import Record, Splitter
 from fractal.readers.sources import endings, name_of, open_bytes, peeked
 
-__all__ = ["guess_reader"]
+__all__ = ["guess_reader", "read"]
 
 BY_ENDING = {
     ".jsonl": "jsonl",
@@ -26,6 +29,41 @@ BY_ENDING = {
     ".ipc": "arrow",
 }
 BY_PACKAGE = {"pandas": "frame", "polars": "frame", "pyarrow": "arrow", "datasets": "hub"}
+
+
+def read(
+    source: Any,
+    reader: str | Reader = "auto",
+    *,
+    columns: Mapping[str, str] | None = None,
+    splitter: str | Splitter = "sentences",
+    label_scale: str | tuple[float, float] | Scale | None = None,
+    levels: int | None = None,
+    sentence_label_scale: str | tuple[float, float] | Scale | None = None,
+    on_error: str = "raise",
+    rejects: str | Path | None = None,
+    report: ReadReport | None = None,
+) -> Iterator[Record]:
+    """Yield the responses and preferences of a file, frame, data set, stream or list of rows, checked, one by one.
+
+    `columns` maps fields to columns, as in `{"response": "answer"}`, before well-known names are guessed; a column of
+    "" means that the field has none. `label_scale="1..5"` or `levels=4` say what label numbers mean;
+    `sentence_label_scale` says it for the labels of sentences alone. A record that is wrong raises `BadData`;
+    with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on. Give a `ReadReport` to
+    learn what was read, refused and guessed.
+    """
+    chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
+    return chosen.read(
+        source,
+        columns=columns,
+        splitter=splitter,
+        label_scale=label_scale,
+        levels=levels,
+        sentence_label_scale=sentence_label_scale,
+        on_error=on_error,
+        rejects=rejects,
+        report=report,
+    )
 
 
 def guess_reader(source: Any) -> Reader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
-from typing import Literal, NamedTuple, overload
+from typing import NamedTuple
 
 from fractal.datasets.synthetic.answers import open_answer
 from fractal.datasets.synthetic.arithmetic import open_problem
@@ -37,16 +37,6 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-@overload
-def make_responses(
-    n: int = ..., task: str = ..., aggregation: str | None = ..., *, noise: float = ..., seed: int = ...,
-    difficulty: float = ..., levels: int | None = ..., preferences: Literal[False] = ..., ties: float = ...,
-) -> list[Response]: ...  # fmt: skip
-@overload
-def make_responses(
-    n: int = ..., task: str = ..., aggregation: str | None = ..., *, noise: float = ..., seed: int = ...,
-    difficulty: float = ..., levels: int | None = ..., preferences: Literal[True], ties: float = ...,
-) -> list[Preference]: ...  # fmt: skip
 def make_responses(
     n: int = 1000,
     task: str = "summaries",
@@ -56,20 +46,14 @@ def make_responses(
     seed: int = 0,
     difficulty: float = 0.5,
     levels: int | None = None,
-    preferences: bool = False,
-    ties: float = 0.1,
-) -> list[Response] | list[Preference]:
+) -> list[Response]:
     """Make n responses to a task: retrieval, answers, summaries or arithmetic.
 
     Sentence labels are the truth. The response's label is made from them by the aggregation (the task's natural one
     unless told), and a share `noise` of the responses gets another label instead. `difficulty` runs from 0, where
     faults are plain to see, to 1. With `levels`, labels have so many grades. `extra["faults"]` names the fault of each
-    sentence. With `preferences`, the same as `make_preferences`.
+    sentence.
     """
-    if preferences:
-        return make_preferences(
-            n, task, aggregation, noise=noise, seed=seed, difficulty=difficulty, levels=levels, ties=ties
-        )
     plan = _Plan.of(n, task, aggregation, noise, seed, difficulty, levels)
     scenes = plan.scenes()
     responses = [plan.respond(scene, group, variant) for (group, variant, scene), _ in zip(scenes, range(n))]  # noqa: B905
