@@ -25,8 +25,8 @@ from fractal.evaluation.calibration import (
     thresholds,
 )
 from fractal.evaluation.calibration.calibrators import log_loss, logit
-from fractal.evaluation.calibration.newton import minimise, sigmoid
 from fractal.evaluation.calibration.sentences import _Bags
+from fractal.evaluation.solvers import minimise, sigmoid
 
 
 def miscalibrated(count=4000, slope=2.5, shift=1.0, seed=0):

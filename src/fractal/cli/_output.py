@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from fractal.jsonable import jsonable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "emit", "note", "plain", "print_json", "table", "target_of", "whole_file", "whole_stream"]
+__all__ = ["console", "emit", "note", "print_json", "table", "target_of", "whole_file", "whole_stream"]
 
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 
@@ -48,18 +49,7 @@ def emit(text: str) -> None:
 
 def print_json(value: Any, stderr: bool = False) -> None:
     """Print plain values as JSON; what is undefined is null."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, default=str), err=stderr)
-
-
-def plain(value: Any) -> Any:
-    """Return the same with numbers that JSON does not have as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value
+    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False, default=str), err=stderr)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr: bool = False) -> None:

@@ -14,9 +14,9 @@ from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.fit import FitResult
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.screening import Compared, held_out_responses
-from fractal.evaluation.calibration.newton import minimise, sigmoid
 from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import CONFIDENCE, Outcome
+from fractal.evaluation.solvers import minimise, sigmoid
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.outputs import flat
 from fractal.records.corpus import Corpus

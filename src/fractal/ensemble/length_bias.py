@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.evaluation.logistic import logistic_line
+from fractal.evaluation.solvers import logistic_line
 from fractal.records import Response
 
 __all__ = ["length_offsets"]

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
 from fractal.evaluation.folds import deal_folds
+from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
-from fractal.evaluation.outcomes import FOLDS, RESAMPLES, interval
+from fractal.evaluation.outcomes import CONFIDENCE, FOLDS, RESAMPLES
 from fractal.features import RECIPES, Standardiser, compute
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.records.corpus import Corpus
@@ -56,7 +57,8 @@ class Compared:
         """Return the nats a response that a rival saves, with the interval, groups drawn anew."""
         gap = self.costs[name] - self.costs[rival]
         weights = resampled_weights(len(gap), RESAMPLES, self.seed, self.groups)
-        return float(gap.mean()), *interval(np.concatenate([gap @ part / part.sum(0) for part in weights]))
+        resampled = np.concatenate([gap @ part / part.sum(0) for part in weights])
+        return float(gap.mean()), *percentile_interval(resampled, CONFIDENCE)
 
     def clearly_worse(self, name: str, rival: str) -> bool:
         """Whether a rival surely saves something, and enough to be worth a word."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, BadSpec
+from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.judged import LabelledScores, Scored, matched
 from fractal.evaluation.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
@@ -56,12 +57,9 @@ def _draws(
 
 
 def _bounds(draws: Floats, confidence: float) -> tuple[float, float, str]:
-    defined = draws[~np.isnan(draws)]
-    if not defined.size:
-        return math.nan, math.nan, ""
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    missing = 1 - defined.size / draws.size
-    return float(low), float(high), f"undefined in {missing:.0%} of the resamples" if missing > SHAKY else ""
+    low, high = percentile_interval(draws, confidence)
+    missing = float(np.isnan(draws).mean()) if draws.size else 0.0
+    return low, high, f"undefined in {missing:.0%} of the resamples" if SHAKY < missing < 1 else ""
 
 
 def evaluate(

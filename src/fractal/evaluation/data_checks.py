@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.evaluation.findings import Finding, Verdict
+from fractal.evaluation.intervals import wilson_interval
 from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
 from fractal.records import Response
 
@@ -119,7 +120,7 @@ def _contradiction(name: str, things: str, rate: str, labels: Iterable[Sequence[
     if not twins:
         return Finding(name, "ok", f"No two rated {things} are the same.", 0.0)
     at_odds = sum(abs(a - b) >= APART for a, b in twins)
-    low, high = _wilson(at_odds, len(twins))
+    low, high = wilson_interval(at_odds, len(twins), CONFIDENCE)
     flips, least, most = (_flip_rate(share) for share in (at_odds / len(twins), low, high))
     verdict: Verdict = "ok" if at_odds / len(twins) < CONTRADICTED else "fail" if least > 0.1 else "warn"
     sentence = f"{at_odds} of {len(twins)} pairs of identical {things} have opposite labels"
@@ -131,16 +132,6 @@ def _flip_rate(disagreement: float) -> float:
     return float((1 - np.sqrt(max(0.0, 1 - 2 * disagreement))) / 2)
 
 
-def _wilson(hits: int, count: int) -> tuple[float, float]:
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share, around = hits / count, z * z / count
-    middle = (share + around / 2) / (1 + around)
-    width = z / (1 + around) * np.sqrt(share * (1 - share) / count + around / count / 4)
-    return max(0.0, float(middle - width)), min(1.0, float(middle + width))
-
-
 def _leakage(responses: Sequence[Response]) -> Finding:
     """The same text, or the same context, in two groups falls on both sides of a split by group."""
     groups: dict[Hashable, set[str]] = defaultdict(set)
@@ -150,7 +141,7 @@ def _leakage(responses: Sequence[Response]) -> Finding:
             groups[key].add(r.split_group)
     leaking = sum(any(len(groups[key]) > 1 for key in own) for own in keys)
     share = leaking / max(len(responses), 1)
-    low, high = _wilson(leaking, max(len(responses), 1))
+    low, high = wilson_interval(leaking, max(len(responses), 1), CONFIDENCE)
     if share < LEAKED:
         return Finding("leaking groups", "ok", f"{leaking} responses share text with another group.", share, low, high)
     sentence = (

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from fractal.jsonable import jsonable
+
 __all__ = ["Finding", "Verdict"]
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -40,8 +42,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: what is not a number is None."""
-        plain = dataclasses.asdict(self)
-        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()}
+        return {**jsonable(dataclasses.asdict(self))}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Finding:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fractal.errors import BadData, BadSpec
+from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
 from fractal.records import Response
 
@@ -213,7 +214,7 @@ def _sift(
         good = _settle(table.take(kept), rounds)
         fit = _Fit.of(table, good)
         draws = _against_the_others(table, kept, fit, bootstrap, seed)
-        low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        low, high = np.array([percentile_interval(each, confidence) for each in draws.T]).T
         distance = np.maximum(high - 0.5, 0.5 - low)  # from chance, at most
         useless = kept & (distance < USELESS)
         if contradicting == "drop":

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.evaluation.folds import deal_folds
-from fractal.evaluation.logistic import logistic_line
+from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
+from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.records import Response
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated", "interval"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated"]
 
 Floats = NDArray[np.float64]
 
@@ -82,17 +83,8 @@ class Outcome:
         """Return how well values of cases tell outcomes apart, groups drawn anew for the interval."""
         reading = METRICS.build("concordance").read(Sample.of(self.truth, cases))
         weights = resampled_weights(len(self), RESAMPLES, seed, self.groups)
-        drawn = np.concatenate([reading.resampled(part) for part in weights])
-        return Area(reading.value, *interval(drawn))
-
-
-def interval(drawn: Floats) -> tuple[float, float]:
-    """Return the middle 99 % of what was drawn."""
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+        resampled = np.concatenate([reading.resampled(part) for part in weights])
+        return Area(reading.value, *percentile_interval(resampled, CONFIDENCE))
 
 
 def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
@@ -103,9 +95,5 @@ def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
     found = np.zeros(len(outcome))
     for number in np.unique(fold):
         out = fold == number
-        found[out] = _intercepted(scaled[out]) @ logistic_line(_intercepted(scaled[~out]), outcome.truth[~out], RIDGE)
+        found[out] = with_constant(scaled[out]) @ logistic_line(with_constant(scaled[~out]), outcome.truth[~out], RIDGE)
     return found
-
-
-def _intercepted(columns: Floats) -> Floats:
-    return np.column_stack([columns, np.ones(len(columns))])

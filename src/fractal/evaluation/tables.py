@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fractal.jsonable import jsonable
+
 __all__ = ["Comparison", "ComparisonRow", "Evaluation", "Row"]
 
 
@@ -78,9 +80,7 @@ class Table:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what is undefined is None."""
-        plain = dataclasses.asdict(self)
-        plain["rows"] = [{key: _plain(value) for key, value in row.items()} for row in plain["rows"]]
-        return plain
+        return {**jsonable(dataclasses.asdict(self))}
 
     def to_json(self, indent: int | None = 2) -> str:
         """Return the same as JSON text."""
@@ -136,10 +136,6 @@ class Comparison(Table):
 
 def _interval(row: Row | ComparisonRow, signed: bool = False) -> str:
     return "–" if math.isnan(row.low) else f"{number(row.low, signed=signed)} … {number(row.high, signed=signed)}"
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def number(value: float, signed: bool = False) -> str:

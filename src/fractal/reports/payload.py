@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fractal.jsonable import jsonable
 from fractal.records import Response, ScoredResponse
 from fractal.reports.summary import label_of
 
@@ -80,4 +80,4 @@ class _Table:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    return [None if value is None or not math.isfinite(value) else round(value, 4) for value in values]
+    return [None if value is None else round(value, 4) for value in jsonable(list(values))]

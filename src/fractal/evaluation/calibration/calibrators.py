@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.evaluation.calibration.newton import log_sigmoid, minimise, sigmoid
 from fractal.evaluation.metrics import Floats, Sample
+from fractal.evaluation.solvers import log_sigmoid, minimise, sigmoid
 
 __all__ = ["KINDS", "Calibrator", "fit_calibrator", "logit"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fractal.errors import BadData, BadSpec
+from fractal.evaluation.intervals import Interval, percentile_interval
 from fractal.evaluation.metrics import CalibrationError, Floats, RocAuc, Sample, mass_bins, resampled_weights
 
 __all__ = [
@@ -23,22 +24,12 @@ __all__ = [
     "thresholds",
 ]
 
-Interval = tuple[float, float]
-
 
 def calibration_error(
     truth: ArrayLike, scores: ArrayLike, *, bins: int = 10, equal_mass: bool = True, groups: ArrayLike | None = None
 ) -> float:
     """Return the mean gap between mean score and mean label over bins (expected calibration error)."""
     return CalibrationError(bins=bins, equal_mass=equal_mass)(truth, scores, groups)
-
-
-def _interval(draws: Floats, confidence: float) -> Interval:
-    defined = draws[~np.isnan(draws)]
-    if not defined.size:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +67,7 @@ def reliability(
     made = []
     for each in np.unique(place):
         mine = place == each
-        low, high = _interval(draws[each], confidence)
+        low, high = percentile_interval(draws[each], confidence)
         mean_score, mean_label = float(sample.scores[mine].mean()), float(sample.truth[mine].mean())
         made.append(ReliabilityBin(mean_score, mean_label, low, high, int(mine.sum())))
     return tuple(made)
@@ -136,9 +127,9 @@ def thresholds(
         precision=hits / taken,
         recall=hits / there,
         flagged=taken / sample.truth.size,
-        threshold_interval=_interval(table[0], confidence),
-        precision_interval=_interval(table[1], confidence),
-        recall_interval=_interval(table[2], confidence),
+        threshold_interval=percentile_interval(table[0], confidence),
+        precision_interval=percentile_interval(table[1], confidence),
+        recall_interval=percentile_interval(table[2], confidence),
         of=of,
         reached=bool(reached[0]),
     )

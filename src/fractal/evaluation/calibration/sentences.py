@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, UnknownName
 from fractal.evaluation.calibration.calibrators import Calibrator, fit_smooth, inside, logit, prior_cost
-from fractal.evaluation.calibration.newton import log_sigmoid, minimise, sigmoid
 from fractal.evaluation.metrics import Floats
+from fractal.evaluation.solvers import log_sigmoid, minimise, sigmoid
 
 __all__ = ["FORMS", "fit_sentence_calibrator"]
 

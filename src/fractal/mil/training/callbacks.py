@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fractal.errors import MissingExtra
+from fractal.jsonable import jsonable
 from fractal.progress import Report, progress
 
 __all__ = ["Callback", "Epoch", "JsonLines", "ProgressLine", "TensorBoard", "at_stage", "stages"]
@@ -104,7 +105,7 @@ class JsonLines(_Closing):
         self._file = self.path.open("a" if append else "w", encoding="utf-8")
 
     def __call__(self, epoch: Epoch) -> None:
-        self._file.write(json.dumps(_plain(dataclasses.asdict(epoch)), ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(jsonable(dataclasses.asdict(epoch)), ensure_ascii=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -144,10 +145,3 @@ class TensorBoard(_Closing):
 def _file_name(stage: str) -> str:
     """Return the stage as the name of a folder: `product (1 of 3) · own` is `product-1-of-3-own`."""
     return re.sub(r"[^\w.=]+", "-", stage).strip("-")
-
-
-def _plain(value: Any) -> Any:
-    """Put null where a number is none: JSON has no nan."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
