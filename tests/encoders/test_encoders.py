@@ -24,7 +24,6 @@ from fractal.encoders.base import joined_tokens, unit_rows
 from fractal.encoders.batching import padded, token_batches
 from fractal.encoders.block import ragged_rows
 from fractal.errors import BadData, BadFolder, BadSpec, FractalError
-from fractal.progress import progress
 from support.encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
 
 
@@ -374,33 +373,3 @@ def test_precomputed_runs_no_pickle(tmp_path):
     np.savez(tmp_path / "v.npz", texts=np.array(["a", None], dtype=object), vectors=np.ones((2, 2)))
     with pytest.raises(BadData, match="cannot be read"):
         ENCODERS.build(f"precomputed(path={str(tmp_path / 'v.npz')!r})").encode(["a"])
-
-
-def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("fractal.progress.LINE_EVERY", 0.0)
-    with progress(4, "Encoding") as report:
-        for done in (1, 2, 4):
-            report(done, 4)
-    said = capsys.readouterr()
-    assert said.out == ""
-    lines = said.err.splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("Encoding: 1 of 4 (25%), ")
-    assert lines[0].endswith(" left")
-    assert lines[-1].startswith("Encoding: 4 in ")
-
-
-def test_progress_can_be_quiet(capsys):
-    with progress(4, "Encoding", quiet=True) as report:
-        report(4, 4)
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_draws_a_bar_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with progress(2000, "Encoding") as report:
-        report(2000, 2000)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "2000/2000" in said.err
-    assert "/s" in said.err

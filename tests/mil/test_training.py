@@ -18,7 +18,7 @@ from fractal.mil.objectives.base import Scores
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior
 from fractal.mil.segments import segment_min
-from fractal.mil.training.callbacks import Epoch, JsonLines, ProgressLine, TensorBoard, at_stage, stages
+from fractal.mil.training.callbacks import Epoch, JsonLines, TensorBoard, at_stage, stages
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import Objective, TrainingPlan
 from fractal.mil.training.validation import held_out_logits, predict_logits, validation_folds
@@ -297,24 +297,6 @@ def test_json_lines_hold_every_epoch_and_null_for_nan(tmp_path):
     with JsonLines(listener.path, append=False) as listener:
         listener(epoch(1))
     assert len(listener.path.read_text().splitlines()) == 1
-
-
-def test_the_progress_line_says_rate_and_ends_with_the_training(capsys):
-    listener = ProgressLine("head")
-    for number in (1, 2, 3):
-        listener(epoch(number))
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "head, epochs: 3 in" in said.err
-    assert "/s" in said.err
-
-
-def test_the_progress_line_of_a_training_that_stopped_early_ends_when_closed_or_with_the_next(capsys):
-    with ProgressLine() as listener:
-        listener(epoch(1))
-        listener(epoch(1))
-        assert capsys.readouterr().err.count("training, epochs: 1 in") == 1
-    assert capsys.readouterr().err.count("training, epochs: 1 in") == 1
 
 
 def test_tensorboard_gets_every_finite_number(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from fractal.cli._output import note, whole_stream
+from fractal.cli._progress import ProgressReporter
 from fractal.errors import BadFolder, BadSpec
 from fractal.records import Response, ScoredResponse
 
@@ -25,7 +25,6 @@ __all__ = ["ScoreBatch", "output_options", "records_each", "write_scored"]
 ScoreBatch = Callable[[Sequence[Response]], list[ScoredResponse]]
 
 BATCH = 2_048  # responses scored at once: bounds the memory, and what a kill can cost
-TOLD_EVERY = 10.0  # seconds between two lines about the progress
 
 OUTPUT = (
     click.option(
@@ -73,47 +72,48 @@ def write_scored(
     lines = writer == "jsonl" or (writer == "auto" and (output == "-" or Path(output).suffix in (".jsonl", ".ndjson")))
     if resume and (output == "-" or not lines):
         raise BadSpec("--resume goes on with a file of JSON lines: give -o scores.jsonl")
-    told = _Told(quiet, each)
-    scored = told(_batches(score, responses, batch))
-    if not lines:
-        from fractal.writers import write
+    with ProgressReporter("responses scored", quiet) as progress:
+        scored = _batches(score, responses, batch, progress)
+        if not lines:
+            from fractal.writers import write
 
-        write(_flat(scored), output, writer)
-    elif output == "-":
-        with whole_stream("-") as stream:
-            _append(stream, scored)
-    else:
-        _write_part(score, responses, told, Path(output), resume, batch, belongs_to)
-    return told.close()
+            write(_flat(scored), output, writer)
+        elif output == "-":
+            with whole_stream("-") as stream:
+                _append(stream, scored)
+        else:
+            _write_part(score, responses, progress, Path(output), resume, batch, each, belongs_to)
+        return progress.done
 
 
 def _write_part(
     score: ScoreBatch,
     responses: Iterable[Response],
-    told: _Told,
+    progress: ProgressReporter,
     target: Path,
     resume: bool,
     batch: int,
+    each: int,
     belongs_to: str,
 ) -> None:
     """Write to `FILE.part`, which a later run can take up, and rename it when it is complete."""
     part, facts = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
     target.parent.mkdir(parents=True, exist_ok=True)
-    own = {"scorer": belongs_to, "batch": batch}
+    run = {"scorer": belongs_to, "batch": batch}
     rest = iter(responses)
     if resume and part.exists():
-        _refuse_other(facts, own)
-        done = _keep_whole_batches(part, batch * told.each) // told.each
-        _skip(rest, part, told.each)
-        note(f"{target}: goes on after {done:,} responses", told.quiet)
+        _refuse_other(facts, run)
+        done = _keep_whole_batches(part, batch * each) // each
+        _skip(rest, part, each)
+        note(f"{target}: goes on after {done:,} responses", progress.quiet)
     else:
-        facts.write_text(json.dumps(own), encoding="utf-8")
+        facts.write_text(json.dumps(run), encoding="utf-8")
         part.write_bytes(b"")
     try:
         with part.open("ab") as stream:
-            _append(stream, told(_batches(score, rest, batch)))
+            _append(stream, _batches(score, rest, batch, progress))
     except KeyboardInterrupt:
-        note(f"Kept what was scored in {part}: the same command with --resume goes on.", told.quiet)
+        note(f"Kept what was scored in {part}: the same command with --resume goes on.", progress.quiet)
         raise
     part.replace(target)
     facts.unlink(missing_ok=True)
@@ -127,22 +127,27 @@ def _append(stream: IO[bytes], scored: Iterable[list[ScoredResponse]]) -> None:
         stream.flush()
 
 
-def _batches(score: ScoreBatch, responses: Iterable[Response], size: int) -> Iterator[list[ScoredResponse]]:
+def _batches(
+    score: ScoreBatch, responses: Iterable[Response], size: int, progress: ProgressReporter
+) -> Iterator[list[ScoredResponse]]:
+    """Score batch by batch; a batch counts as done when it is written."""
     rest = iter(responses)
-    while run := list(islice(rest, size)):
-        yield score(run)
+    progress(0)
+    while batch := list(islice(rest, size)):
+        yield score(batch)
+        progress(progress.done + len(batch))
 
 
 def _flat(runs: Iterable[list[ScoredResponse]]) -> Iterator[ScoredResponse]:
     return (item for run in runs for item in run)
 
 
-def _refuse_other(facts: Path, own: dict[str, Any]) -> None:
+def _refuse_other(facts: Path, run: dict[str, Any]) -> None:
     try:
-        found = json.loads(facts.read_text(encoding="utf-8"))
+        stopped = json.loads(facts.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if found != own:
+        stopped = None
+    if stopped != run:
         raise BadFolder(f"{facts.with_suffix('')} is of another scorer or --batch: leave out --resume to start anew")
 
 
@@ -164,35 +169,10 @@ def _skip(responses: Iterator[Response], part: Path, each: int) -> None:
     """Pass over what is scored already, and make sure that it is the same."""
     with part.open("rb") as stream:
         for number, line in enumerate(islice(stream, 0, None, each), 1):
-            response, kept = next(responses, None), json.loads(line)["id"]
-            if response is None or response.id != kept:
-                found = "nothing" if response is None else repr(response.id)
+            response, written = next(responses, None), json.loads(line)["id"]
+            if response is None or response.id != written:
+                here = "nothing" if response is None else repr(response.id)
                 raise BadFolder(
-                    f"{part} has {kept!r} as response {number:,}, the data have {found}: "
+                    f"{part} has {written!r} as response {number:,}, the data have {here}: "
                     "give the same data, or leave out --resume to start anew"
                 )
-
-
-class _Told:
-    """Passes batches through and says now and then how far it is; the number in all is not known."""
-
-    def __init__(self, quiet: bool, each: int) -> None:
-        self.quiet, self.each, self.count = quiet, each, 0
-        self.start = self.shown = time.monotonic()
-
-    def __call__(self, runs: Iterable[list[ScoredResponse]]) -> Iterator[list[ScoredResponse]]:
-        for run in runs:
-            yield run
-            self.count += len(run) // self.each
-            if time.monotonic() - self.shown > TOLD_EVERY:
-                self.shown = time.monotonic()
-                self._say()
-
-    def close(self) -> int:
-        """Say what was done in all."""
-        self._say()
-        return self.count
-
-    def _say(self) -> None:
-        rate = self.count / max(time.monotonic() - self.start, 1e-9)
-        note(f"{self.count:,} responses scored, {rate:,.0f}/s", self.quiet)

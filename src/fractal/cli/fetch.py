@@ -10,6 +10,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import json_option, quiet_option
 from fractal.cli._output import emit, note, print_json, table
+from fractal.cli._progress import ProgressReporter
 
 __all__ = ["command"]
 
@@ -42,13 +43,13 @@ def command(
     from fractal.datasets.fetch import SOURCES, fetch
 
     if name is None:
-        rows = [(known, source.licence, source.by_hand or source.base) for known, source in SOURCES.items()]
+        rows = [(label, source.licence, source.by_hand or source.base) for label, source in SOURCES.items()]
         if as_json:
             print_json([dict(zip(("name", "licence", "from"), row, strict=True)) for row in rows])
         else:
             table("", ("name", "licence", "from"), rows)
         return
-    with _shown(quiet) as report:
+    with _progress_of_files(quiet) as report:
         paths = fetch(
             name, output or f"data/{name}", from_folder=from_folder, base_url=base_url, only=only, report=report
         )
@@ -61,18 +62,15 @@ def command(
 
 
 @contextlib.contextmanager
-def _shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def _progress_of_files(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Show how far each file is."""
-    from fractal.progress import progress
-
+    reporters: dict[str, ProgressReporter] = {}
     with contextlib.ExitStack() as stack:
-        bars: dict[str, Callable[[int, int], None]] = {}
 
         def report(name: str, done: int, total: int) -> None:
-            if name not in bars:
-                bars.clear()
+            if name not in reporters:
                 stack.close()
-                bars[name] = stack.enter_context(progress(total, f"bytes of {name}", quiet))
-            bars[name](done, total)
+                reporters[name] = stack.enter_context(ProgressReporter(f"bytes of {name}", quiet))
+            reporters[name](done, total)
 
         yield report

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._live import training_display
 from fractal.cli._options import Reading, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
+from fractal.cli._progress import ProgressReporter, TrainingReporter
 from fractal.cli._train_options import Making, aspect_option, making_options
 from fractal.errors import BadSpec
 from fractal.records import Preference, Response
@@ -161,8 +161,8 @@ def fit(
     with contextlib.ExitStack() as stack:
         written = [stack.enter_context(listener) for listener in writing]
         embed_ahead(scorer, records, quiet)
-        shown = stack.enter_context(training_display(quiet))
-        scorer.fit(records, callbacks=[shown, *written], checkpoints=checkpoints)
+        progress = stack.enter_context(TrainingReporter(quiet))
+        scorer.fit(records, callbacks=[progress, *written], checkpoints=checkpoints)
 
 
 def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
@@ -179,15 +179,14 @@ def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Respons
     """Fill the cache while the progress is shown; training then finds every vector there."""
     from fractal.encoders import ENCODERS, EmbeddingCache
     from fractal.encoders.embedding import embed
-    from fractal.progress import progress
     from fractal.records.corpus import gather
 
     cache = EmbeddingCache.at(scorer.cache)
     if cache is None or not records:
         return
     responses = gather(records).responses
-    with progress(len(responses), "responses encoded", quiet) as report:
-        embed(responses, ENCODERS.build(scorer.encoder), cache, progress=report)
+    with ProgressReporter("responses encoded", quiet) as progress:
+        embed(responses, ENCODERS.build(scorer.encoder), cache, progress=progress)
 
 
 def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:

@@ -1,8 +1,7 @@
-"""Who can listen to a training: a line of progress on stderr, a file of JSON lines, TensorBoard."""
+"""Who can listen to a training: any function, a file of JSON lines, TensorBoard."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -14,9 +13,8 @@ from typing import Any, Self, TypeVar
 
 from fractal.errors import MissingExtra
 from fractal.jsonable import jsonable
-from fractal.progress import Report, progress
 
-__all__ = ["Callback", "Epoch", "JsonLines", "ProgressLine", "TensorBoard", "at_stage", "stages"]
+__all__ = ["Callback", "Epoch", "JsonLines", "TensorBoard", "at_stage", "stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,6 @@ class Epoch:
 
 Callback = Callable[[Epoch], None]
 T = TypeVar("T")
-Open = Callable[[int, str], contextlib.AbstractContextManager[Report]]
 
 
 def at_stage(callbacks: Sequence[Callback], stage: str) -> tuple[Callback, ...]:
@@ -70,30 +67,6 @@ class _Closing:
 
     def close(self) -> None:
         """Let go of what is open."""
-
-
-class ProgressLine(_Closing):
-    """Shows how far a training is on stderr: epochs done, rate and time left."""
-
-    def __init__(self, what: str = "training", open_progress: Open = progress) -> None:
-        self.what = what
-        self._open = open_progress
-        self._shown: tuple[contextlib.ExitStack, Report] | None = None
-
-    def __call__(self, epoch: Epoch) -> None:
-        if epoch.epoch == 1 or self._shown is None:  # a training may be followed by another
-            self.close()
-            stack = contextlib.ExitStack()
-            self._shown = stack, stack.enter_context(self._open(epoch.epochs, f"{self.what}, epochs"))
-        self._shown[1](epoch.epoch, epoch.epochs)
-        if epoch.epoch == epoch.epochs:
-            self.close()
-
-    def close(self) -> None:
-        """End the line; a training that stopped early has no last epoch to end it."""
-        if self._shown is not None:
-            shown, self._shown = self._shown, None
-            shown[0].close()
 
 
 class JsonLines(_Closing):
