@@ -41,7 +41,8 @@ def main() -> None:
     }
     text = (
         f"# Training and scoring: sentences a second of processor time\n\n{setting(COMMAND)}\n\n"
-        f"{given.bags:,} bags, {len(world.sentences):,} sentences, {len(world.bags.relations.first):,} couples; "
+        f"{given.bags:,} bags, {len(world.sentences):,} sentences, "
+        f"{len(world.bags.sentence_pairs.first):,} sentence pairs; "
         f"medians of {given.rounds} interleaved rounds.\n"
     )
     for name in given.only:

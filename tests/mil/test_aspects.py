@@ -12,10 +12,11 @@ torch = pytest.importorskip("torch")
 
 from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
 from fractal.mil.bags import Bags  # noqa: E402
-from fractal.mil.objectives.aspects import AspectTerm, MeanOf, MultiAspect, held_out_by_aspect, read_outputs  # noqa: E402
+from fractal.mil.objectives.aspects import AspectTerm, MeanTerm, MultiAspect, held_out_by_aspect  # noqa: E402
 from fractal.mil.objectives.base import Scores  # noqa: E402
 from fractal.mil.objectives.losses import ResponseLoss  # noqa: E402
 from fractal.mil.objectives.priors import CosinePrior  # noqa: E402
+from fractal.mil.outputs import read_outputs  # noqa: E402
 from fractal.mil.training.loop import fit_head  # noqa: E402
 from fractal.mil.training.plan import Objective, TrainingPlan  # noqa: E402
 
@@ -97,7 +98,7 @@ def test_every_aspect_counts_alike_when_a_training_is_judged():
     scores = Scores(logits_of(bags, 2, 0), bags.offsets, joint)
     each = [AspectTerm.of(ResponseLoss(), aspect)(scores, bags) for aspect in joint.aspects]
     assert torch.allclose(held_out_by_aspect(joint.aspects)(scores, bags), (each[0] + each[1]) / 2)
-    assert torch.equal(MeanOf((AspectTerm.of(ResponseLoss(), joint.aspects[1]),))(scores, bags), each[1])
+    assert torch.equal(MeanTerm((AspectTerm.of(ResponseLoss(), joint.aspects[1]),))(scores, bags), each[1])
 
 
 def test_one_head_learns_opposite_truths():

@@ -68,8 +68,8 @@ def test_a_process_that_was_killed_goes_on_to_the_same_bits(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
         fit_head(make_bags(), make_objective(), LONG, [die], pathlib.Path({str(path)!r}))
     """)
-    folder = os.path.dirname(__file__)  # noqa: PTH120 (a search path)
-    ended = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": folder}, check=False)
+    search = os.pathsep.join([os.path.dirname(__file__), *sys.path])  # noqa: PTH120
+    ended = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": search}, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert path.exists()
     resumed = fit_head(make_bags(), make_objective(), LONG, (), path)

@@ -150,12 +150,12 @@ def test_a_response_label_tells_of_the_sentences_without_a_label(form, rule, kno
                 if value is None
             ]
             chance += math.prod(open_ones)
-    cost = ResponseLoss(given="gold")(Scores(logits, bags.offsets, AGGREGATIONS.build(form)), bags)
+    cost = ResponseLoss(observed="gold")(Scores(logits, bags.offsets, AGGREGATIONS.build(form)), bags)
     likely = max(chance, 1e-4)  # a label that contradicts what is known is a slip
     assert math.exp(-float(cost)) == pytest.approx(likely, abs=2e-3)
 
 
-@pytest.mark.parametrize("term", [ResponseLoss(given="gold"), PreferenceLoss(kind="logit", given="gold")])
+@pytest.mark.parametrize("term", [ResponseLoss(observed="gold"), PreferenceLoss(kind="logit", observed="gold")])
 @pytest.mark.parametrize("form", ["product", "noisy_or", "mean", "max_levels(levels=3)"])
 def test_what_is_known_of_a_sentence_is_not_taught_again(term, form):
     aggregation = AGGREGATIONS.build(form)
@@ -167,4 +167,4 @@ def test_what_is_known_of_a_sentence_is_not_taught_again(term, form):
     moved = logits.grad.flatten(1).abs().sum(1) > 0
     assert moved.tolist() == [aggregation.thresholds > 1, True, True, True, aggregation.thresholds > 1]
     unknown = plain.with_targets(gold=torch.full((5,), math.nan))
-    torch.testing.assert_close(term(said, unknown), dataclasses.replace(term, given="")(said, plain))
+    torch.testing.assert_close(term(said, unknown), dataclasses.replace(term, observed="")(said, plain))

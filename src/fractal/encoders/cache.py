@@ -145,16 +145,16 @@ class EmbeddingCache:
     def _begun(self, namespace: str, width: int) -> Shards:
         """Begin a namespace; the folder appears with its description or not at all."""
         path = self._path(namespace)
-        made = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
-        made.mkdir(parents=True)
+        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
+        fresh.mkdir(parents=True)
         described = json.dumps({"namespace": namespace, "width": width})
-        (made / "namespace.json").write_text(described, encoding="utf-8")
+        (fresh / "namespace.json").write_text(described, encoding="utf-8")
         try:
-            made.rename(path)
+            fresh.rename(path)
         except OSError:  # another process was first, or the description of an old folder was lost
             if _described(path) is None:
-                (made / "namespace.json").replace(path / "namespace.json")
-            shutil.rmtree(made, ignore_errors=True)
+                (fresh / "namespace.json").replace(path / "namespace.json")
+            shutil.rmtree(fresh, ignore_errors=True)
         shards = self._shards(namespace)
         if shards is None:
             raise OSError(f"{path} cannot be read")
@@ -186,12 +186,12 @@ def cached_encode(
     distinct = list(places)
     keys = [key(text) for text in distinct] if cache is not None else []
     rows = np.empty((len(distinct), encoder.dim), np.float32)
-    known = np.zeros(len(distinct), bool)
+    hits = np.zeros(len(distinct), bool)
     if cache is not None and distinct:
-        found, known = cache.get_many(encoder.fingerprint, keys)
-        if known.any():
-            rows[known] = found
-    missing = np.flatnonzero(~known)
+        cached, hits = cache.get_many(encoder.fingerprint, keys)
+        if hits.any():
+            rows[hits] = cached
+    missing = np.flatnonzero(~hits)
     for first in range(0, len(missing), ENCODED_AT_ONCE):
         part = missing[first : first + ENCODED_AT_ONCE]
         rows[part] = encoder.encode([distinct[place] for place in part], _shifted(progress, first, len(missing)))
@@ -203,10 +203,10 @@ def cached_encode(
 
 
 def default_folder() -> Path:
-    """Return where vectors are kept unless told otherwise: FRACTAL_CACHE, or the platform's place for caches."""
-    told = os.environ.get("FRACTAL_CACHE")
-    if told:
-        return Path(told).expanduser()
+    """Return where vectors are kept by default: FRACTAL_CACHE, or the platform's place for caches."""
+    folder = os.environ.get("FRACTAL_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fractal" / "Cache"
     if sys.platform == "darwin":

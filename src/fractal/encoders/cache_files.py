@@ -75,12 +75,12 @@ class Shards:
 
     def get(self, keys: NDArray[np.uint64]) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return the rows of the known keys (key, 2), and which these are; a row that was altered is not known."""
-        found = np.zeros(len(keys), bool)
+        hits = np.zeros(len(keys), bool)
         rows = np.empty((len(keys), self.width), np.float32)
-        self._fill(keys, rows, found)
-        if not found.all() and self._refresh():
-            self._fill(keys, rows, found)
-        return (rows if found.all() else rows[found]), found
+        self._fill(keys, rows, hits)
+        if not hits.all() and self._refresh():
+            self._fill(keys, rows, hits)
+        return (rows if hits.all() else rows[hits]), hits
 
     def put(self, keys: NDArray[np.uint64], rows: Vectors) -> None:
         """Append rows; when this returns they outlive the process."""
@@ -96,17 +96,17 @@ class Shards:
             self._writer.close()
         self._writer, self._maps, self._runs, self._names, self._seen = None, [], [], [], []
 
-    def _fill(self, keys: NDArray[np.uint64], rows: Vectors, found: NDArray[np.bool_]) -> None:
+    def _fill(self, keys: NDArray[np.uint64], rows: Vectors, hits: NDArray[np.bool_]) -> None:
         for run in reversed(self._runs):
-            missing = np.flatnonzero(~found)
+            missing = np.flatnonzero(~hits)
             if not len(missing):
                 return
             place, here = run.find(keys[missing])
             missing, place = missing[here], place[here]
             for first in range(0, len(missing), ROWS_AT_ONCE):
-                self._read(run, place[first : first + ROWS_AT_ONCE], missing[first : first + ROWS_AT_ONCE], rows, found)
+                self._read(run, place[first : first + ROWS_AT_ONCE], missing[first : first + ROWS_AT_ONCE], rows, hits)
 
-    def _read(self, run: _Run, place: Any, into: Any, rows: Vectors, found: NDArray[np.bool_]) -> None:
+    def _read(self, run: _Run, place: Any, into: Any, rows: Vectors, hits: NDArray[np.bool_]) -> None:
         shards, row = run.shard[place], run.row[place]
         if len(place) and (shards == shards[0]).all():
             got = self._maps[shards[0]].take(row, axis=0)
@@ -116,7 +116,7 @@ class Shards:
                 here = shards == shard
                 got[here] = self._maps[shard].take(row[here], axis=0)
         whole = self._sums(run.keys[place], got) == run.sums[place]
-        rows[into[whole]], found[into[whole]] = got[whole], True
+        rows[into[whole]], hits[into[whole]] = got[whole], True
         for entry in place[~whole]:
             self._forget(int(run.shard[entry]), int(run.row[entry]))
 
@@ -160,9 +160,9 @@ class Shards:
         except (OSError, ValueError):  # cleared by another process, or cut short: as good as absent
             return None
         self._maps[shard], self._seen[shard] = rows, seen + len(entries)
-        known = np.flatnonzero(entries["sum"])
-        row = np.arange(seen, seen + len(entries))[known]
-        return _Run.sorted(entries["key"][known], entries["sum"][known], np.full(len(known), shard, np.int32), row)
+        intact = np.flatnonzero(entries["sum"])
+        row = np.arange(seen, seen + len(entries))[intact]
+        return _Run.sorted(entries["key"][intact], entries["sum"][intact], np.full(len(intact), shard, np.int32), row)
 
     def _rows_in(self, shard: int) -> int:
         return self._path(shard, "rows").stat().st_size // (4 * self.width)

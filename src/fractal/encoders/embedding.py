@@ -128,25 +128,25 @@ class _Rows:
         self.place = {item: row for row, item in enumerate(keys)}
         self.keys = list(keys.values())
         self.rows = np.zeros((len(keys), width), np.float32)
-        self.known = np.zeros(len(keys), bool)
+        self.present = np.zeros(len(keys), bool)
         self.cache, self.namespace = cache, namespace
         if cache is None:
             return
         for first in range(0, len(keys), LOOKUP):
             part = slice(first, first + LOOKUP)
-            found, known = cache.get_many(namespace, self.keys[part])
-            self.known[part] = known
-            if known.any():
-                self.rows[part][known] = found
+            cached, hits = cache.get_many(namespace, self.keys[part])
+            self.present[part] = hits
+            if hits.any():
+                self.rows[part][hits] = cached
 
     def missing(self, items: Iterator[Any]) -> list[Any]:
         """Return which of these are not known yet, each once."""
-        return [item for item in dict.fromkeys(items) if not self.known[self.place[item]]]
+        return [item for item in dict.fromkeys(items) if not self.present[self.place[item]]]
 
     def put(self, items: Sequence[Any], rows: Floats) -> None:
         """Enter rows, here and in the cache."""
         where = [self.place[item] for item in items]
-        self.rows[where], self.known[where] = rows, True
+        self.rows[where], self.present[where] = rows, True
         if self.cache is not None and where:
             self.cache.put_many(self.namespace, [self.keys[row] for row in where], rows)
 
@@ -199,7 +199,7 @@ def _encode(bags: Sequence[_Bag], encoder: Encoder, pooled: _Rows, matched: _Row
             got = encoder.encode_tokens(fresh)
             bounds = zip(got.offsets[:-1], got.offsets[1:], strict=True)
             tokens |= {text: got.vectors[a:b] for text, (a, b) in zip(fresh, bounds, strict=True)}
-            new = [row for row, text in enumerate(fresh) if not pooled.known[pooled.place[text]]]
+            new = [row for row, text in enumerate(fresh) if not pooled.present[pooled.place[text]]]
             pooled.put([fresh[row] for row in new], got.pooled[new])
         rest = pooled.missing(text for bag in stream for text in bag.texts)
         if rest:

@@ -81,10 +81,10 @@ class Precomputed(Encoder):
         return places, unit_rows(vectors)
 
 
-def _existing(given: str) -> Path:
-    path = Path(given).expanduser()
+def _existing(name: str) -> Path:
+    path = Path(name).expanduser()
     if not path.is_file():
-        raise BadData(f"there is no such file: {_WANTED}", source=given)
+        raise BadData(f"there is no such file: {_WANTED}", source=name)
     return path
 
 

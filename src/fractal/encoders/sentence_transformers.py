@@ -78,15 +78,15 @@ class SentenceTransformers(Encoder):
     def _tokens_of(self, texts: list[str]) -> TokenVectors:
         tokenizer = self._loaded.tokenizer
         marks = set(getattr(tokenizer, "all_special_ids", ())) - {getattr(tokenizer, "unk_token_id", None)}
-        found: list[Mapping[str, Any]] = self._rows(texts, None)
-        if "token_embeddings" not in found[0] or "input_ids" not in found[0]:
+        outputs: list[Mapping[str, Any]] = self._rows(texts, None)
+        if "token_embeddings" not in outputs[0] or "input_ids" not in outputs[0]:
             raise BadSpec(f"{self.model!r} has no token vectors: leave the token-level comparisons out (late=False).")
         content = []
-        for one in found:
-            ids, real = one["input_ids"].cpu().numpy(), one["attention_mask"].cpu().numpy().astype(bool)
-            kept = np.flatnonzero(real & ~np.isin(ids, list(marks)))
-            content.append(one["token_embeddings"].float().cpu().numpy()[kept])  # (token, width)
-        pooled = np.stack([one["sentence_embedding"].float().cpu().numpy() for one in found])
+        for output in outputs:
+            ids, real = output["input_ids"].cpu().numpy(), output["attention_mask"].cpu().numpy().astype(bool)
+            content_tokens = np.flatnonzero(real & ~np.isin(ids, list(marks)))
+            content.append(output["token_embeddings"].float().cpu().numpy()[content_tokens])  # (token, width)
+        pooled = np.stack([output["sentence_embedding"].float().cpu().numpy() for output in outputs])
         offsets = offsets_of([len(tokens) for tokens in content])
         return TokenVectors(unit_rows(np.concatenate(content)), offsets, unit_rows(pooled))
 

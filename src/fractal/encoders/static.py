@@ -61,9 +61,9 @@ class Static(Encoder):
 
     def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates are no text
-        found = self._loaded.encode_as_sequence(clean, show_progress_bar=False, use_multiprocessing=False)
-        tokens = np.concatenate([np.asarray(rows, np.float32).reshape(-1, self.dim) for rows in found])
-        offsets = offsets_of([len(rows) for rows in found])
+        by_text = self._loaded.encode_as_sequence(clean, show_progress_bar=False, use_multiprocessing=False)
+        tokens = np.concatenate([np.asarray(rows, np.float32).reshape(-1, self.dim) for rows in by_text])
+        offsets = offsets_of([len(rows) for rows in by_text])
         pooled = np.zeros((len(texts), self.dim), np.float32)
         full = np.flatnonzero(np.diff(offsets))
         if len(full):

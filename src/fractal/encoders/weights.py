@@ -32,10 +32,10 @@ def checked(folder: Path, expected: str) -> Path:
         raise BadFolder(f"{folder} lacks {', '.join(missing)}: install {PACKAGE} afresh or empty the Hub's cache.")
     path = folder / WEIGHTS
     facts = path.stat()
-    found = sha256_of(path, facts.st_size, facts.st_mtime_ns)
-    if found != expected:
+    digest = sha256_of(path, facts.st_size, facts.st_mtime_ns)
+    if digest != expected:
         raise BadFolder(
-            f"{path} has the SHA-256 {found[:16]}…, not {expected[:16]}…: it is cut short or altered and not used. "
+            f"{path} has the SHA-256 {digest[:16]}…, not {expected[:16]}…: it is cut short or altered and not used. "
             f"Install {PACKAGE} afresh or remove the file from the Hub's cache."
         )
     return folder
@@ -49,8 +49,8 @@ def sha256_of(path: Path, size: int, changed: int) -> str:  # size and change ar
 
 
 def _packaged() -> Path | None:
-    found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    for place in (found.submodule_search_locations or ()) if found else ():
+    package = importlib.util.find_spec(PACKAGE.replace("-", "_"))
+    for place in (package.submodule_search_locations or ()) if package else ():
         folder = Path(place) / "model"
         if (folder / WEIGHTS).is_file():
             return folder

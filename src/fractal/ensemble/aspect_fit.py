@@ -23,8 +23,9 @@ from fractal.ensemble.weighting import ensemble_weights, response_cost
 from fractal.errors import BadData, BadSpec
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
-from fractal.mil.objectives.aspects import Aspect, AspectTerm, MultiAspect, held_out_by_aspect, read_outputs
+from fractal.mil.objectives.aspects import Aspect, AspectTerm, MultiAspect, held_out_by_aspect
 from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.outputs import read_outputs
 from fractal.mil.training.callbacks import Callback, Epoch, at_stage, stages
 from fractal.mil.training.checkpoints import checkpoint_of
 from fractal.mil.training.loop import fit_head

@@ -20,7 +20,7 @@ from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape
-from fractal.mil.objectives.aspects import Outputs, read_outputs
+from fractal.mil.outputs import Outputs, read_outputs
 from fractal.mil.training.validation import predict_logits
 
 __all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts"]

@@ -29,9 +29,9 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     given = "gold" if known else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
-        terms.append(PreferenceLoss(kind="logit", given=given))
+        terms.append(PreferenceLoss(kind="logit", observed=given))
     if not terms or rated:
-        terms.append(ResponseLoss(given=given))
+        terms.append(ResponseLoss(observed=given))
     if known:
         terms.append(SentenceLoss(weight=gold_weight * known / max(_told(bags), 1)))
     return tuple(terms)

@@ -104,13 +104,13 @@ def sums(text: str) -> Iterator[tuple[str, str, bool]]:
 
 def _sides(run: re.Match[str], text: str) -> list[str]:
     """Return what stands between the equals signs, without an end that belongs to something that is no number."""
-    found = run.group()
-    sides = [side.strip() for side in re.split("=+", found)]
+    written = run.group()
+    sides = [side.strip() for side in re.split("=+", written)]
     before, after = text[max(0, run.start() - 12) : run.start()], text[run.end() : run.end() + 20]
-    attached = _ATTACHED.search(before) is not None and (found[0] not in " \t" or sides[0][:1] == "-")
+    attached = _ATTACHED.search(before) is not None and (written[0] not in " \t" or sides[0][:1] == "-")
     if attached or _VARIABLE.search(before) or sides[0][:1] in tuple("+*/^)"):
         sides = sides[1:]
-    if (found[-1] not in " \t" and _CONTINUED.match(after)) or _MORE.match(after):
+    if (written[-1] not in " \t" and _CONTINUED.match(after)) or _MORE.match(after):
         sides = sides[:-1]
     return sides
 

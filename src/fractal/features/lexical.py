@@ -46,24 +46,31 @@ def word_counts(block: EncodedBlock) -> dict[str, Floats]:
 
 
 def _counted(response: Response, context: Words, query: Words) -> Iterator[tuple[int, ...]]:
-    given = known_numbers(context, query)
+    source_numbers = known_numbers(context, query)
     markers = tuple(MARKERS.values())
-    said: set[str] = set()
-    seen: set[str] = set(given)
+    earlier_words: set[str] = set()
+    seen: set[str] = set(source_numbers)
     for sentence in response.sentences:
-        own = words_of(sentence.text)
-        names = names_in(own)
+        written = words_of(sentence.text)
+        names = names_in(written)
         yield (
-            *(len(own.words), len(own.distinct), len(own.stems), len(own.pairs), len(own.numbers), len(names)),
+            *(
+                len(written.words),
+                len(written.distinct),
+                len(written.stems),
+                len(written.pairs),
+                len(written.numbers),
+                len(names),
+            ),
             *(len(query.distinct), len(query.stems), len(context.distinct)),
-            *(len(own.distinct & context.distinct), len(own.distinct & query.distinct)),
-            *(len(own.stems & context.stems), len(own.stems & query.stems), len(own.pairs & context.pairs)),
-            *(len(own.numbers - given), len(own.numbers - seen)),
-            *(len(names - context.distinct - query.distinct), len(own.distinct & said)),
-            *[len(own.distinct & marker) for marker in markers],
+            *(len(written.distinct & context.distinct), len(written.distinct & query.distinct)),
+            *(len(written.stems & context.stems), len(written.stems & query.stems), len(written.pairs & context.pairs)),
+            *(len(written.numbers - source_numbers), len(written.numbers - seen)),
+            *(len(names - context.distinct - query.distinct), len(written.distinct & earlier_words)),
+            *[len(written.distinct & marker) for marker in markers],
         )
-        said |= own.distinct
-        seen |= own.numbers
+        earlier_words |= written.distinct
+        seen |= written.numbers
 
 
 def _share(counts: dict[str, Floats], part: str, whole: str) -> Floats:

@@ -23,7 +23,7 @@ LEAST = 1e-9  # variance below which a direction says nothing
 class Projection:
     """The principal directions of each block of vector columns, learned from training sentences."""
 
-    blocks: Mapping[str, tuple[Floats, Floats]]  # name → mean (dim,), directions (dim, kept)
+    blocks: Mapping[str, tuple[Floats, Floats]]  # name → mean (dim,), directions (dim, direction)
 
     @classmethod
     def fit(cls, table: FeatureTable, directions: int) -> Self:
@@ -33,8 +33,8 @@ class Projection:
             values = table.dense[:, columns].astype(np.float64)
             mean = values.mean(axis=0)
             variance, basis = np.linalg.eigh(np.cov(values - mean, rowvar=False, bias=True).reshape(len(mean), -1))
-            kept = min(directions if not blocks else directions // 2, int((variance > LEAST).sum()))
-            basis = basis[:, ::-1][:, :kept] * (SCALE * np.sqrt(len(mean) / max(variance.sum(), LEAST)))
+            count = min(directions if not blocks else directions // 2, int((variance > LEAST).sum()))
+            basis = basis[:, ::-1][:, :count] * (SCALE * np.sqrt(len(mean) / max(variance.sum(), LEAST)))
             basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)  # of either sign the one that always comes out
             blocks[name] = (mean.astype(np.float32), basis.astype(np.float32))
         return cls(blocks)

@@ -82,9 +82,9 @@ def similarities(block: EncodedBlock) -> Similarities:
 
 def prior_similarity(block: EncodedBlock) -> Floats:
     """Return (1 + cosine) / 2 with the nearest context chunk, or the query where there is no context; else nan."""
-    known = (block.has_context | block.has_query)[block.sentence_bag]
+    comparable = (block.has_context | block.has_query)[block.sentence_bag]
     target = ((1 + similarities(block).closeness) / 2).clip(0, 1)
-    return np.where(known, target, np.nan).astype(np.float32)
+    return np.where(comparable, target, np.nan).astype(np.float32)
 
 
 @FEATURES.register("cosine")

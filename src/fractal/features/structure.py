@@ -74,8 +74,8 @@ class Precomputed:
     def __call__(self, block: EncodedBlock) -> Columns:
         values = np.full(len(block.sentences), np.nan)
         for bag, response in enumerate(block.responses):
-            if (own := response.columns.get(self.column)) is not None:
-                values[block.offsets[bag] : block.offsets[bag + 1]] = own
+            if (column := response.columns.get(self.column)) is not None:
+                values[block.offsets[bag] : block.offsets[bag + 1]] = column
         missing = ~np.isfinite(values)
         values[missing] = 0
         return scalars(f"precomputed.{self.column}", {"value": values, "missing": missing})

@@ -75,8 +75,10 @@ class Standardiser:
         """Return the table with scalar columns of mean 0 and scale 1; `in_place` writes into the table given."""
         columns = np.flatnonzero(table.scalars)
         if tuple(table.names[column] for column in columns) != self.names:
-            given = set(self.names) ^ {table.names[column] for column in columns}
-            raise BadData(f"the columns differ from those of training ({', '.join(sorted(given)[:5])}): give the same")
+            differing = set(self.names) ^ {table.names[column] for column in columns}
+            raise BadData(
+                f"the columns differ from those of training ({', '.join(sorted(differing)[:5])}): give the same"
+            )
         dense = table.dense if in_place else table.dense.copy()
         mean, scale = np.asarray(self.mean), np.asarray(self.scale)
         for rows in _slices(len(dense)):
@@ -141,19 +143,19 @@ def compute(
     bounds = _tiles(block.offsets)
     dense = np.empty((0, 0), dtype)
     shared: dict[str, list[Columns]] = {}
-    own: list[Columns] = []
+    dense_parts: list[Columns] = []
     for first, last in bounds:
         tile = block.run(first, last)
         columns = [feature(tile) for feature in features]
-        own = [part for part in columns if part.index is None]
+        dense_parts = [part for part in columns if part.index is None]
         if first == 0:
-            dense = np.empty((len(block.sentences), sum(len(part.names) for part in own)), dtype)
-        _write(dense[block.offsets[first] : block.offsets[last]], own)
+            dense = np.empty((len(block.sentences), sum(len(part.names) for part in dense_parts)), dtype)
+        _write(dense[block.offsets[first] : block.offsets[last]], dense_parts)
         for part in columns:
             if part.index is not None:
                 shared.setdefault(part.names[0].partition("[")[0], []).append(part)
-    names = tuple(name for part in own for name in part.names)
-    scalar = np.asarray([part.scalar for part in own for _ in part.names], bool)
+    names = tuple(name for part in dense_parts for name in part.names)
+    scalar = np.asarray([part.scalar for part in dense_parts for _ in part.names], bool)
     joined = tuple(_joined(name, parts, dtype) for name, parts in shared.items())
     return FeatureTable(dense, names, scalar, block.offsets, joined)
 

@@ -38,17 +38,17 @@ class Shared:
 class SentencePairs:
     """How alike two sentences of one bag are, for every pair of them: compared once, read in every epoch."""
 
-    first: Tensor  # (couple,): a row of the block
-    second: Tensor  # (couple,): a later row of the same bag
-    similarity: Tensor  # (couple,) in [0, 1]
-    offsets: Tensor  # (bag + 1,): a bag of one sentence has no couple
+    first: Tensor  # (pair,): a row of the block
+    second: Tensor  # (pair,): a later row of the same bag
+    similarity: Tensor  # (pair,) in [0, 1]
+    offsets: Tensor  # (bag + 1,): a bag of one sentence has no pair
 
     def take(self, bags: Tensor, moved: Tensor, size: int | None = None) -> SentencePairs:
-        """Return the couples of these bags; `moved` (bag,) says how far each bag's sentences are shifted."""
-        couples, offsets = ragged_rows(self.offsets, bags, size)
-        shift = torch.repeat_interleave(moved, offsets.diff(), output_size=len(couples))
-        first, second = self.first.index_select(0, couples) + shift, self.second.index_select(0, couples) + shift
-        return SentencePairs(first, second, self.similarity.index_select(0, couples), offsets)
+        """Return the pairs of these bags; `moved` (bag,) says how far each bag's sentences are shifted."""
+        pairs, offsets = ragged_rows(self.offsets, bags, size)
+        shift = torch.repeat_interleave(moved, offsets.diff(), output_size=len(pairs))
+        first, second = self.first.index_select(0, pairs) + shift, self.second.index_select(0, pairs) + shift
+        return SentencePairs(first, second, self.similarity.index_select(0, pairs), offsets)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,22 +87,22 @@ class Bags:
         sentence_pairs: SentencePairs | None = None,
     ) -> Bags:
         """Build bags, what is left out filled in, after checking that everything fits together."""
-        sentences, bags, device = len(features), max(len(offsets) - 1, 0), features.device
-        made = cls(
+        sentences, count, device = len(features), max(len(offsets) - 1, 0), features.device
+        bags = cls(
             features=features,
             offsets=offsets,
-            labels=torch.full((bags,), torch.nan, device=device) if labels is None else labels,
+            labels=torch.full((count,), torch.nan, device=device) if labels is None else labels,
             shared=tuple(shared),
             targets=dict(targets or {}),
             vectors=features.new_zeros(sentences, 0) if vectors is None else vectors,
             initial_logits=torch.zeros(sentences, device=device) if initial_logits is None else initial_logits,
             pairs=pairs,
-            weights=torch.ones(bags, 1, device=device) if weights is None else weights,
-            length_offset=torch.zeros(bags, device=device) if length_offset is None else length_offset,
+            weights=torch.ones(count, 1, device=device) if weights is None else weights,
+            length_offset=torch.zeros(count, device=device) if length_offset is None else length_offset,
             sentence_pairs=sentence_pairs,
         )
-        _check(made)
-        return made
+        _check(bags)
+        return bags
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -141,7 +141,9 @@ class Bags:
         rows, offsets = ragged_rows(self.offsets, bags, sizes.sentences)
         sentence_pairs = self.sentence_pairs
         if sentence_pairs is not None:
-            sentence_pairs = sentence_pairs.take(bags, offsets[:-1] - self.offsets.index_select(0, bags), sizes.couples)
+            sentence_pairs = sentence_pairs.take(
+                bags, offsets[:-1] - self.offsets.index_select(0, bags), sizes.sentence_pairs
+            )
         rows_of = sizes.rows or (None,) * len(self.shared)
         return Bags(
             features=fetch(self.features, rows),
@@ -168,16 +170,16 @@ class _Sizes:
 
     sentences: int | None = None
     rows: tuple[int | None, ...] = ()
-    couples: int | None = None
+    sentence_pairs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """How many sentences, shared rows and couples every bag has: (bag,) each, on the host."""
+    """How many sentences, shared rows and sentence pairs every bag has: (bag,) each, on the host."""
 
     sentences: Tensor
     rows: tuple[Tensor, ...]
-    couples: Tensor | None
+    sentence_pairs: Tensor | None
 
     @classmethod
     def of(cls, bags: Bags) -> _Counts:
@@ -192,7 +194,7 @@ class _Counts:
         return _Sizes(
             int(self.sentences[bags].sum()),
             tuple(int(rows[bags].sum()) for rows in self.rows),
-            None if self.couples is None else int(self.couples[bags].sum()),
+            None if self.sentence_pairs is None else int(self.sentence_pairs[bags].sum()),
         )
 
 
@@ -203,8 +205,8 @@ def _pairs_inside(pairs: Tensor | None, bags: Tensor, count: int) -> Tensor | No
     place = torch.full((count,), -1, dtype=torch.long, device=bags.device)
     place[bags] = torch.arange(len(bags), device=bags.device)
     better, worse = place[pairs[:, 0]], place[pairs[:, 1]]
-    kept = (better >= 0) & (worse >= 0)
-    return torch.stack([better, worse, pairs[:, 2]], dim=1)[kept]
+    both_taken = (better >= 0) & (worse >= 0)
+    return torch.stack([better, worse, pairs[:, 2]], dim=1)[both_taken]
 
 
 def _shuffled(bags: Bags, size: int, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -256,9 +258,9 @@ def _check(bags: Bags) -> None:
         _check_length(name, values, sentences, "sentences")
     for name, values in {"labels": bags.labels, "weights": bags.weights, "length_offset": bags.length_offset}.items():
         _check_length(name, values, count, "bags")
-    known = bags.labels[~bags.labels.isnan()]
-    if bool(((known < 0) | (known > 1)).any()):
-        raise BadData(f"labels from {float(known.min()):g} to {float(known.max()):g}: a label lies in [0, 1]")
+    labels = bags.labels[~bags.labels.isnan()]
+    if bool(((labels < 0) | (labels > 1)).any()):
+        raise BadData(f"labels from {float(labels.min()):g} to {float(labels.max()):g}: a label lies in [0, 1]")
     for i, shared in enumerate(bags.shared):
         _check_offsets(shared.row_offsets, len(shared.rows), f"shared[{i}].row_offsets", smallest=0)
         _check_length(f"shared[{i}].row_offsets[1:]", shared.row_offsets[1:], count, "bags")
@@ -268,7 +270,9 @@ def _check(bags: Bags) -> None:
     if bags.pairs is not None:
         _check_pairs(bags.pairs, count)
     if bags.sentence_pairs is not None:
-        _check_offsets(bags.sentence_pairs.offsets, len(bags.sentence_pairs.first), "relations.offsets", smallest=0)
+        _check_offsets(
+            bags.sentence_pairs.offsets, len(bags.sentence_pairs.first), "sentence_pairs.offsets", smallest=0
+        )
 
 
 def _check_length(name: str, values: Tensor, expected: int, what: str) -> None:

@@ -70,7 +70,7 @@ class Fetcher:
 
 @dataclass(eq=False)
 class ForwardPass:
-    """One way through the layers: what it is given, and what it keeps for the way back."""
+    """One way through the layers: what goes in, and what it keeps for the way back."""
 
     members: int
     shared: tuple[tuple[Tensor, Tensor], ...]  # rows (row, dim) that sentences share, and the row of each (sentence,)
@@ -79,10 +79,10 @@ class ForwardPass:
     dropout: float
     generator: torch.Generator | None
     workspace: Workspace
-    given: Tensor = field(init=False)  # (sentence, column), in the precision of the products
+    features: Tensor = field(init=False)  # (sentence, column), in the precision of the products
     raw: list[Tensor] = field(default_factory=list)  # (sentence, member · width) before each activation
     active: list[Tensor] = field(default_factory=list)  # and after it
-    kept: list[Tensor] = field(default_factory=list)  # (sentence, member · width), 0 where a value is dropped, else 1
+    masks: list[Tensor] = field(default_factory=list)  # (sentence, member · width), 0 where a value is dropped, else 1
     borrowed: list[Tensor] = field(default_factory=list)
 
     @property
@@ -97,23 +97,23 @@ class ForwardPass:
     def borrow(self, rows: int, columns: int, dtype: torch.dtype | None = None) -> Tensor:
         """Return uninitialised memory (rows, columns) until the pass is over."""
         size = rows * columns
-        piece = self.workspace.take(size, dtype or self.precision, self.given.device)
+        piece = self.workspace.take(size, dtype or self.precision, self.features.device)
         self.borrowed.append(piece)
         return piece[:size].view(rows, columns)
 
     def accept(self, features: Tensor) -> None:
         """Take the sentence columns in, in the precision of the products."""
-        self.given = features
+        self.features = features
         if features.dtype != self.precision:
-            self.given = self.borrow(*features.shape).copy_(features)
+            self.features = self.borrow(*features.shape).copy_(features)
 
     def activate(self, raw: Tensor) -> Tensor:
         """Return GELU of the values, some of them dropped; while learning both are kept."""
         active = self.borrow(len(raw), raw.shape[1]) if self.learning else raw
         torch.ops.aten.gelu.out(raw, out=active)
         if self.dropped_share:
-            self.kept.append(self._draw(active))
-            active.mul_(self.kept[-1])  # several times as fast as filling where a mask of booleans says
+            self.masks.append(self._draw(active))
+            active.mul_(self.masks[-1])  # several times as fast as filling where a mask of booleans says
         if self.learning:
             self.raw.append(raw)
             self.active.append(active)
@@ -122,24 +122,24 @@ class ForwardPass:
     def deactivate(self, gradient: Tensor) -> Tensor:
         """Turn the gradient of the latest kept activation into that of what went in, in place."""
         raw = self.raw.pop()
-        if self.kept:
-            gradient.mul_(self.kept.pop())
+        if self.masks:
+            gradient.mul_(self.masks.pop())
         torch.ops.aten.gelu_backward.grad_input(gradient, raw, grad_input=gradient)
         return gradient
 
     def _draw(self, like: Tensor) -> Tensor:
-        kept = self.borrow(*like.shape)
+        mask = self.borrow(*like.shape)
         if like.device.type != "cpu":
             drawn = torch.rand(like.shape, generator=self.generator, device=like.device)
-            return torch.ge(drawn, self.dropped_share / DRAWS, out=kept)
+            return torch.ge(drawn, self.dropped_share / DRAWS, out=mask)
         size = like.numel()  # eight bytes a draw: one draw a value would cost more than the products
         draws = self.borrow(1, -(-size // 8), torch.int64)[0].random_(-(2**63), None, generator=self.generator)
-        return torch.ge(draws.view(torch.uint8)[:size].view(like.shape), self.dropped_share, out=kept)
+        return torch.ge(draws.view(torch.uint8)[:size].view(like.shape), self.dropped_share, out=mask)
 
     def finish(self) -> None:
         """Give all memory back."""
         self.workspace.give(self.borrowed)
-        self.borrowed, self.raw, self.active, self.kept = [], [], [], []
+        self.borrowed, self.raw, self.active, self.masks = [], [], [], []
 
 
 class FusedMLP(torch.autograd.Function):
@@ -171,7 +171,7 @@ class FusedMLP(torch.autograd.Function):
         """Return the gradients of the parameters; columns are data and have none."""
         run: ForwardPass = ctx.run
         if not run.borrowed:
-            raise RuntimeError("the way back through the layers can be gone once: run the head again")
+            raise RuntimeError("the backward pass through the layers runs once: run the head again")
         gradient = gradients[0].to(run.precision).contiguous()
         later: list[tuple[Tensor, Tensor]] = []
         for weight in reversed(ctx.later):
@@ -180,15 +180,15 @@ class FusedMLP(torch.autograd.Function):
             later.insert(0, (slopes, gradient.sum(0).view(weight.shape[0], 1, weight.shape[2])))
             _products_back(gradient, weight, out=active)  # its memory is free now
             gradient = run.deactivate(active)
-        enter = run.given.T @ gradient
+        enter = run.features.T @ gradient
         sums = [gradient.new_zeros(len(rows), gradient.shape[1]) for rows, _ in run.shared]
         for total, (_, index) in zip(sums, run.shared, strict=True):
             total.index_add_(0, index, gradient)
         bias = (sums[0] if sums else gradient).sum(0)  # each sentence has one row of every block
         projections = [rows.to(run.precision).T @ total for total, (rows, _) in zip(sums, run.shared, strict=True)]
         run.finish()
-        found = (enter, bias, *projections, *(w for w, _ in later), *(b for _, b in later))
-        return (None, None, *(value.to(gradients[0].dtype) for value in found))
+        slopes_by_parameter = (enter, bias, *projections, *(w for w, _ in later), *(b for _, b in later))
+        return (None, None, *(value.to(gradients[0].dtype) for value in slopes_by_parameter))
 
 
 def _parts(
@@ -203,16 +203,16 @@ def _parts(
 
 def _enter(run: ForwardPass, enter: Tensor, bias: Tensor, shared: Sequence[Tensor]) -> Tensor:
     """Return the first layer before its activation; what sentences share is multiplied once."""
-    hidden = run.borrow(len(run.given), enter.shape[1])
+    hidden = run.borrow(len(run.features), enter.shape[1])
     if not shared:
-        return torch.addmm(bias, run.given, enter, out=hidden)
+        return torch.addmm(bias, run.features, enter, out=hidden)
     for place, (weight, (rows, index)) in enumerate(zip(shared, run.shared, strict=True)):
         projected = rows.to(run.precision) @ weight  # (row, member · width)
         if place == 0:
             torch.index_select(projected.add_(bias), 0, index, out=hidden)
         else:
             hidden.add_(projected.index_select(0, index))
-    return hidden.addmm_(run.given, enter)
+    return hidden.addmm_(run.features, enter)
 
 
 def _blocks(weight: Tensor) -> Iterator[tuple[int, slice, slice]]:
@@ -261,4 +261,4 @@ def _outer(values: Tensor, gradient: Tensor, shape: Sequence[int]) -> Tensor:
         every = (values.T @ gradient).view(members, fan_in, members, fan_out)
         return every.diagonal(dim1=0, dim2=2).movedim(-1, 0)
     parts = zip(values.split(fan_in, 1), gradient.split(fan_out, 1), strict=True)
-    return torch.stack([own.T @ slope for own, slope in parts])
+    return torch.stack([part.T @ slope for part, slope in parts])

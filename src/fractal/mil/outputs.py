@@ -1,10 +1,20 @@
-"""Outputs of a head read as one number a sentence or a response."""
+"""Outputs of a head: some of them, or all read as one number a sentence or a response."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["by_member", "flat"]
+__all__ = ["Outputs", "by_member", "flat", "read_outputs"]
+
+Outputs = tuple[int, int]  # the first output of a head that is read, and the first after it that is not
+
+
+def read_outputs(logits: Tensor, outputs: Outputs | None) -> Tensor:
+    """Return some outputs of a head as a head of these alone would give them: (sentence, [level − 1,] member)."""
+    if outputs is None or logits.dim() == 2:
+        return logits
+    chosen = logits[:, slice(*outputs)]
+    return chosen.squeeze(1) if chosen.shape[1] == 1 else chosen
 
 
 def flat(values: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ __all__ = [
     "lift",
     "ragged_rows",
     "segment_first",
-    "segment_logsumexp",
     "segment_max",
     "segment_mean",
     "segment_min",
@@ -72,13 +71,6 @@ def segment_softmax(values: Tensor, offsets: Tensor) -> Tensor:
     bag = bag_index(offsets, len(values))
     raised = (values - segment_max(values.detach(), offsets).index_select(0, bag)).exp()
     return raised / segment_sum(raised, offsets).index_select(0, bag)
-
-
-def segment_logsumexp(values: Tensor, offsets: Tensor) -> Tensor:
-    """Logarithm of the summed exponentials of each bag, without overflow; minus infinity is a weight of nothing."""
-    top = segment_max(values.detach(), offsets)
-    top = torch.where(top.isfinite(), top, 0.0)
-    return segment_sum((values - lift(top, offsets, len(values))).exp(), offsets).log() + top
 
 
 def segment_first(chosen: Tensor, offsets: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fractal.mil.aggregations.disaggregation import hard_counts, hard_minimum, posterior_counts, posterior_minimum
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
-from fractal.mil.aggregations.ways_back import hard_counts, hard_minimum, posterior_counts, posterior_minimum
 from fractal.registry import Registry
 
 __all__ = ["AGGREGATIONS", "Aggregation", "align"]
@@ -49,21 +49,21 @@ class Aggregation(ABC):
 
     def from_logits(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the log-odds of every response, stable where scores are as good as 0 or 1."""
-        calm = tame(widened(logits))
-        return log_ratio(*self.pair(calm.sigmoid(), (-calm).sigmoid(), offsets))
+        tamed = tame(widened(logits))
+        return log_ratio(*self.pair(tamed.sigmoid(), (-tamed).sigmoid(), offsets))
 
     def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return the log-likelihood of the labels: (bag, …); 0, and no gradient, where a label is unknown.
 
         A label between 0 and 1 is a share of belief: the weighted mean of the log-likelihoods of 1 and of 0.
         """
-        found = self.from_logits(logits, offsets)
-        labels = align(labels, found)
-        known = ~labels.isnan()
+        response_logits = self.from_logits(logits, offsets)
+        labels = align(labels, response_logits)
+        labelled = ~labels.isnan()
         cost = F.binary_cross_entropy_with_logits(
-            found, torch.where(known, labels, 0.5).expand_as(found), reduction="none"
+            response_logits, torch.where(labelled, labels, 0.5).expand_as(response_logits), reduction="none"
         )
-        return torch.where(known, -cost, 0.0)
+        return torch.where(labelled, -cost, 0.0)
 
     def response_scores(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the response score that the logits imply: (bag, member), in [0, 1]."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fractal.mil.aggregations.base import AGGREGATIONS, align
+from fractal.mil.aggregations.disaggregation import posterior_counts
 from fractal.mil.aggregations.hard import Mean
 from fractal.mil.aggregations.logodds import widened
-from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, counts_given
-from fractal.mil.aggregations.ways_back import posterior_counts
+from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, label_counts
 
 __all__ = ["Count"]
 
@@ -25,8 +25,8 @@ class Count(Mean):
         """Return log P(n · label sentences are good), the count rounded: (bag, …); 0 where the label is unknown."""
         logits = widened(logits)
         labels = align(labels, logits)
-        found = count_log_likelihood(logits, offsets, counts_given(labels, offsets))
-        return torch.where(labels.isnan(), 0.0, found)
+        log_p = count_log_likelihood(logits, offsets, label_counts(labels, offsets))
+        return torch.where(labels.isnan(), 0.0, log_p)
 
     def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return P(sentence = 1 | the count): (sentence, …); an unknown label leaves the score as it is."""

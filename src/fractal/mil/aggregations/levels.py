@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fractal.errors import BadData
 from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align
+from fractal.mil.aggregations.disaggregation import posterior_minimum
 from fractal.mil.aggregations.logodds import SATURATED, TINY, log_odds_of_log, tame, widened
 from fractal.mil.aggregations.soft import all_good
-from fractal.mil.aggregations.ways_back import posterior_minimum
 from fractal.mil.segments import lift, segment_first, segment_max, segment_min, segment_prod
 
 __all__ = ["Levels", "MaxLevels", "MinLevels"]
@@ -56,10 +56,6 @@ class Levels(Aggregation):
     def top(self, labels: Tensor) -> Tensor:
         """Turn a level so that the response has the highest."""
 
-    def sentence_distribution(self, logits: Tensor) -> Tensor:
-        """Return the log-probability of every level: (sentence, level, …)."""
-        return self.reversed(_distribution(self.mirrored(widened(logits))))
-
     def response_distribution(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the log-probability of every level of the response: (bag, level, …)."""
         return self.reversed(_distribution(self._of_response(logits, offsets)))
@@ -69,8 +65,8 @@ class Levels(Aggregation):
 
     def from_logits(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the log-odds that the response has at least level k, for k = 1 … K − 1: (bag, level − 1, …)."""
-        calm = tame(self._of_response(logits, offsets), -SATURATED, torch.inf)
-        return self.mirrored(-log_odds_of_log(_log_at_most(calm)))
+        tamed = tame(self._of_response(logits, offsets), -SATURATED, torch.inf)
+        return self.mirrored(-log_odds_of_log(_log_at_most(tamed)))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return P(sentence has at least level k), for k = 1 … K − 1: (sentence, level − 1, …)."""
@@ -107,10 +103,10 @@ class Levels(Aggregation):
 
         A label between two levels is the weighted mean of the log-likelihoods of both.
         """
-        found = self.response_distribution(logits, offsets)  # (bag, level, …)
-        low, high, share = self._between(align(labels, found[:, 0]))
-        least = found.take_along_dim(low.unsqueeze(1), 1).squeeze(1)
-        most = found.take_along_dim(high.unsqueeze(1), 1).squeeze(1)
+        log_p = self.response_distribution(logits, offsets)  # (bag, level, …)
+        low, high, share = self._between(align(labels, log_p[:, 0]))
+        least = log_p.take_along_dim(low.unsqueeze(1), 1).squeeze(1)
+        most = log_p.take_along_dim(high.unsqueeze(1), 1).squeeze(1)
         return torch.where(share.isnan(), 0.0, least + torch.nan_to_num(share) * (most - least))
 
     def _between(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,11 +140,11 @@ class Levels(Aggregation):
         p = self._classes(scores)
         labels = align(labels, p[:, 0])
         low, high, share = self._between(labels)
-        found = _given(p, offsets, self.top(low))
+        posterior = _posterior(p, offsets, self.top(low))
         share = lift(share, offsets, len(p)).unsqueeze(1)
         if bool((low != high).any()):
-            found = torch.lerp(found, _given(p, offsets, self.top(high)), torch.nan_to_num(share))
-        return self.reversed(torch.where(share.isnan(), p, found))
+            posterior = torch.lerp(posterior, _posterior(p, offsets, self.top(high)), torch.nan_to_num(share))
+        return self.reversed(torch.where(share.isnan(), p, posterior))
 
     def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return the expected level of each sentence given the response's, / (K − 1): (sentence, …)."""
@@ -221,7 +217,7 @@ def _allowed(log_p: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(level <= wanted.unsqueeze(1), log_p, -torch.inf)
 
 
-def _given(p: Tensor, offsets: Tensor, level: Tensor) -> Tensor:
+def _posterior(p: Tensor, offsets: Tensor, level: Tensor) -> Tensor:
     """P(sentence's level | the highest is this): no sentence lies above it, and at least one has it."""
     wanted = lift(level, offsets, len(p)).expand_as(p[:, 0]).unsqueeze(1)  # (sentence, 1, …)
     steps = torch.arange(p.shape[1], device=p.device).reshape(1, -1, *(1,) * (p.ndim - 2))

@@ -30,8 +30,8 @@ class _Tame(torch.autograd.Function):
 
 def tame(logits: Tensor, low: float = -SATURATED, high: float = SATURATED) -> Tensor:
     """Cut log-odds where a score is as good as 0 or 1; the gradient passes, so a head can come back from there."""
-    calm: Tensor = _Tame.apply(logits, low, high)
-    return calm
+    tamed: Tensor = _Tame.apply(logits, low, high)
+    return tamed
 
 
 def log1mexp(logs: Tensor) -> Tensor:

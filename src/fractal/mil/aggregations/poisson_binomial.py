@@ -17,13 +17,13 @@ from torch import Tensor
 from fractal.mil.aggregations.logodds import tame, widened
 from fractal.mil.segments import bag_index, lift, segment_max, segment_min, segment_sum
 
-__all__ = ["count_log_likelihood", "counts_given", "poisson_binomial"]
+__all__ = ["count_log_likelihood", "label_counts", "poisson_binomial"]
 
 BISECTIONS = 10  # the tilt need not be exact: it only keeps numbers of ordinary size
 CELLS_AT_ONCE = 1 << 24  # bounds the memory of the dynamic programme
 
 
-def counts_given(labels: Tensor, offsets: Tensor) -> Tensor:
+def label_counts(labels: Tensor, offsets: Tensor) -> Tensor:
     """Return how many sentences of each bag a label stands for: (bag, …); 0 where it is unknown."""
     size = offsets.diff().to(labels.dtype).reshape(-1, *(1,) * (labels.ndim - 1))
     return (torch.nan_to_num(labels, 0.0) * size + 0.5).floor()
@@ -31,13 +31,13 @@ def counts_given(labels: Tensor, offsets: Tensor) -> Tensor:
 
 def poisson_binomial(logits: Tensor, offsets: Tensor, counts: Tensor, posterior: bool = True) -> tuple[Tensor, Tensor]:
     """Return log P(count) (bag, …) and, if wanted, P(sentence = 1 | count) (sentence, …); no gradients."""
-    calm = tame(widened(logits)).detach().reshape(len(logits), -1)  # (sentence, column)
-    wanted = counts.to(calm.dtype).reshape(len(counts), -1).expand(-1, calm.shape[1])  # (bag, column)
+    tamed = tame(widened(logits)).detach().reshape(len(logits), -1)  # (sentence, column)
+    wanted = counts.to(tamed.dtype).reshape(len(counts), -1).expand(-1, tamed.shape[1])  # (bag, column)
     bag = bag_index(offsets, len(logits))
-    tilt = _tilt(calm, offsets, bag, wanted)
-    tilted = calm + tilt.index_select(0, bag)
+    tilt = _tilt(tamed, offsets, bag, wanted)
+    tilted = tamed + tilt.index_select(0, bag)
     log_p, after = _sweep(tilted.sigmoid(), offsets, wanted, posterior)
-    factor = segment_sum(F.softplus(tilted) - F.softplus(calm), offsets) - tilt * wanted
+    factor = segment_sum(F.softplus(tilted) - F.softplus(tamed), offsets) - tilt * wanted
     return (log_p + factor).reshape(-1, *logits.shape[1:]), after.reshape(-1, *logits.shape[1:])
 
 
@@ -59,7 +59,7 @@ def _sweep(scores: Tensor, offsets: Tensor, counts: Tensor, posterior: bool) -> 
     columns = scores.shape[1]
     log_p, after = torch.empty_like(counts), torch.empty_like(scores) if posterior else scores[:0]
     sizes = offsets.diff()
-    for bags in _alike(sizes, columns):
+    for bags in _by_size(sizes, columns):
         length = sizes[bags]  # falls
         place = torch.arange(int(length[0]), device=scores.device)
         inside = place < length.unsqueeze(1)  # (bag, place)
@@ -70,15 +70,15 @@ def _sweep(scores: Tensor, offsets: Tensor, counts: Tensor, posterior: bool) -> 
         turned = counts[bags] * 2 > length.unsqueeze(1)  # (bag, column)
         k = torch.where(turned, length.unsqueeze(1) - counts[bags], counts[bags]).long()
         p = torch.where(turned.unsqueeze(1), 1 - padded, padded).transpose(1, 2)  # (bag, column, place)
-        chance, found = _group(p.contiguous(), length, k, posterior)
+        chance, posteriors = _group(p.contiguous(), length, k, posterior)
         log_p[bags] = chance.log()
         if posterior:
-            found = torch.where(turned.unsqueeze(2), 1 - found, found)
-            after[rows] = found.transpose(1, 2)[inside]
+            posteriors = torch.where(turned.unsqueeze(2), 1 - posteriors, posteriors)
+            after[rows] = posteriors.transpose(1, 2)[inside]
     return log_p, after
 
 
-def _alike(sizes: Tensor, columns: int) -> Iterator[Tensor]:
+def _by_size(sizes: Tensor, columns: int) -> Iterator[Tensor]:
     """Bags by falling size, cut wherever the size has halved or the memory would grow large."""
     order = sizes.argsort(descending=True, stable=True)
     doublings = (sizes[order] - 1).clamp(min=0).double().add(1).log2().ceil()
@@ -109,16 +109,16 @@ def _group(p: Tensor, length: Tensor, k: Tensor, posterior: bool) -> tuple[Tenso
     chance = ended.gather(2, k.unsqueeze(2)).squeeze(2)
     if not posterior:
         return chance, p[..., :0]
-    found = torch.zeros_like(p)
+    posteriors = torch.zeros_like(p)
     # to_come[bag, column, j] = P(the sentences from here on bring j up to k)
     to_come = torch.zeros_like(ended).scatter_(2, k.unsqueeze(2), 1.0)
     for i in reversed(range(places)):
         some, one, rest = so_far[i, : active[i]], p[: active[i], :, i : i + 1], to_come[: active[i]]
-        found[: active[i], :, i] = one.squeeze(2) * (some[..., :-1] * rest[..., 1:]).sum(2)
+        posteriors[: active[i], :, i] = one.squeeze(2) * (some[..., :-1] * rest[..., 1:]).sum(2)
         grown = rest * (1 - one)
         grown[..., :-1] += rest[..., 1:] * one
         to_come[: active[i]] = grown
-    return chance, (found / chance.unsqueeze(2)).clamp(0, 1)
+    return chance, (posteriors / chance.unsqueeze(2)).clamp(0, 1)
 
 
 class _CountLikelihood(torch.autograd.Function):
@@ -139,5 +139,5 @@ class _CountLikelihood(torch.autograd.Function):
 
 def count_log_likelihood(logits: Tensor, offsets: Tensor, counts: Tensor) -> Tensor:
     """Return log P(count) of independent sentences: (bag, …), with its gradient."""
-    found: Tensor = _CountLikelihood.apply(logits, offsets, counts)
-    return found
+    log_p: Tensor = _CountLikelihood.apply(logits, offsets, counts)
+    return log_p

@@ -41,8 +41,8 @@ class SmoothForm(Aggregation):
 
     def lowest_log_odds(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the log-odds of the smooth minimum."""
-        calm = tame(widened(logits))
-        return log_ratio(*self.lowest(calm.sigmoid(), (-calm).sigmoid(), offsets))
+        tamed = tame(widened(logits))
+        return log_ratio(*self.lowest(tamed.sigmoid(), (-tamed).sigmoid(), offsets))
 
     def pair(self, scores: Tensor, complements: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         if self.direction == "min":

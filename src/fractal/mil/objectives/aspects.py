@@ -13,10 +13,9 @@ from fractal.mil.aggregations.base import Direction
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.outputs import Outputs, read_outputs
 
-__all__ = ["Aspect", "AspectTerm", "MeanOf", "MultiAspect", "Outputs", "held_out_by_aspect", "read_outputs"]
-
-Outputs = tuple[int, int]  # the first output of a head that is read, and the first after it that is not
+__all__ = ["Aspect", "AspectTerm", "MeanTerm", "MultiAspect", "held_out_by_aspect"]
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,16 @@ class MultiAspect(Aggregation):
         return self.aspects[0].aggregation.direction
 
     def pair(self, scores: Tensor, complements: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        found = [
+        parts = [
             aspect.aggregation.pair(scores[:, slice(*aspect.outputs)], complements[:, slice(*aspect.outputs)], offsets)
             for aspect in self.aspects
         ]
-        return torch.cat([score for score, _ in found], 1), torch.cat([complement for _, complement in found], 1)
+        return torch.cat([score for score, _ in parts], 1), torch.cat([complement for _, complement in parts], 1)
 
     def from_logits(self, logits: Tensor, offsets: Tensor) -> Tensor:
         """Return the log-odds of every response, aspect behind aspect: (sentence, output, …) → (bag, output, …)."""
-        found = [a.aggregation.from_logits(logits[:, slice(*a.outputs)], offsets) for a in self.aspects]
-        return torch.cat(found, 1)
+        response_logits = [a.aggregation.from_logits(logits[:, slice(*a.outputs)], offsets) for a in self.aspects]
+        return torch.cat(response_logits, 1)
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,12 @@ class AspectTerm(Term):
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         logits = read_outputs(scores.logits, self.aspect.outputs)
-        own = Scores(logits, scores.offsets, self.aspect.aggregation)
-        return self.term(own, replace(bags, labels=bags.labels[:, self.aspect.column]))
+        of_aspect = Scores(logits, scores.offsets, self.aspect.aggregation)
+        return self.term(of_aspect, replace(bags, labels=bags.labels[:, self.aspect.column]))
 
 
 @dataclass(frozen=True)
-class MeanOf(Term):
+class MeanTerm(Term):
     """The mean of several terms, each counted alike."""
 
     terms: tuple[Term, ...]
@@ -103,12 +102,4 @@ class MeanOf(Term):
 
 def held_out_by_aspect(aspects: Sequence[Aspect]) -> Term:
     """Return what stops a training that aspects share: the cost of held-out labels, every aspect counted alike."""
-    return MeanOf(tuple(AspectTerm.of(ResponseLoss(), aspect) for aspect in aspects))
-
-
-def read_outputs(logits: Tensor, outputs: Outputs | None) -> Tensor:
-    """Return some outputs of a head as a head of these alone would give them: (sentence, [level − 1,] member)."""
-    if outputs is None or logits.dim() == 2:
-        return logits
-    own = logits[:, slice(*outputs)]
-    return own.squeeze(1) if own.shape[1] == 1 else own
+    return MeanTerm(tuple(AspectTerm.of(ResponseLoss(), aspect) for aspect in aspects))

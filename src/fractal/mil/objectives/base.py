@@ -28,12 +28,12 @@ class Scores:
     offsets: Tensor  # (bag + 1,)
     aggregation: Aggregation
 
-    def given(self, labels: Tensor | None) -> Scores:
+    def with_observed(self, labels: Tensor | None) -> Scores:
         """Return the same with known sentence labels (sentence,) in place of what the head says; nan is unknown."""
         if labels is None or self.aggregation.thresholds != 1:
             return self
-        known = torch.logit(labels.to(self.logits.dtype), eps=CERTAIN).unsqueeze(-1)
-        return replace(self, logits=torch.where(known.isnan(), self.logits, known))
+        observed = torch.logit(labels.to(self.logits.dtype), eps=CERTAIN).unsqueeze(-1)
+        return replace(self, logits=torch.where(observed.isnan(), self.logits, observed))
 
     @functools.cached_property
     def sentence(self) -> Tensor:
@@ -64,14 +64,14 @@ class Term(ABC):
         """Return the term for each member: (member,)."""
 
 
-def mean_over_bags(values: Tensor, known: Tensor, bags: Bags) -> Tensor:
-    """Mean inside the bag over the known sentences, then the weighted mean over the bags that hold one.
+def mean_over_bags(values: Tensor, labelled: Tensor, bags: Bags) -> Tensor:
+    """Mean inside the bag over the labelled sentences, then the weighted mean over the bags that hold one.
 
     Sums inside the bag would weigh long responses more, so that one weight meant different things on different data.
     """
-    kept = known.to(values.dtype).unsqueeze(-1)  # (sentence, 1)
-    count = segment_sum(kept, bags.offsets)  # (bag, 1)
-    inside = segment_sum(torch.where(kept > 0, values, 0.0), bags.offsets) / count.clamp(min=1.0)  # (bag, member)
+    labelled = labelled.to(values.dtype).unsqueeze(-1)  # (sentence, 1)
+    count = segment_sum(labelled, bags.offsets)  # (bag, 1)
+    inside = segment_sum(torch.where(labelled > 0, values, 0.0), bags.offsets) / count.clamp(min=1.0)  # (bag, member)
     return weighted_mean(inside, bags.weights * (count > 0))
 
 
@@ -90,7 +90,7 @@ def distance(kind: str, logits: Tensor, target: Tensor) -> Tensor:
     return gap.abs() if kind == "mae" else gap.square()
 
 
-def check_kind(kind: str, known: tuple[str, ...]) -> None:
+def check_kind(kind: str, kinds: tuple[str, ...]) -> None:
     """Refuse an unknown way of measuring distance when the term is made, not in the middle of training."""
-    if kind not in known:
-        raise ValueError(f"kind={kind!r}: known are {', '.join(known)}")
+    if kind not in kinds:
+        raise ValueError(f"kind={kind!r}: known are {', '.join(kinds)}")

@@ -23,25 +23,25 @@ LOSSES: Registry[Term] = Registry("loss")
 class ResponseLoss(Term):
     """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score.
 
-    What is known of single sentences (`given`) is taken as said: the response's label then tells of the others.
+    What is known of single sentences (`observed`) is taken as it is: the response's label then tells of the others.
     """
 
     weight: float = 1.0
     kind: str = "likelihood"
-    given: str = ""  # the column of targets that holds sentence labels
+    observed: str = ""  # the column of targets that holds sentence labels
 
     def __post_init__(self) -> None:
         check_kind(self.kind, ("likelihood", "bce", "mae", "mse"))
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
-        scores = scores.given(bags.targets.get(self.given))
-        known = ~bags.labels.isnan()  # (bag,)
-        labels = torch.where(known, bags.labels, 0.0)
+        scores = scores.with_observed(bags.targets.get(self.observed))
+        labelled = ~bags.labels.isnan()  # (bag,)
+        labels = torch.where(labelled, bags.labels, 0.0)
         if self.kind == "likelihood":
             cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels)
         else:
             cost = distance(self.kind, self._log_odds(scores), labels.unsqueeze(-1))
-        return weighted_mean(cost, bags.weights * known.unsqueeze(-1))
+        return weighted_mean(cost, bags.weights * labelled.unsqueeze(-1))
 
     def _log_odds(self, scores: Scores) -> Tensor:
         """Level forms have log-odds a threshold; their mean probability is the expected level: (bag, member)."""
@@ -56,7 +56,7 @@ class PreferenceLoss(Term):
 
     weight: float = 1.0
     kind: str = "ratio"
-    given: str = ""  # the column of targets that holds sentence labels: taken as said, as in the response loss
+    observed: str = ""  # the column of targets that holds sentence labels: taken as they are, as in the response loss
 
     def __post_init__(self) -> None:
         check_kind(self.kind, ("ratio", "logit"))
@@ -65,7 +65,7 @@ class PreferenceLoss(Term):
         members = scores.logits.shape[-1]
         if bags.pairs is None or len(bags.pairs) == 0:
             return scores.logits.sum() * torch.zeros(members, device=scores.logits.device)
-        scores = scores.given(bags.targets.get(self.given))
+        scores = scores.with_observed(bags.targets.get(self.observed))
         better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
         # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
         strength = self._strength(scores) + bags.length_offset.unsqueeze(-1)
@@ -103,6 +103,6 @@ def against_target(name: str, kind: str, scores: Scores, bags: Bags) -> Tensor:
     target = bags.targets.get(name)
     if target is None:
         return scores.logits.sum() * torch.zeros(scores.logits.shape[-1], device=scores.logits.device)
-    known = ~target.isnan()  # (sentence,)
-    cost = distance(kind, scores.sentence_logits, torch.where(known, target, 0.0).unsqueeze(-1))
-    return mean_over_bags(cost, known, bags)
+    labelled = ~target.isnan()  # (sentence,)
+    cost = distance(kind, scores.sentence_logits, torch.where(labelled, target, 0.0).unsqueeze(-1))
+    return mean_over_bags(cost, labelled, bags)

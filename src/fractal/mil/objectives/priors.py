@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,25 +78,23 @@ class CorrelationPrior(Term):
         sentence_pairs = bags.sentence_pairs if bags.sentence_pairs is not None else pairwise_similarity(bags)
         s = scores.sentence  # (sentence, member)
         crossed: Tensor = _Disagreement.apply(s, sentence_pairs)  # (bag, member)
-        alone = (1 - (1 - s).square()) * (1 - s.square())  # a sentence with itself: likeness 1
+        alone = (1 - (1 - s).square()) * (1 - s.square())  # a sentence with itself: similarity 1
         size = bags.offsets.diff().to(s.dtype).unsqueeze(-1)  # (bag, 1)
         # all ordered pairs of a bag, each sentence with itself included: so repeating its sentences changes nothing
         return weighted_mean((2 * crossed + segment_sum(alone, bags.offsets)) / size.square(), bags.weights)
 
 
 class _Disagreement(torch.autograd.Function):
-    """Sum over the couples of each bag of |(1 − a)(1 − b) − likeness| · |a b − likeness|: (bag, member).
+    """Sum over the sentence pairs of each bag of |(1 − a)(1 − b) − similarity| · |a b − similarity|: (bag, member).
 
-    Couples are many more than sentences, so the slopes are worked out on the way forward and nothing else is kept.
+    Pairs are many more than sentences, so the slopes are worked out on the way forward and nothing else is kept.
     """
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, sentence_pairs: SentencePairs) -> Tensor:
         """Return the sums; s (sentence, member)."""
-        first, second = (
-            s.index_select(0, sentence_pairs.first),
-            s.index_select(0, sentence_pairs.second),
-        )  # (couple, member)
+        first = s.index_select(0, sentence_pairs.first)  # (pair, member)
+        second = s.index_select(0, sentence_pairs.second)
         both = first * second - sentence_pairs.similarity.to(s.dtype).unsqueeze(-1)
         neither = both + (1 - first - second)  # (1 − a)(1 − b) = a b + 1 − a − b
         cost = both * neither
@@ -108,35 +106,29 @@ class _Disagreement(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Give each of the two sentences of a couple its slope."""
+        """Give each of the two sentences of a pair its slope."""
         by_first, by_second = ctx.saved_tensors
         sentence_pairs: SentencePairs = ctx.sentence_pairs
-        lifted = lift(gradients[0], sentence_pairs.offsets, len(sentence_pairs.first))  # (couple, member)
+        lifted = lift(gradients[0], sentence_pairs.offsets, len(sentence_pairs.first))  # (pair, member)
         slope = lifted.new_zeros(ctx.sentences, lifted.shape[1])
         slope.index_add_(0, sentence_pairs.first, lifted * by_first)
         return slope.index_add_(0, sentence_pairs.second, lifted * by_second), None
 
 
-class _Pairs(NamedTuple):
-    first: Tensor
-    second: Tensor
-    offsets: Tensor
-
-
 def pairwise_similarity(bags: Bags) -> SentencePairs:
-    """Compare every two sentences of each bag, once: likeness (1 + Pearson's ρ) / 2 of their embeddings."""
-    pairs = _pairs_inside(bags.offsets)
+    """Compare every two sentences of each bag, once: similarity (1 + Pearson's ρ) / 2 of their embeddings."""
+    first, second, offsets = _pairs_inside(bags.offsets)
     vectors = bags.vectors.float()
     centred = torch.nn.functional.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
-    similarity = torch.empty(len(pairs.first), dtype=torch.float32, device=vectors.device)
+    similarity = torch.empty(len(first), dtype=torch.float32, device=vectors.device)
     for start in range(0, len(similarity), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        similarity[part] = (1 + (centred[pairs.first[part]] * centred[pairs.second[part]]).sum(1)) / 2
-    return SentencePairs(first=pairs.first, second=pairs.second, similarity=similarity, offsets=pairs.offsets)
+        similarity[part] = (1 + (centred[first[part]] * centred[second[part]]).sum(1)) / 2
+    return SentencePairs(first, second, similarity, offsets)
 
 
-def _pairs_inside(offsets: Tensor) -> _Pairs:
-    """Every unordered pair of two sentences of one bag, bag by bag, as rows of the block."""
+def _pairs_inside(offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every unordered pair of two sentences of one bag, bag by bag, as rows of the block; and each bag's offsets."""
     sizes = offsets.diff()
     sentence = torch.arange(int(offsets[-1]), device=offsets.device)
     ends = torch.repeat_interleave(offsets[1:], sizes)  # (sentence,): where its bag ends
@@ -145,4 +137,4 @@ def _pairs_inside(offsets: Tensor) -> _Pairs:
     before = torch.cumsum(later, 0) - later  # (sentence,): pairs of all earlier sentences
     second = first + 1 + torch.arange(len(first), device=offsets.device) - torch.repeat_interleave(before, later)
     counts = sizes * (sizes - 1) // 2
-    return _Pairs(first, second, torch.cat([offsets.new_zeros(1), counts.cumsum(0)]))
+    return first, second, torch.cat([offsets.new_zeros(1), counts.cumsum(0)])

@@ -16,7 +16,7 @@ from fractal.errors import BadFolder
 __all__ = ["checkpoint_of", "load_checkpoint", "save_checkpoint"]
 
 
-def save_checkpoint(path: Path, belongs_to: str, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write the whole state of a run, plain data and tensors; never a pickle."""
     from safetensors.torch import save_file
 
@@ -25,7 +25,7 @@ def save_checkpoint(path: Path, belongs_to: str, told: Mapping[str, Any], tensor
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         beside,
-        {"run": json.dumps({"belongs_to": belongs_to, **told})},
+        {"run": json.dumps({"belongs_to": belongs_to, **state})},
     )
     beside.replace(path)
 
@@ -38,18 +38,18 @@ def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[s
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads(file.metadata()["run"])
+            state = json.loads(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadFolder(f"{path} is no checkpoint that can be read ({error}): delete it to start anew") from error
-    if told.pop("belongs_to", None) != belongs_to:
+    if state.pop("belongs_to", None) != belongs_to:
         raise BadFolder(f"{path} belongs to a run with other data or another plan: delete it, or give the same plan")
-    return told, tensors
+    return state, tensors
 
 
-def checkpoint_of(folder: Path | None, *told: object) -> Path | None:
+def checkpoint_of(folder: Path | None, *identity: object) -> Path | None:
     """Return where the state of one head is kept while it trains: all that makes it another head makes another file."""
     if folder is None:
         return None
-    name = hashlib.blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    name = hashlib.blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
     return folder / f"{name}.safetensors"

@@ -50,27 +50,27 @@ class _Run:
     noise: torch.Generator  # draws what is dropped, on the device
     precision: torch.dtype
     fetch: Fetcher
-    unseen: tuple[ValidationFold, ...] = ()
+    folds: tuple[ValidationFold, ...] = ()
     epoch: int = 0
     best: Tensor = field(default_factory=lambda: torch.empty(0))
     best_epochs: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     best_states: dict[str, Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
 
-    def told(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """Return all but the tensors, as plain data."""
         return {"epoch": self.epoch, "history": [asdict(epoch) for epoch in self.history]}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that later steps depend on."""
-        kept = {f"head.{name}": value for name, value in self.head.state_dict().items()}
-        kept |= {f"best.{name}": value for name, value in self.best_states.items()}
+        tensors = {f"head.{name}": value for name, value in self.head.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best_states.items()}
         for number, state in self.optimiser.state_dict()["state"].items():
-            kept |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
         drawn = {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
-        return kept | drawn | {"best_cost": self.best, "best_epochs": self.best_epochs}
+        return tensors | drawn | {"best_cost": self.best, "best_epochs": self.best_epochs}
 
-    def restore(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from here: the steps after it give the same bits whether or not the process lived on."""
         device = self.best.device
         self.head.load_state_dict(_under("head.", tensors))
@@ -83,7 +83,7 @@ class _Run:
         self.generator.set_state(tensors["generator"])
         self.noise.set_state(tensors["noise"])
         self.best, self.best_epochs = tensors["best_cost"].to(device), tensors["best_epochs"]
-        self.epoch, self.history = told["epoch"], [Epoch(**epoch) for epoch in told["history"]]
+        self.epoch, self.history = plain["epoch"], [Epoch(**epoch) for epoch in plain["history"]]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,19 +107,19 @@ def fit_head(
     bags = bags.to(device)
     run = _start(bags, objective, plan, device)
     if checkpoint is not None:
-        found = load_checkpoint(checkpoint, belongs_to)
-        if found is not None:
-            run.restore(*found)
+        saved = load_checkpoint(checkpoint, belongs_to)
+        if saved is not None:
+            run.restore(*saved)
     with suited_threads(_first_layer(plan, bags)):
         if run.epoch == 0:
             _validate(run, bags, objective)
         while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
-            told = _train_epoch(run, bags, objective, plan)
-            run.history.append(told)
+            epoch = _train_epoch(run, bags, objective, plan)
+            run.history.append(epoch)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, belongs_to, run.told(), run.tensors())
+                save_checkpoint(checkpoint, belongs_to, run.plain(), run.tensors())
             for listen in callbacks:
-                listen(told)
+                listen(epoch)
     run.head.load_member_states(run.best_states)
     run.head.eval()
     return FittedHead(
@@ -181,8 +181,8 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         run.optimiser.step()
-        found = parts.detach().mean(1)
-        sums, batches = found if sums is None else sums + found, batches + 1
+        values = parts.detach().mean(1)
+        sums, batches = values if sums is None else sums + values, batches + 1
     run.epoch += 1
     means = (sums / batches).tolist() if sums is not None else []
     _refuse_divergence(means, run, plan)
@@ -211,7 +211,7 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
 def _validate(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
     """Cost and order of the labels that each member may not see; a member of lower cost than ever is kept."""
     term = _validation_term(bags, objective)
-    cost, order = validate(run.head, bags, run.unseen, term, objective.aggregation, run.precision)
+    cost, order = validate(run.head, bags, run.folds, term, objective.aggregation, run.precision)
     better = cost.isnan() | (cost < run.best)
     run.best = torch.where(better, cost, run.best)
     run.best_epochs[better.cpu()] = run.epoch

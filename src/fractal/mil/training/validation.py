@@ -13,6 +13,7 @@ from fractal.mil.bags import Bags
 from fractal.mil.head import Head, pick_members
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, SentenceLoss
+from fractal.mil.outputs import by_member
 
 __all__ = ["ValidationFold", "held_out_logits", "predict_logits", "validate", "validation_folds"]
 
@@ -71,17 +72,17 @@ class ValidationFold:
 def validation_folds(bags: Bags, members: int) -> tuple[ValidationFold, ...]:
     """Gather what is held out, each bag once for all members that hold out the same."""
     hidden = (bags.weights == 0).expand(-1, members).T.cpu()  # (member, bag)
-    alike: dict[bytes, list[int]] = {}
+    by_held_out: dict[bytes, list[int]] = {}
     for member, row in enumerate(hidden):
-        alike.setdefault(row.numpy().tobytes(), []).append(member)
+        by_held_out.setdefault(row.numpy().tobytes(), []).append(member)
     bare = _without_columns(bags)
-    found = []
-    for same in alike.values():
+    folds = []
+    for same in by_held_out.values():
         held_out = hidden[same[0]].nonzero().squeeze(1).to(bags.offsets.device)
         if len(held_out):
             labels = bare.take(held_out)
-            found.append(ValidationFold(tuple(same), held_out, labels, _pairs(labels)))
-    return tuple(found)
+            folds.append(ValidationFold(tuple(same), held_out, labels, _pairs(labels)))
+    return tuple(folds)
 
 
 def _pairs(bags: Bags) -> Tensor:
@@ -108,7 +109,7 @@ def _pairs(bags: Bags) -> Tensor:
 def validate(
     head: Head,
     bags: Bags,
-    unseen: Sequence[ValidationFold],
+    folds: Sequence[ValidationFold],
     term: Term,
     aggregation: Aggregation,
     precision: torch.dtype,
@@ -118,31 +119,30 @@ def validate(
     Both (member,), nan where a member holds nothing out that tells of it.
     """
     cost, order = torch.full((2, head.shape.members), torch.nan, device=bags.offsets.device)
-    for part in unseen:
-        if not _tells(part.labels, term):
+    for fold in folds:
+        if not _has_labels(fold.labels, term):
             continue
-        logits = predict_logits(pick_members(head, part.members), bags, precision, part.bags)
+        logits = predict_logits(pick_members(head, fold.members), bags, precision, fold.bags)
         with torch.inference_mode():
-            scores = Scores(logits, part.labels.offsets, aggregation)
-            cost[list(part.members)] = term(scores, part.labels).to(cost.dtype)
-            order[list(part.members)] = _in_order(scores, part.pairs).to(order.dtype)
+            scores = Scores(logits, fold.labels.offsets, aggregation)
+            cost[list(fold.members)] = term(scores, fold.labels).to(cost.dtype)
+            order[list(fold.members)] = _in_order(scores, fold.pairs).to(order.dtype)
     return cost, order
 
 
 def _in_order(scores: Scores, pairs: Tensor) -> Tensor:
     """Share of pairs whose first has the higher score, ties half: (member,)."""
-    found = scores.response_logits
-    found = found if found.dim() == 2 else found.mean(1)
-    lead = found[pairs[:, 0]] - found[pairs[:, 1]]  # (pair, member)
+    logits = by_member(scores.response_logits)  # (bag, member)
+    lead = logits[pairs[:, 0]] - logits[pairs[:, 1]]  # (pair, member)
     return (0.5 + 0.5 * lead.sign()).mean(0)
 
 
-def _tells(bags: Bags, term: Term) -> bool:
+def _has_labels(bags: Bags, term: Term) -> bool:
     """Whether there is something that the term can read."""
     if isinstance(term, PreferenceLoss):
         return bags.pairs is not None and len(bags.pairs) > 0
-    known = bags.targets[term.target] if isinstance(term, SentenceLoss) else bags.labels
-    return not bool(known.isnan().all())
+    labels = bags.targets[term.target] if isinstance(term, SentenceLoss) else bags.labels
+    return not bool(labels.isnan().all())
 
 
 def _without_columns(bags: Bags) -> Bags:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fractal.mil.aggregations.poisson_binomial import counts_given, poisson_binomial
+from fractal.mil.aggregations.poisson_binomial import label_counts, poisson_binomial
 from fractal.mil.segments import lift, segment_first, segment_max, segment_min, segment_rank, segment_sum
 
 __all__ = ["hard_counts", "hard_minimum", "posterior_counts", "posterior_minimum"]
@@ -47,7 +47,7 @@ def _log_of(scores: Tensor, complements: Tensor) -> Tensor:
 def hard_counts(scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
     """Label as many sentences 1 as the label counts, those with the largest scores."""
     label = lift(labels, offsets, len(scores))
-    counts = lift(counts_given(labels, offsets), offsets, len(scores))
+    counts = lift(label_counts(labels, offsets), offsets, len(scores))
     chosen = segment_rank(scores, offsets) < counts
     return torch.where(label.isnan(), scores > 0.5, chosen).to(scores.dtype)
 
@@ -60,14 +60,15 @@ def posterior_counts(scores: Tensor, offsets: Tensor, labels: Tensor, mixed: boo
     logits = torch.logit(scores)
     label = lift(labels, offsets, len(scores))
     if not mixed:
-        found = poisson_binomial(logits, offsets, counts_given(labels, offsets))[1]
-        return torch.where(label.isnan(), scores, found)
+        posterior = poisson_binomial(logits, offsets, label_counts(labels, offsets))[1]
+        return torch.where(label.isnan(), scores, posterior)
     size = offsets.diff().to(labels.dtype).reshape(-1, *(1,) * (labels.ndim - 1))
     exact = torch.nan_to_num(labels, 0.0) * size
     exact = torch.where((exact - exact.round()).abs() < 1e-3, exact.round(), exact)  # a count, but for its last digits
     low, high = exact.floor(), exact.ceil()
-    found = poisson_binomial(logits, offsets, low)[1]
+    posterior = poisson_binomial(logits, offsets, low)[1]
     if bool((high != low).any()):
-        more = poisson_binomial(logits, offsets, high)[1]
-        found = torch.lerp(found, more, lift(exact - low, offsets, len(scores)).to(found.dtype).expand_as(found))
-    return torch.where(label.isnan(), scores, found)
+        upper = poisson_binomial(logits, offsets, high)[1]
+        share = lift(exact - low, offsets, len(scores)).to(posterior.dtype).expand_as(posterior)
+        posterior = torch.lerp(posterior, upper, share)
+    return torch.where(label.isnan(), scores, posterior)
