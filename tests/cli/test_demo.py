@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fractal.cli import main
-from fractal.cli._demo import Telling, contrast, run_demo
+from fractal.cli._demo import Standout, contrast, run_demo
 from fractal.readers import read
 from fractal.records import Response, ScoredResponse
 
@@ -20,7 +20,7 @@ def test_it_leaves_data_scorers_scores_and_a_report(tmp_path, monkeypatch, capsy
         scorer.set_params(recipe="own", plan__epochs=3)
         scorer.fit(rated)
 
-    found = run_demo(tmp_path / "demo", responses=120, encoder="hashing(dim=64)", train=train, say=told.append)
+    found = run_demo(tmp_path / "demo", responses=120, encoder="hashing(dim=64)", train=train, log=told.append)
     for part in found.parts:
         names = {path.name for path in part.folder.iterdir()}
         assert names == {"ratings.jsonl", "answers.jsonl", "truth.jsonl", "scorer", "scores.jsonl"}
@@ -30,16 +30,16 @@ def test_it_leaves_data_scorers_scores_and_a_report(tmp_path, monkeypatch, capsy
         assert all(r.label is None for r in read(part.folder / "answers.jsonl"))
         assert len(rated) + len(kept) == 60
     assert found.report.read_text().count("<html") == 1
-    assert len(found.telling) == 3
+    assert len(found.standouts) == 3
     assert len(told) == 4
 
 
-def test_the_telling_sentence_is_the_one_that_stands_out():
+def test_the_sentence_that_stands_out_is_found():
     response = Response.from_sentences("a", ["One.", "Two.", "Three."])
-    gap, telling = contrast(ScoredResponse(response, (0.9, 0.1, 0.8), 0.1))
+    gap, standout = contrast(ScoredResponse(response, (0.9, 0.1, 0.8), 0.1))
     assert gap == pytest.approx(0.75)
-    assert telling == Telling(telling.scored, 1)
-    assert (telling.text, telling.score, telling.truth) == ("Two.", 0.1, None)
+    assert standout == Standout(standout.scored, 1)
+    assert (standout.text, standout.score, standout.truth) == ("Two.", 0.1, None)
 
 
 def test_same_seed_same_scores(tmp_path, monkeypatch):

@@ -51,10 +51,12 @@ class Commands(click.Group):
         placed = {name for section in SECTIONS.values() for name in section}
         width = max(map(len, names))
         for title, section in {**SECTIONS, "More": tuple(name for name in names if name not in placed)}.items():
-            found = [(name, self.get_command(ctx, name)) for name in section if name in names]
-            if found:
+            commands = [(name, self.get_command(ctx, name)) for name in section if name in names]
+            if commands:
                 with formatter.section(title):
-                    rows = [(name.ljust(width), command.get_short_help_str(100)) for name, command in found if command]
+                    rows = [
+                        (name.ljust(width), command.get_short_help_str(100)) for name, command in commands if command
+                    ]
                     formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:

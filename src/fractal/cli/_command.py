@@ -51,10 +51,10 @@ def subcommand(name: str, *examples: str, **options: Any) -> Callable[[Callable[
     """Make a function a command of that name, with examples for its help."""
 
     def enter(function: Callable[..., Any]) -> Command:
-        told = click.option(
+        with_debug = click.option(
             "--debug", is_flag=True, hidden=True, expose_value=False, is_eager=True, callback=_remember_debug
         )(function)
-        return click.command(name, cls=Command, examples=examples, **options)(told)
+        return click.command(name, cls=Command, examples=examples, **options)(with_debug)
 
     return enter
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fractal.readers import ReadReport
     from fractal.records import Preference, Response, ScoredResponse
 
-__all__ = ["Reading", "json_option", "pairs_of", "quiet_option", "reading_options", "scored_options"]
+__all__ = ["ReadOptions", "json_option", "pairs_of", "quiet_option", "reading_options", "scored_options"]
 
 Function = Callable[..., Any]
 
@@ -24,7 +24,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the su
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How records are read: the options of `fractal.readers.read`, as they were given."""
 
     reader: str = "auto"
@@ -80,7 +80,7 @@ class Reading:
         }
 
 
-READING = (
+READ_OPTIONS = (
     click.option("--reader", default="auto", metavar="SPEC", help="How the file is read; see `fractal list readers`."),
     click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field. Repeatable."),
     click.option("--scale", metavar="WORST..BEST", help="The scale of numeric labels, as in 1..5 (5..1: 1 is best)."),
@@ -105,23 +105,25 @@ def reading_options(function: Function | None = None, *, splitter: bool = True) 
     inner = function
 
     @functools.wraps(inner)
-    def gathered(**options: Any) -> Any:
-        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Reading) if field.name in options}
-        return inner(**options, reading=Reading(**own))
+    def with_read_options(**options: Any) -> Any:
+        values = {
+            field.name: options.pop(field.name) for field in dataclasses.fields(ReadOptions) if field.name in options
+        }
+        return inner(**options, reading=ReadOptions(**values))
 
-    chosen = (*READING, SPLITTER) if splitter else READING
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), gathered)
+    chosen = (*READ_OPTIONS, SPLITTER) if splitter else READ_OPTIONS
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), with_read_options)
 
 
 scored_options = reading_options(splitter=False)
 
 
-def pairs_of(given: tuple[str, ...], option: str, example: str) -> dict[str, str]:
+def pairs_of(texts: tuple[str, ...], option: str, example: str) -> dict[str, str]:
     """Split `name=value` texts."""
-    found = {}
-    for text in given:
+    values = {}
+    for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
             raise BadSpec(f"{option} {text!r}: write name=value, as in {option} {example}")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values

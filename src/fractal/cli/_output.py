@@ -58,7 +58,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(
+    rendered = Table(
         title=Text(title, "bold") if title else None,  # as text: an aspect's name is no markup
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -67,10 +67,10 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
     )
     for place, name in enumerate(head):
         numeric = bool(rows) and all(_numeric(row[place]) for row in rows)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        rendered.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    console(stderr).print(made)
+        rendered.add_row(*(Text(cell) for cell in row))
+    console(stderr).print(rendered)
 
 
 def _numeric(cell: str) -> bool:

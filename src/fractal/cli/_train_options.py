@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["Making", "aspect_option", "config_option", "making_options"]
+__all__ = ["ScorerOptions", "aspect_option", "config_option", "scorer_options"]
 
-OWN = ("aggregation", "recipe", "encoder", "splitter", "priors", "plan", "self_training", "cache")  # have flags
+WITH_FLAGS = ("aggregation", "recipe", "encoder", "splitter", "priors", "plan", "self_training", "cache")  # have flags
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
+class ScorerOptions:
     """What a scorer is made with, as it was given."""
 
     aggregation: str = "auto"
@@ -54,8 +54,8 @@ class Making:
             "encoder": self.encoder,
             "splitter": splitter,
             "priors": self.priors,
-            "plan": _made(TrainingPlan, plan),
-            "self_training": _made(SelfTraining, rounds) if rounds else None,
+            "plan": _built(TrainingPlan, plan),
+            "self_training": _built(SelfTraining, rounds) if rounds else None,
             "cache": False if self.no_cache else self.cache or True,
         }
         return SentenceScorer(**{**options, **whole, **changes})
@@ -81,14 +81,14 @@ class Making:
         homes: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # kinds and values by name
             ({field.name: field.type for field in dataclasses.fields(TrainingPlan)}, {}),
             ({field.name: field.type for field in dataclasses.fields(SelfTraining)}, {}),
-            ({name: option.annotation for name, option in options if name not in ("self", *OWN)}, {}),
+            ({name: option.annotation for name, option in options if name not in ("self", *WITH_FLAGS)}, {}),
         )
         for name, text in pairs_of(self.settings, "--set", "epochs=30").items():
             kinds, home = next(((kinds, values) for kinds, values in homes if name in kinds), ({}, None))
             if home is None:
-                known = sorted(set().union(*(kinds for kinds, _ in homes)))
+                names = sorted(set().union(*(kinds for kinds, _ in homes)))
                 raise BadSpec(
-                    f"--set: no option is called {name!r}.{suggestion(name, known)} Known: {', '.join(known)}."
+                    f"--set: no option is called {name!r}.{suggestion(name, names)} Known: {', '.join(names)}."
                 )
             home[name] = _typed(name, text, str(kinds[name]))
         return homes[0][1], homes[1][1], homes[2][1]
@@ -107,8 +107,8 @@ def _typed(name: str, text: str, kind: str) -> Any:
     value = _literal(text)
     if kind.startswith("tuple["):
         inner = kind.removeprefix("tuple[").partition(",")[0]
-        given = value if isinstance(value, list | tuple) else (value,)
-        return tuple(_typed(name, str(part), inner) for part in given)
+        parts = value if isinstance(value, list | tuple) else (value,)
+        return tuple(_typed(name, str(part), inner) for part in parts)
     if kind == "str":
         return value if isinstance(value, str) else text
     types, words = KINDS[kind]
@@ -124,7 +124,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _made(kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def _built(kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     try:
         return kind(**options)
     except (TypeError, ValueError) as error:
@@ -135,13 +135,15 @@ def _config(ctx: click.Context, parameter: click.Parameter, path: str | None) ->
     """Let a file give what the flags do not; names are those of the flags, and `set` is a table."""
     if path is None:
         return None
-    given = _read(Path(path))
-    known = {name.lstrip("-").replace("-", "_"): p for p in ctx.command.params for name in (p.name, *p.opts) if name}
+    settings = _read(Path(path))
+    parameters = {
+        name.lstrip("-").replace("-", "_"): p for p in ctx.command.params for name in (p.name, *p.opts) if name
+    }
     values: dict[str, Any] = {}
-    for name, value in given.items():
-        owner = known.get(name.replace("-", "_"))
+    for name, value in settings.items():
+        owner = parameters.get(name.replace("-", "_"))
         if owner is None or owner.name is None or owner is parameter:
-            words = sorted(word for word in known if len(word) > 1)
+            words = sorted(word for word in parameters if len(word) > 1)
             raise BadSpec(f"{path}: no option is called {name!r}.{suggestion(name, words)} Known: {', '.join(words)}.")
         pairs = [f"{key}={_written(inner)}" for key, inner in value.items()] if isinstance(value, dict) else value
         values[owner.name] = [pairs] if (owner.multiple or owner.nargs == -1) and isinstance(pairs, str) else pairs
@@ -156,24 +158,24 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _beside(config: Path, given: Any) -> Any:
-    if isinstance(given, str):
-        found = config.parent / given
-        return str(found) if found.exists() else given
-    return [_beside(config, part) for part in given]
+def _beside(config: Path, paths: Any) -> Any:
+    if isinstance(paths, str):
+        beside = config.parent / paths
+        return str(beside) if beside.exists() else paths
+    return [_beside(config, part) for part in paths]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise BadSpec(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise BadSpec(f"{path} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise BadSpec(f'{path} must hold names and values, as in {{"aggregation": "product"}}')
-    return found
+    return settings
 
 
 config_option = click.option(
@@ -195,7 +197,7 @@ aspect_option = click.option(
     help="Learn this label of several, under this aggregation. Repeatable.",
 )
 
-MAKING = (
+SCORER_OPTIONS = (
     click.option(
         "--aggregation", default="auto", show_default=True, metavar="SPEC", help="How sentences make up a response."
     ),
@@ -229,13 +231,13 @@ MAKING = (
 )
 
 
-def making_options(function: Callable[..., Any]) -> Any:
-    """Give a command the options of making a scorer; it receives them as one `making`."""
+def scorer_options(function: Callable[..., Any]) -> Any:
+    """Give a command the options of making a scorer; it receives them as one `options`."""
 
     @functools.wraps(function)
-    def gathered(**options: Any) -> Any:
-        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Making)}
-        return function(**options, making=Making(**own))
+    def with_scorer_options(**parameters: Any) -> Any:
+        values = {field.name: parameters.pop(field.name) for field in dataclasses.fields(ScorerOptions)}
+        return function(**parameters, options=ScorerOptions(**values))
 
-    chosen: Sequence[Callable[..., Any]] = (*MAKING, config_option)
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), gathered)
+    chosen: Sequence[Callable[..., Any]] = (*SCORER_OPTIONS, config_option)
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), with_scorer_options)

@@ -31,15 +31,15 @@ def info(folder: str | None, as_json: bool) -> None:
     """Say what is kept, for which encoders, and how large it is."""
     from fractal.encoders import EmbeddingCache
 
-    found = EmbeddingCache(folder).info()
+    cache = EmbeddingCache(folder).info()
     if as_json:
-        parts = [{name: getattr(part, name) for name in part.__slots__} for part in found.namespaces]
-        print_json({"folder": found.folder, "entries": found.entries, "bytes": found.bytes, "namespaces": parts})
+        parts = [{name: getattr(part, name) for name in part.__slots__} for part in cache.namespaces]
+        print_json({"folder": cache.folder, "entries": cache.entries, "bytes": cache.bytes, "namespaces": parts})
         return
-    rows = [(part.namespace, f"{part.entries:,}", str(part.width), size(part.bytes)) for part in found.namespaces]
+    rows = [(part.namespace, f"{part.entries:,}", str(part.width), size(part.bytes)) for part in cache.namespaces]
     if rows:
         table("", ("of", "vectors", "width", "size"), rows)
-    emit(f"{found.folder}: {found.entries:,} vectors, {size(found.bytes)}")
+    emit(f"{cache.folder}: {cache.entries:,} vectors, {size(cache.bytes)}")
 
 
 @subcommand("clear", "fractal cache clear", "fractal cache clear --only NAMESPACE --yes")

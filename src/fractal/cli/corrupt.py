@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json, target_of
 from fractal.errors import BadData
 from fractal.records import Response
@@ -42,7 +42,7 @@ def command(
     seed: int,
     quiet: bool,
     as_json: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Corrupt a share of good summaries, so that there is something to tell them from.
 
@@ -54,14 +54,14 @@ def command(
     from fractal.readers import ReadReport
     from fractal.writers import write
 
-    read = ReadReport()
-    records = list(reading.records(source, read))
+    read_report = ReadReport()
+    records = list(reading.records(source, read_report))
     responses = [record for record in records if isinstance(record, Response)]
     if len(responses) < len(records):
         raise BadData(f"{source} holds preferences: corruption is for responses", source=source)
-    note(str(read), quiet)
+    note(str(read_report), quiet)
     report = CorruptionReport()
-    made = corrupt(
+    corrupted = corrupt(
         responses,
         corruptors or PAPER,
         generator,
@@ -70,7 +70,7 @@ def command(
         seed=seed,
         report=report,
     )
-    write(made, target_of(output), "jsonl")
+    write(corrupted, target_of(output), "jsonl")
     note(str(report), quiet)
     if as_json and output != "-":
         print_json(dataclasses.asdict(report))

@@ -12,7 +12,7 @@ from fractal.cli._options import json_option, quiet_option
 from fractal.cli._output import console, emit, note, print_json, table
 
 if TYPE_CHECKING:
-    from fractal.cli._demo import Demo, Telling
+    from fractal.cli._demo import Demo, Standout
     from fractal.records import Response
     from fractal.scorers.sentence import SentenceScorer
 
@@ -38,33 +38,33 @@ def command(output: str, responses: int, encoder: str, seed: int, quiet: bool, a
     def train(scorer: SentenceScorer, rated: Sequence[Response]) -> None:
         fit(scorer, rated, quiet or as_json)
 
-    found = run_demo(
+    demo = run_demo(
         output,
         responses=responses,
         seed=seed,
         encoder=encoder,
         train=train,
-        say=lambda text: note(text, quiet or as_json),
+        log=lambda text: note(text, quiet or as_json),
     )
     if as_json:
-        print_json(_facts(found))
+        print_json(_facts(demo))
     else:
-        _show(found, output, quiet)
+        _show(demo, output, quiet)
 
 
-def _facts(found: Demo) -> dict[str, object]:
+def _facts(demo: Demo) -> dict[str, object]:
     return {
-        "report": found.report,
-        "seconds": round(found.seconds, 1),
-        "tasks": {part.task: {"folder": part.folder, **part.evaluation.to_dict()} for part in found.parts},
-        "telling": [
+        "report": demo.report,
+        "seconds": round(demo.seconds, 1),
+        "tasks": {part.task: {"folder": part.folder, **part.evaluation.to_dict()} for part in demo.parts},
+        "standouts": [
             {"id": one.scored.response.id, "sentence": one.text, "score": one.score, "truth": one.truth}
-            for one in found.telling
+            for one in demo.standouts
         ],
     }
 
 
-def _show(found: Demo, output: str, quiet: bool) -> None:
+def _show(demo: Demo, output: str, quiet: bool) -> None:
     if not quiet:
         rows = [
             (
@@ -75,18 +75,18 @@ def _show(found: Demo, output: str, quiet: bool) -> None:
                 _interval(part, "roc_auc"),
                 _interval(part, "response_roc_auc"),
             )
-            for part in found.parts
+            for part in demo.parts
         ]
         head = ("task", "trained on", "measured on", "aggregation", "sentence AUC", "response AUC")
         table("Learned from labels on whole responses alone", head, rows)
-        first = found.parts[0].folder
-        note(f"{found.seconds:.0f} s. Look further:")
+        first = demo.parts[0].folder
+        note(f"{demo.seconds:.0f} s. Look further:")
         note(f"  fractal show {first}/scores.jsonl --limit 3")
         note(f"  fractal evaluate {first}/scores.jsonl --truth {first}/truth.jsonl")
         note()
-    for telling in found.telling:
-        _print_telling(telling)
-    emit(f"Report: {found.report}")
+    for standout in demo.standouts:
+        _print_standout(standout)
+    emit(f"Report: {demo.report}")
 
 
 def _interval(part: object, metric: str) -> str:
@@ -94,18 +94,18 @@ def _interval(part: object, metric: str) -> str:
     return f"{row.value:.3f} ({row.low:.2f}–{row.high:.2f})"
 
 
-def _print_telling(telling: Telling) -> None:
-    """Print a telling sentence in colour, blue for good, orange for bad, and beneath it what stands around it."""
+def _print_standout(standout: Standout) -> None:
+    """Print a sentence in colour, blue for good, orange for bad, and beneath it what stands around it."""
     from rich.text import Text
 
     from fractal.reports.terminal import visible
 
-    good = telling.score >= 0.5
-    truth = "" if telling.truth is None else f" (in truth {telling.truth:.2g})"
-    head = f"{'▲ good' if good else '▼ bad'} {telling.score:.2f}{truth}  "
-    told = Text(head + visible(telling.text), style="bold #2f80c0" if good else "bold #d75f00")
-    sentences = [visible(sentence.text) for sentence in telling.scored.response.sentences]
-    around = [" ".join(part) for part in (sentences[: telling.place], sentences[telling.place + 1 :])]
-    told.append(f"\n  in: {around[0]} […] {around[1]}".replace("  […]", " […]").rstrip(), style="not bold dim default")
-    console().print(told)
+    good = standout.score >= 0.5
+    truth = "" if standout.truth is None else f" (in truth {standout.truth:.2g})"
+    head = f"{'▲ good' if good else '▼ bad'} {standout.score:.2f}{truth}  "
+    text = Text(head + visible(standout.text), style="bold #2f80c0" if good else "bold #d75f00")
+    sentences = [visible(sentence.text) for sentence in standout.scored.response.sentences]
+    around = [" ".join(part) for part in (sentences[: standout.place], sentences[standout.place + 1 :])]
+    text.append(f"\n  in: {around[0]} […] {around[1]}".replace("  […]", " […]").rstrip(), style="not bold dim default")
+    console().print(text)
     console().print()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json
 from fractal.cli._scoring import output_options, records_each, write_scored
 from fractal.errors import BadSpec
@@ -51,7 +51,7 @@ def command(
     encoder: str | None,
     quiet: bool,
     as_json: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Label sentences so that they agree with the known labels of their responses.
 
@@ -66,9 +66,9 @@ def command(
     if cross_fit is None:
         responses = reading.responses(data, splitter=scorer.splitter)
     else:
-        kept = list(reading.responses(data, splitter=scorer.splitter))
-        _cross_fit(scorer, kept, cross_fit, seed, quiet)
-        responses = iter(kept)
+        records = list(reading.responses(data, splitter=scorer.splitter))
+        _cross_fit(scorer, records, cross_fit, seed, quiet)
+        responses = iter(records)
     count = write_scored(
         scorer.disaggregate,
         responses,

@@ -31,7 +31,7 @@ EXTRAS = {
 }
 
 
-class Found(NamedTuple):
+class Check(NamedTuple):
     """One thing looked at: ok, missing (an extra that is not installed) or broken."""
 
     what: str
@@ -49,36 +49,36 @@ def command(offline: bool, as_json: bool) -> int:
     """
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    looks: tuple[Callable[[], list[Found]], ...] = (_python, _packages, _devices, _weights, _cache)
-    found = [finding for look in looks for finding in _guarded(look)]
+    looks: tuple[Callable[[], list[Check]], ...] = (_python, _packages, _devices, _weights, _cache)
+    checks = [check for look in looks for check in _guarded(look)]
     if as_json:
-        print_json([finding._asdict() for finding in found])
+        print_json([check._asdict() for check in checks])
     else:
-        table("", ("what", "", "found"), [tuple(finding) for finding in found])
-    return BROKEN if any(finding.verdict == "broken" for finding in found) else 0
+        table("", ("what", "", "details"), [tuple(check) for check in checks])
+    return BROKEN if any(check.verdict == "broken" for check in checks) else 0
 
 
-def _guarded(look: Callable[[], list[Found]]) -> list[Found]:
+def _guarded(look: Callable[[], list[Check]]) -> list[Check]:
     try:
         return look()
     except (FractalError, ImportError, OSError, RuntimeError) as error:
-        return [Found(look.__name__.strip("_"), "broken", str(error))]
+        return [Check(look.__name__.strip("_"), "broken", str(error))]
 
 
-def _python() -> list[Found]:
+def _python() -> list[Check]:
     said = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    return [Found("fractal", "ok" if sys.version_info >= (3, 11) else "broken", said)]
+    return [Check("fractal", "ok" if sys.version_info >= (3, 11) else "broken", said)]
 
 
-def _packages() -> list[Found]:
-    found = []
+def _packages() -> list[Check]:
+    checks = []
     for extra, packages in EXTRAS.items():
         versions = {package: _version(package) for package in packages}
         missing = [package for package, version in versions.items() if not version]
         there = ", ".join(f"{package} {version}" for package, version in versions.items() if version)
         hint = f"; without {', '.join(missing)}: pip install 'fractal-scores[{extra}]'" if missing else ""
-        found.append(Found(f"extra {extra}", "missing" if missing else "ok", there + hint))
-    return found
+        checks.append(Check(f"extra {extra}", "missing" if missing else "ok", there + hint))
+    return checks
 
 
 def _version(package: str) -> str:
@@ -88,26 +88,26 @@ def _version(package: str) -> str:
         return ""
 
 
-def _devices() -> list[Found]:
+def _devices() -> list[Check]:
     if importlib.util.find_spec("torch") is None:
-        return [Found("devices", "missing", "torch is not installed: no training, no scoring")]
+        return [Check("devices", "missing", "torch is not installed: no training, no scoring")]
     import torch
 
     threads = f"cpu with {torch.get_num_threads()} threads"
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     metal = ["mps"] if torch.backends.mps.is_available() else []
-    return [Found("devices", "ok", ", ".join([threads, *gpus, *metal]))]
+    return [Check("devices", "ok", ", ".join([threads, *gpus, *metal]))]
 
 
-def _weights() -> list[Found]:
+def _weights() -> list[Check]:
     if importlib.util.find_spec("torch") is None:
         return []
     from fractal.encoders.weights import find_minilm
 
-    return [Found("weights of minilm", "ok", str(find_minilm()))]
+    return [Check("weights of minilm", "ok", str(find_minilm()))]
 
 
-def _cache() -> list[Found]:
+def _cache() -> list[Check]:
     from fractal.cli.cache import size
     from fractal.encoders import EmbeddingCache
 
@@ -117,4 +117,4 @@ def _cache() -> list[Found]:
         place = place.parent
     verdict = "ok" if os.access(place, os.W_OK) else "broken"
     why = "" if verdict == "ok" else "; it cannot be written to: set FRACTAL_CACHE to a folder that can"
-    return [Found("cache", verdict, f"{info.folder}: {info.entries:,} vectors, {size(info.bytes)}{why}")]
+    return [Check("cache", verdict, f"{info.folder}: {info.entries:,} vectors, {size(info.bytes)}{why}")]

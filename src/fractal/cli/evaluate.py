@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, scored_options
+from fractal.cli._options import ReadOptions, json_option, scored_options
 from fractal.cli._output import emit, print_json, whole_file
 from fractal.errors import BadData
 from fractal.records import ScoredResponse
@@ -46,7 +46,7 @@ def command(
     markdown: bool,
     output: str | None,
     as_json: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Measure scores against known labels, with intervals.
 
@@ -55,23 +55,23 @@ def command(
     """
     from fractal.evaluation import compare, evaluate
 
-    known = list(reading.responses(truth)) if truth else None
-    items = with_truth(reading.scored(scores), known)
+    labelled = list(reading.responses(truth)) if truth else None
+    items = with_truth(reading.scored(scores), labelled)
     refuse_unlabelled(items)
-    asked = list(metrics) or None
+    specs = list(metrics) or None
     common = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed, "aspect": aspect}
-    found = (
-        compare(items, with_truth(reading.scored(against), known), asked, names=(scores, against), **common)  # type: ignore[arg-type]
+    evaluation = (
+        compare(items, with_truth(reading.scored(against), labelled), specs, names=(scores, against), **common)  # type: ignore[arg-type]
         if against
-        else evaluate(items, asked, **common)  # type: ignore[arg-type]
+        else evaluate(items, specs, **common)  # type: ignore[arg-type]
     )
     if output:
         with whole_file(output) as beside:
-            beside.write_text(found.to_json() + "\n", encoding="utf-8")
+            beside.write_text(evaluation.to_json() + "\n", encoding="utf-8")
     if as_json:
-        print_json(found.to_dict())
+        print_json(evaluation.to_dict())
     else:
-        emit(found.to_markdown() if markdown else str(found))
+        emit(evaluation.to_markdown() if markdown else str(evaluation))
 
 
 def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
@@ -84,21 +84,21 @@ def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
     raise BadData("the scores carry no labels to hold them against: give labelled responses, as in --truth DATA")
 
 
-def with_truth(scored: Iterable[ScoredResponse], known: Iterable[object] | None) -> list[ScoredResponse]:
+def with_truth(scored: Iterable[ScoredResponse], labelled: Iterable[object] | None) -> list[ScoredResponse]:
     """Give scores the labels of the responses with the same ids."""
     import dataclasses
 
     from fractal.records import Response
 
     items = list(scored)
-    if known is None:
+    if labelled is None:
         return items
-    labelled = {response.id: response for response in known if isinstance(response, Response)}
-    missing = [item.response.id for item in items if item.response.id not in labelled]
+    by_id = {response.id: response for response in labelled if isinstance(response, Response)}
+    missing = [item.response.id for item in items if item.response.id not in by_id]
     if missing:
         raise BadData(
             f"{len(missing):,} of {len(items):,} scored responses are not among the labelled ones, "
             f"the first is {missing[0]!r}: give the labels of the same responses",
             field="id",
         )
-    return [dataclasses.replace(item, response=labelled[item.response.id]) for item in items]
+    return [dataclasses.replace(item, response=by_id[item.response.id]) for item in items]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, scored_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, scored_options
 from fractal.cli._output import note, print_json, target_of
 from fractal.cli.show import filtered
 
@@ -37,7 +37,7 @@ def command(
     plain: bool,
     quiet: bool,
     as_json: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Write scored responses in another form: a table, stepwise rewards, preferences, annotation tools.
 

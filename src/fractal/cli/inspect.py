@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._data_summary import DataSummary, leaks, summarise
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, print_json, table
-from fractal.cli._survey import Survey, leaks, survey
 
 __all__ = ["command"]
 
@@ -28,7 +28,9 @@ FOUND_BAD = 1
 @reading_options
 @json_option
 @quiet_option
-def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, quiet: bool, reading: Reading) -> int:
+def command(
+    sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, quiet: bool, reading: ReadOptions
+) -> int:
     """Say what is in files, and what in them would mislead.
 
     Counts, label balance, lengths, duplicates, suspicious rows, as one text with opposite labels, and checks of what
@@ -36,39 +38,41 @@ def command(sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, q
     same response, or the same query or group on both sides. Wrong records stop it; with --on-error reject they are
     counted.
     """
-    surveys = [survey(source, reading) for source in sources]
-    crossings = leaks(surveys)
-    suspicious = sum(len(found) for one in surveys for found in one.suspicious.values()) + len(crossings)
-    checks = [one.checks() for one in surveys]
-    failed = any(finding.verdict != "ok" for found in checks for finding in found)
+    summaries = [summarise(source, reading) for source in sources]
+    crossings = leaks(summaries)
+    suspicious = sum(len(findings) for summary in summaries for findings in summary.suspicious.values()) + len(
+        crossings
+    )
+    checks = [summary.checks() for summary in summaries]
+    failed = any(finding.verdict != "ok" for findings in checks for finding in findings)
     if as_json:
         files = [
-            {**one.facts(), "checks": [finding.to_dict() for finding in found]}
-            for one, found in zip(surveys, checks, strict=True)
+            {**summary.facts(), "checks": [finding.to_dict() for finding in findings]}
+            for summary, findings in zip(summaries, checks, strict=True)
         ]
         print_json({"files": files, "leaks": crossings, "suspicious": suspicious})
     elif not quiet:
-        for one, found in zip(surveys, checks, strict=True):
-            _show(one, limit)
-            rows = [(finding.verdict, finding.name, finding.sentence) for finding in found]
+        for summary, findings in zip(summaries, checks, strict=True):
+            _show(summary, limit)
+            rows = [(finding.verdict, finding.name, finding.sentence) for finding in findings]
             if rows:
                 table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
         _show_leaks(sources, crossings)
     return FOUND_BAD if strict and (suspicious or failed) else 0
 
 
-def _show(one: Survey, limit: int) -> None:
-    emit(str(one.report))
-    table("", ("", "value"), [(name, _written(value)) for name, value in one.numbers().items()])
-    _show_labels("Labels of responses", one.labels)
-    for aspect, counts in sorted(one.aspects.items()):
+def _show(summary: DataSummary, limit: int) -> None:
+    emit(str(summary.report))
+    table("", ("", "value"), [(name, _written(value)) for name, value in summary.numbers().items()])
+    _show_labels("Labels of responses", summary.labels)
+    for aspect, counts in sorted(summary.aspects.items()):
         _show_labels(f"Labels of the aspect {aspect}", counts)
-    for kind, found in one.suspicious.items():
-        if found:
-            more = f" (the first {limit})" if len(found) > limit else ""
-            table(f"{kind}: {len(found):,}{more}", ("id", "what"), found[:limit])
-    if not any(one.suspicious.values()):
-        emit("Nothing suspicious." if one.sentences else "There is nothing in it.")
+    for kind, rows in summary.suspicious.items():
+        if rows:
+            more = f" (the first {limit})" if len(rows) > limit else ""
+            table(f"{kind}: {len(rows):,}{more}", ("id", "what"), rows[:limit])
+    if not any(summary.suspicious.values()):
+        emit("Nothing suspicious." if summary.sentences else "There is nothing in it.")
 
 
 def _show_labels(title: str, counts: Mapping[str, int]) -> None:
@@ -82,9 +86,7 @@ def _show_labels(title: str, counts: Mapping[str, int]) -> None:
 
 
 def _show_leaks(sources: Sequence[str], crossings: Iterable[dict[str, Any]]) -> None:
-    rows = [
-        (found["first"], found["second"], found["what"], f"{found['count']:,}", found["example"]) for found in crossings
-    ]
+    rows = [(leak["first"], leak["second"], leak["what"], f"{leak['count']:,}", leak["example"]) for leak in crossings]
     if rows:
         table("Leaks between files", ("first", "second", "what", "count", "for example"), rows)
     elif len(sources) > 1:

@@ -40,16 +40,16 @@ def command(components: str | None, as_json: bool) -> None:
     Without a family, the families are listed. What is listed is used by name, or with options as in
     `softmin(temperature=0.1)`.
     """
-    known = sorted([*FAMILIES, RECIPES])
+    families = sorted([*FAMILIES, RECIPES])
     if components is None:
         if as_json:
-            print_json({family: [row["name"] for row in members(family)] for family in known})
+            print_json({family: [row["name"] for row in members(family)] for family in families})
             return
-        table("", ("family", "members"), [(name, ", ".join(row["name"] for row in members(name))) for name in known])
+        table("", ("family", "members"), [(name, ", ".join(row["name"] for row in members(name))) for name in families])
         return
-    family = components if components in known else f"{components}s"
-    if family not in known:
-        raise UnknownName("family of components", components, known)
+    family = components if components in families else f"{components}s"
+    if family not in families:
+        raise UnknownName("family of components", components, families)
     rows = members(family)
     if as_json:
         print_json(rows)
@@ -86,9 +86,9 @@ def _registry(family: str) -> Registry[Any]:
 
 
 def _recipes() -> list[dict[str, Any]]:
-    from fractal.features import RECIPES as known
+    from fractal.features import RECIPES as recipes
 
-    return [{"name": name, "help": " ".join(specs), "options": {}} for name, specs in sorted(known.items())]
+    return [{"name": name, "help": " ".join(specs), "options": {}} for name, specs in sorted(recipes.items())]
 
 
 def _written(options: dict[str, Any]) -> str:

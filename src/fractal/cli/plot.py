@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, quiet_option, scored_options
+from fractal.cli._options import ReadOptions, quiet_option, scored_options
 from fractal.cli._output import emit, note
 from fractal.cli.evaluate import refuse_unlabelled, with_truth
 from fractal.errors import BadData
@@ -30,7 +30,7 @@ KINDS = ("roc", "precision_recall", "calibration", "positions", "history")
 @click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
 @quiet_option
 @scored_options
-def command(kind: str, source: str, output: str | None, truth: str | None, quiet: bool, reading: Reading) -> None:
+def command(kind: str, source: str, output: str | None, truth: str | None, quiet: bool, reading: ReadOptions) -> None:
     """Draw a figure: ROC, precision-recall, calibration, scores by position, or the history of a training.
 
     SOURCE holds scored responses; for `history` it is the file of `fractal train --log`.
@@ -40,8 +40,8 @@ def command(kind: str, source: str, output: str | None, truth: str | None, quiet
     if kind == "history":
         figure = plots.plot_history(epochs_of(source))
     else:
-        known = list(reading.responses(truth)) if truth else None
-        items = with_truth(reading.scored(source), known)
+        labelled = list(reading.responses(truth)) if truth else None
+        items = with_truth(reading.scored(source), labelled)
         if kind != "positions":
             refuse_unlabelled(items)
         figure = plots.PLOTS[kind](items)
@@ -55,11 +55,11 @@ def epochs_of(source: str) -> list[Any]:
     """Read what `fractal train --log` wrote."""
     try:
         with click.open_file(source, encoding="utf-8") as stream:
-            found = [json.loads(line) for line in stream if line.strip()]
+            epochs = [json.loads(line) for line in stream if line.strip()]
     except ValueError as error:
         raise BadData(
             f"no epochs as JSON lines ({error}): give the file of `fractal train --log`", source=Path(source).name
         ) from error
-    if not all(isinstance(epoch, dict) and isinstance(epoch.get("parts"), dict) for epoch in found):
+    if not all(isinstance(epoch, dict) and isinstance(epoch.get("parts"), dict) for epoch in epochs):
         raise BadData("lines without epochs: give the file of `fractal train --log`", source=Path(source).name)
-    return found
+    return epochs

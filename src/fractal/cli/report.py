@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, quiet_option, scored_options
+from fractal.cli._options import ReadOptions, quiet_option, scored_options
 from fractal.cli._output import emit, note
 from fractal.cli.evaluate import with_truth
 from fractal.cli.plot import epochs_of
@@ -43,7 +43,7 @@ def command(
     threshold: float,
     bootstrap: int,
     quiet: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Write one self-contained HTML page: overview, metrics, and every response as coloured sentences.
 
@@ -53,13 +53,13 @@ def command(
     from fractal.reports import write_report
     from fractal.reports.summary import label_of
 
-    known = list(reading.responses(truth)) if truth else None
-    items = with_truth(filtered(reading.scored(scores), aspect=aspect), known)
+    labelled = list(reading.responses(truth)) if truth else None
+    items = with_truth(filtered(reading.scored(scores), aspect=aspect), labelled)
     evaluations = {}
     for name in sorted({item.aspect for item in items}):
-        own = [item for item in items if item.aspect == name]
-        if any(label is not None for item in own for label in (label_of(item), *item.response.sentence_labels)):
-            evaluations[name] = evaluate(own, bootstrap=bootstrap)
+        of_aspect = [item for item in items if item.aspect == name]
+        if any(label is not None for item in of_aspect for label in (label_of(item), *item.response.sentence_labels)):
+            evaluations[name] = evaluate(of_aspect, bootstrap=bootstrap)
     loaded = _loaded(scorer)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     path = write_report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
 from fractal.cli._scoring import output_options, records_each, write_scored
 
@@ -34,7 +34,7 @@ def command(
     no_cache: bool,
     quiet: bool,
     as_json: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Score every sentence of responses, as they come and however many.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, quiet_option, scored_options
+from fractal.cli._options import ReadOptions, quiet_option, scored_options
 from fractal.cli._output import console, note
 from fractal.records import ScoredResponse
 
@@ -45,7 +45,7 @@ def command(
     aspect: str | None,
     threshold: float,
     quiet: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> int:
     """Show scored responses as coloured sentences, the worst first.
 
@@ -85,5 +85,5 @@ def filtered(
         (bool(find), lambda item: wanted in item.response.text.casefold()),
         (aspect is not None, lambda item: item.aspect == aspect),
     ]
-    asked = [test for given, test in tests if given]
-    return (item for item in scored if all(test(item) for test in asked))
+    applied = [test for applies, test in tests if applies]
+    return (item for item in scored if all(test(item) for test in applied))

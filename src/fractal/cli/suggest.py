@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, quiet_option, reading_options
 from fractal.cli._output import note
 from fractal.errors import BadSpec
 
@@ -42,7 +42,7 @@ def command(
     seed: int,
     answers: tuple[str, ...],
     quiet: bool,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> None:
     """Choose sentences whose labels would teach the scorer much.
 
@@ -69,13 +69,14 @@ def command(
     if answers:
         from fractal.writers import write
 
-        given = [answer for path in answers for answer in read_answers(path)]
-        write(apply_answers(responses, given), output)
-        known, same = sum(answer.label is not None for answer in given), agreement(given)
+        answered = [answer for path in answers for answer in read_answers(path)]
+        write(apply_answers(responses, answered), output)
+        labelled, same = sum(answer.label is not None for answer in answered), agreement(answered)
         together = "" if same != same else f"; annotators agree on {same:.0%} of what two of them saw"
-        note(f"{known} of {len(given)} sentences have a label{together}. Wrote {output}.", quiet)
+        note(f"{labelled} of {len(answered)} sentences have a label{together}. Wrote {output}.", quiet)
         return
-    found = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap, seed=seed)
+    suggestions = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap, seed=seed)
     note(
-        f"Wrote {write_suggestions(found, output)} sentences to {output}: fill in `label`, then give --answers.", quiet
+        f"Wrote {write_suggestions(suggestions, output)} sentences to {output}: fill in `label`, then give --answers.",
+        quiet,
     )

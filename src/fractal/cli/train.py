@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
-from fractal.cli._train_options import Making, aspect_option, making_options
+from fractal.cli._train_options import ScorerOptions, aspect_option, scorer_options
 from fractal.errors import BadSpec
 from fractal.records import Preference, Response
 
@@ -50,7 +50,7 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
 @aspect_option
-@making_options
+@scorer_options
 @reading_options
 @quiet_option
 @json_option
@@ -66,8 +66,8 @@ def command(
     aspects: tuple[str, ...],
     quiet: bool,
     as_json: bool,
-    making: Making,
-    reading: Reading,
+    options: ScorerOptions,
+    reading: ReadOptions,
 ) -> None:
     """Learn from labels on whole responses (or preferences) to score every sentence.
 
@@ -78,7 +78,7 @@ def command(
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
     if output is not None and Path(output).is_file():
         raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
-    scorer = making.of_aspects(reading.splitter, aspects)
+    scorer = options.of_aspects(reading.splitter, aspects)
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
     kept_apart = list(reading.responses(valid)) if valid else []
@@ -87,12 +87,12 @@ def command(
         _tell_plan(scorer, records, as_json)
         return
     started = time.perf_counter()
-    kept = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
+    unfinished = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
     if not resume:
-        shutil.rmtree(kept, ignore_errors=True)
-    fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=kept)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=unfinished)
     folder = scorer.save_pretrained(output)
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     if as_json:
@@ -101,7 +101,9 @@ def command(
         _tell(summary, sources[0])
 
 
-def gathered(sources: Sequence[str], gold: str | None, reading: Reading, quiet: bool) -> list[Response | Preference]:
+def gathered(
+    sources: Sequence[str], gold: str | None, reading: ReadOptions, quiet: bool
+) -> list[Response | Preference]:
     """Read every source and say what was found; gold sentence labels join the responses they belong to."""
     from fractal.readers import ReadReport
 
@@ -113,7 +115,7 @@ def gathered(sources: Sequence[str], gold: str | None, reading: Reading, quiet: 
     if gold == "none":
         return [without_sentence_labels(record) for record in records]
     if gold:
-        labelled = {(r.query, r.text): r for r in Reading(splitter=reading.splitter).responses(gold)}
+        labelled = {(r.query, r.text): r for r in ReadOptions(splitter=reading.splitter).responses(gold)}
         note(f"{gold}: {len(labelled):,} responses with gold sentence labels", quiet)
         records = [_with_gold(record, labelled) for record in records]
         records += labelled.values()
@@ -213,8 +215,8 @@ def _measured(scorer: SentenceScorer | AspectScorer, kept_apart: Sequence[Respon
 
     scored = list(scorer.stream(kept_apart))
     aspects = dict.fromkeys(item.aspect for item in scored)
-    found: dict[str, Any] = {aspect: evaluate(scored, aspect=aspect).to_dict() for aspect in aspects}
-    return dict(found.get("", found))
+    evaluations: dict[str, Any] = {aspect: evaluate(scored, aspect=aspect).to_dict() for aspect in aspects}
+    return dict(evaluations.get("", evaluations))
 
 
 def _summary(
@@ -228,8 +230,8 @@ def _summary(
         "choices": [dataclasses.asdict(choice) for choice in scorer.choices_],
         "held out": dict(scorer.metrics_),
         "checks": [
-            {name: getattr(found, name) for name in ("name", "verdict", "sentence", "value")}
-            for found in getattr(scorer, "checks_", ())
+            {name: getattr(finding, name) for name in ("name", "verdict", "sentence", "value")}
+            for finding in getattr(scorer, "checks_", ())
         ],
         "validation": measured,
     }

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import Reading, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table, whole_file
-from fractal.cli._train_options import Making, making_options
+from fractal.cli._train_options import ScorerOptions, scorer_options
 
 if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer
-    from fractal.scorers.tuning import Found, Trial
+    from fractal.scorers.tuning import Search, Trial
 
 __all__ = ["command"]
 
@@ -34,7 +34,7 @@ __all__ = ["command"]
 @click.option(
     "--trials", default=30, show_default=True, type=click.IntRange(1), help="In all, those done before included."
 )
-@making_options
+@scorer_options
 @reading_options
 @quiet_option
 @json_option
@@ -45,8 +45,8 @@ def command(
     trials: int,
     quiet: bool,
     as_json: bool,
-    making: Making,
-    reading: Reading,
+    options: ScorerOptions,
+    reading: ReadOptions,
 ) -> None:
     """Search for the settings that held-out response labels prefer.
 
@@ -58,62 +58,62 @@ def command(
     from fractal.scorers.tuning import options_of, tune
 
     records = gathered(sources, None, reading, quiet or as_json)
-    refuse(making.scorer(reading.splitter), records)
-    embed_ahead(making.scorer(reading.splitter), records, quiet or as_json)
+    refuse(options.scorer(reading.splitter), records)
+    embed_ahead(options.scorer(reading.splitter), records, quiet or as_json)
 
     def make(settings: Mapping[str, Any]) -> SentenceScorer:
-        return _under(making, settings).scorer(reading.splitter)
+        return _with_settings(options, settings).scorer(reading.splitter)
 
-    found = tune(
+    search = tune(
         records,
         make,
         study=study or Path(output) / "study.db",
         trials=trials,
-        seed=making.seed or 0,
-        told=lambda trial: note(_told(trial), quiet or as_json),
+        seed=options.seed or 0,
+        on_trial=lambda trial: note(_described(trial), quiet or as_json),
     )
     Path(output).mkdir(parents=True, exist_ok=True)
     with whole_file(f"{output}/best.toml") as beside:
-        beside.write_text(options_of(found.best.settings), encoding="utf-8")
-    _draw(found, Path(output) / "trials.svg")
+        beside.write_text(options_of(search.best.settings), encoding="utf-8")
+    _draw(search, Path(output) / "trials.svg")
     if as_json:
         print_json(
-            {"best": dataclasses.asdict(found.best), "trials": [dataclasses.asdict(one) for one in found.trials]}
+            {"best": dataclasses.asdict(search.best), "trials": [dataclasses.asdict(one) for one in search.trials]}
         )
     else:
-        _show(found, output, sources[0], quiet)
+        _show(search, output, sources[0], quiet)
 
 
-def _under(making: Making, settings: Mapping[str, Any]) -> Making:
+def _with_settings(options: ScorerOptions, settings: Mapping[str, Any]) -> ScorerOptions:
     searched = tuple(f"{name}={value!r}" for name, value in settings["set"].items())
     return dataclasses.replace(
-        making,
+        options,
         aggregation=settings["aggregation"],
         recipe=settings["recipe"],
-        priors=(*(prior for prior in making.priors if prior != "auto"), *settings["prior"]),  # the search tries them
-        settings=(*making.settings, *searched),
+        priors=(*(prior for prior in options.priors if prior != "auto"), *settings["prior"]),  # the search tries them
+        settings=(*options.settings, *searched),
     )
 
 
-def _told(trial: Trial) -> str:
+def _described(trial: Trial) -> str:
     how = " ".join(
         f"{name}={value}" for name, value in {**trial.settings, **trial.settings["set"]}.items() if name != "set"
     )
     return f"trial {trial.number + 1}: {trial.problem if trial.cost is None else f'{trial.cost:.4f}'}  {how}"
 
 
-def _draw(found: Found, path: Path) -> None:
+def _draw(search: Search, path: Path) -> None:
     from fractal.reports.plots import save_plot
     from fractal.scorers.tuning import plot_trials
 
-    save_plot(plot_trials(found), path)
+    save_plot(plot_trials(search), path)
 
 
-def _show(found: Found, output: str, source: str, quiet: bool) -> None:
-    best = found.best
-    options = {**best.settings, **best.settings["set"]}
-    rows = [(name, str(value)) for name, value in options.items() if name != "set"]
-    table(f"Trial {best.number + 1} of {len(found.trials)}: cost {best.cost:.4f}", ("option", "value"), rows)
+def _show(search: Search, output: str, source: str, quiet: bool) -> None:
+    best = search.best
+    values = {**best.settings, **best.settings["set"]}
+    rows = [(name, str(value)) for name, value in values.items() if name != "set"]
+    table(f"Trial {best.number + 1} of {len(search.trials)}: cost {best.cost:.4f}", ("option", "value"), rows)
     emit(f"{output}/best.toml")
     note(f"The way there is drawn in {output}/trials.svg. Next:", quiet)
     note(f"  fractal train {source} --config {output}/best.toml -o scorer/", quiet)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["Found", "Trial", "options_of", "plot_trials", "suggested", "tune"]
+__all__ = ["Search", "Trial", "options_of", "plot_trials", "suggested", "tune"]
 
 BINARY = ("auto", "product", "softmin", "min", "noisy_or", "softmax_pool", "max", "mean")
 GRADED = ("auto", "mean", "power_mean", "geometric_mean", "softmin", "softmax_pool")
@@ -36,7 +36,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Search:
     """All that a search tried, in the order of trying."""
 
     trials: tuple[Trial, ...]
@@ -58,8 +58,8 @@ def tune(
     study: str | Path,
     trials: int = 30,
     seed: int = 0,
-    told: Callable[[Trial], object] = lambda trial: None,
-) -> Found:
+    on_trial: Callable[[Trial], object] = lambda trial: None,
+) -> Search:
     """Try settings until so many are known in all; `make` gives a fresh scorer with the settings of a trial.
 
     The study is an SQLite file: a search that was stopped goes on, and one on other data is refused. Only labels that
@@ -78,8 +78,8 @@ def tune(
         asked.set_user_attr("problem", trial.problem)
         failed = optuna.trial.TrialState.FAIL
         known.tell(asked, trial.cost) if trial.cost is not None else known.tell(asked, state=failed)
-        told(trial)
-    return Found(
+        on_trial(trial)
+    return Search(
         tuple(
             Trial(one.number, json.loads(one.user_attrs["settings"]), one.value, one.user_attrs["problem"])
             for one in _ended(known)
@@ -114,13 +114,13 @@ def options_of(settings: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot_trials(found: Found) -> Figure:
+def plot_trials(search: Search) -> Figure:
     """Draw the cost of every trial, and the lowest so far."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("Plotting", "plots", "matplotlib") from error
-    known = [trial for trial in found.trials if trial.cost is not None]
+    known = [trial for trial in search.trials if trial.cost is not None]
     numbers, costs = [trial.number + 1 for trial in known], [trial.cost or 0.0 for trial in known]
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -182,9 +182,9 @@ def _labels(records: Sequence[Response | Preference]) -> list[float]:
 
 def _digest(records: Sequence[Response | Preference]) -> str:
     """What tells data apart: the texts, and the labels of the responses."""
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for record in records:
         parts = (record.better, record.worse) if isinstance(record, Preference) else (record,)
         for response in parts:
-            found.update(f"{response.query}\0{response.text}\0{response.label}\0".encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
+            digest.update(f"{response.query}\0{response.text}\0{response.label}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from fractal.cli._options import Reading
+from fractal.cli._options import ReadOptions
 
 if TYPE_CHECKING:
     from fractal.evaluation.findings import Finding
     from fractal.readers import ReadReport
     from fractal.records import Preference, Response
 
-__all__ = ["Survey", "leaks", "survey"]
+__all__ = ["DataSummary", "leaks", "summarise"]
 
 LONG, SHORT = 2_000, 2  # characters: a sentence longer than this was not cut, one shorter says nothing
 MANY = 200  # sentences of one response
@@ -28,7 +28,7 @@ CONTRADICTION = "sentences and response disagree"
 
 
 @dataclasses.dataclass
-class Survey:
+class DataSummary:
     """One file: what was read, and what looks wrong."""
 
     source: str
@@ -45,8 +45,10 @@ class Survey:
         default_factory=lambda: {kind: [] for kind in (OPPOSITE, DUPLICATE, LENGTH, COUNT, CONTRADICTION)}
     )
 
-    kept: list[Response] = dataclasses.field(default_factory=list)
-    pairs: list[tuple[int, int, int]] = dataclasses.field(default_factory=list)  # places in `kept`, and 1 for a tie
+    responses: list[Response] = dataclasses.field(default_factory=list)
+    pairs: list[tuple[int, int, int]] = dataclasses.field(
+        default_factory=list
+    )  # places in `responses`, and 1 for a tie
 
     def add(self, record: Response | Preference) -> None:
         """Count a response, or the two of a preference."""
@@ -55,8 +57,8 @@ class Survey:
         if not isinstance(record, Preference):
             self._count(record)
             return
-        if len(self.kept) + 2 <= CHECKED:
-            self.pairs.append((len(self.kept), len(self.kept) + 1, int(record.tie)))
+        if len(self.responses) + 2 <= CHECKED:
+            self.pairs.append((len(self.responses), len(self.responses) + 1, int(record.tie)))
         self._count(record.better)
         self._count(record.worse)
 
@@ -66,17 +68,19 @@ class Survey:
 
         from fractal.evaluation.data_checks import data_checks, label_checks
 
-        if not self.kept:
+        if not self.responses:
             return ()
-        found = list(data_checks(self.kept, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)))
+        findings = list(data_checks(self.responses, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)))
         for aspect in sorted(self.aspects):
-            rated = [dataclasses.replace(response, label=response.aspects.get(aspect)) for response in self.kept]
-            found += [dataclasses.replace(own, name=f"{aspect}: {own.name}") for own in label_checks(rated)]
-        return tuple(found)
+            rated = [dataclasses.replace(response, label=response.aspects.get(aspect)) for response in self.responses]
+            findings += [
+                dataclasses.replace(finding, name=f"{aspect}: {finding.name}") for finding in label_checks(rated)
+            ]
+        return tuple(findings)
 
     def _count(self, response: Response) -> None:
-        if len(self.kept) < CHECKED:
-            self.kept.append(response)
+        if len(self.responses) < CHECKED:
+            self.responses.append(response)
         self.sentences.append(len(response.sentences))
         if response.label is not None:
             self.labels[_rounded(response.label)] += 1
@@ -108,13 +112,13 @@ class Survey:
                 self.suspicious[LENGTH].append((response.id, what))
         if len(response.sentences) > MANY:
             self.suspicious[COUNT].append((response.id, f"{len(response.sentences):,} sentences"))
-        known = [label for label in response.sentence_labels if label is not None]
-        said = response.extra.get("aggregation")
-        if response.label is None or len(known) < len(response.sentences) or said not in ("min", "max", "avg", "mean"):
+        labels = [label for label in response.sentence_labels if label is not None]
+        rule = response.extra.get("aggregation")
+        if response.label is None or len(labels) < len(response.sentences) or rule not in ("min", "max", "avg", "mean"):
             return
-        implied = {"min": min(known), "max": max(known)}.get(str(said), sum(known) / len(known))
+        implied = {"min": min(labels), "max": max(labels)}.get(str(rule), sum(labels) / len(labels))
         if abs(implied - response.label) > 0.01:
-            what = f"labelled {response.label:g}, but the {said} of its sentences is {implied:g}"
+            what = f"labelled {response.label:g}, but the {rule} of its sentences is {implied:g}"
             self.suspicious[CONTRADICTION].append((response.id, what))
 
     def numbers(self) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class Survey:
 
     def facts(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        found = {kind: [{"id": id, "what": what} for id, what in rows] for kind, rows in self.suspicious.items()}
+        suspicious = {kind: [{"id": id, "what": what} for id, what in rows] for kind, rows in self.suspicious.items()}
         return {
             "source": self.source,
             "reader": self.report.reader,
@@ -145,35 +149,35 @@ class Survey:
             **self.numbers(),
             "labels": dict(sorted(self.labels.items())),
             "aspects": {aspect: dict(sorted(counts.items())) for aspect, counts in sorted(self.aspects.items())},
-            "suspicious": found,
+            "suspicious": suspicious,
         }
 
 
-def survey(source: str, reading: Reading) -> Survey:
+def summarise(source: str, reading: ReadOptions) -> DataSummary:
     """Read a file and count what is in it."""
     from fractal.readers import ReadReport
 
     report = ReadReport()
-    found = Survey(source, report)
+    summary = DataSummary(source, report)
     for record in reading.records(source, report):
-        found.add(record)
-    return found
+        summary.add(record)
+    return summary
 
 
-def leaks(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
+def leaks(summaries: Sequence[DataSummary]) -> list[dict[str, Any]]:
     """Return what two files share: responses, and queries or groups."""
-    found = []
-    for first, second in combinations(surveys, 2):
+    shared_rows = []
+    for first, second in combinations(summaries, 2):
         shared: tuple[tuple[str, list[str]], ...] = (
             ("the same response", [first.texts[key][0] for key in first.texts.keys() & second.texts.keys()]),
             ("the same query or group", [first.groups[key] for key in first.groups.keys() & second.groups.keys()]),
         )
-        found += [
+        shared_rows += [
             {"first": first.source, "second": second.source, "what": what, "count": len(both), "example": min(both)}
             for what, both in shared
             if both
         ]
-    return found
+    return shared_rows
 
 
 def _rounded(label: float) -> str:
