@@ -1,20 +1,25 @@
-"""Files that are whole or absent."""
+"""Files and folders that are whole or absent: written beside their place, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gzip
 import io
 import os
+import secrets
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 from fractal.errors import BadData
 
-__all__ = ["open_target"]
+__all__ = ["open_target", "put_in_place", "whole_file", "whole_folder"]
+
+LONGEST_PREFIX = 40  # characters of a name, at most 160 bytes: what is put around it must fit into 255
+AT_WORKING_FOLDER, EXCHANGE = -100, 2  # of Linux: AT_FDCWD, RENAME_EXCHANGE
 
 
 @contextlib.contextmanager
@@ -30,11 +35,103 @@ def open_target(target: str | Path | IO[Any]) -> Iterator[IO[bytes]]:
         return
     path = Path(target)
     if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed over
-        with _quiet_pipe(), _opened(path) as stream:
+        with _refused(path):
+            stream = path.open("wb")
+        with _quiet_pipe(), stream:
             yield stream
         return
-    with _renamed_when_whole(path.resolve()) as stream:
-        yield stream
+    with whole_file(path) as beside, beside.open("wb") as stream:
+        if path.suffix.lower() == ".gz":
+            with gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0) as zipped:
+                yield cast(IO[bytes], zipped)
+        else:
+            yield stream
+
+
+@contextlib.contextmanager
+def whole_file(target: str | Path) -> Iterator[Path]:
+    """Give a file beside the target; what is written there takes the name at the end, or vanishes on an error."""
+    path = Path(target).resolve()
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666  # the umask takes its part
+    beside = _beside(path)
+    with _refused(path):
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | 0o600))
+    try:
+        yield beside
+        put_in_place(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(target: str | Path) -> Iterator[Path]:
+    """Give a folder beside the target; filled, it takes the name at the end, or vanishes on an error.
+
+    An earlier folder keeps the name until the new one has it (on Linux: elsewhere it is renamed a moment before).
+    """
+    path = Path(target).resolve()
+    beside = _beside(path)
+    with _refused(path):
+        beside.mkdir()
+    try:
+        yield beside
+        for written in beside.rglob("*"):
+            _sync(written)
+        put_in_place(beside, path)
+    finally:
+        if beside.exists():  # after an exchange: the earlier one
+            shutil.rmtree(beside)
+
+
+def put_in_place(beside: Path, target: Path) -> None:
+    """Bring what is complete to the disk and give it its name, with the permissions of what it replaces."""
+    _sync(beside)
+    if target.exists():
+        beside.chmod(target.stat().st_mode & 0o777)
+    if not target.is_dir():
+        beside.replace(target)
+    elif not _exchanged(beside, target):
+        earlier = _beside(target)
+        target.rename(earlier)
+        try:
+            beside.rename(target)
+        except BaseException:
+            earlier.rename(target)
+            raise
+        shutil.rmtree(earlier)
+    _sync(target.parent)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders swap their names in one step; whether the system can."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):
+        return False
+    return bool(swap(AT_WORKING_FOLDER, os.fsencode(one), AT_WORKING_FOLDER, os.fsencode(other), EXCHANGE) == 0)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:LONGEST_PREFIX]}.{secrets.token_hex(4)}.part")
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadData(f"it cannot be written: {error.strerror}", source=str(path)) from error
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content or a folder's names to the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folder
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _binary(target: IO[Any]) -> IO[bytes]:
@@ -44,41 +141,6 @@ def _binary(target: IO[Any]) -> IO[bytes]:
             raise BadData("the target is a stream of text: give one of bytes, as open(path, 'wb') makes")
         return cast(IO[bytes], target.buffer)
     return target
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise BadData(f"it cannot be written: {error.strerror}", source=str(path)) from error
-
-
-@contextlib.contextmanager
-def _renamed_when_whole(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise BadData(f"it cannot be written: {error.strerror}", source=str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            if path.suffix.lower() == ".gz":
-                with gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0) as zipped:
-                    yield cast(IO[bytes], zipped)
-            else:
-                yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 @contextlib.contextmanager

@@ -1,14 +1,11 @@
-"""Where results and messages go: files written beside and renamed, tables on a terminal, plain text elsewhere."""
+"""Where results and messages go: tables on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -18,7 +15,7 @@ from fractal.jsonable import jsonable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "emit", "note", "print_json", "table", "target_of", "whole_file", "whole_stream"]
+__all__ = ["console", "emit", "note", "print_json", "table", "target_of"]
 
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 
@@ -80,32 +77,3 @@ def _numeric(cell: str) -> bool:
 def target_of(output: str) -> str | IO[bytes]:
     """Return where a library writes: stdout as a stream for `-`, so that a reader who goes away ends the command."""
     return sys.stdout.buffer if output == "-" else output
-
-
-@contextlib.contextmanager
-def whole_file(path: str, suffix: str = "") -> Iterator[Path]:
-    """Give a path beside the target; what is written there becomes the target at the end, or vanishes on an error."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name}-", suffix=suffix or "".join(target.suffixes[-2:]), dir=target.parent
-    )
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        beside.chmod(0o644 if not target.exists() else target.stat().st_mode & 0o777)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole_stream(path: str) -> Iterator[IO[bytes]]:
-    """Give a stream of bytes: stdout for `-`, else a file that appears when it is complete."""
-    if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    else:
-        with whole_file(path) as beside, beside.open("wb") as stream:
-            yield stream

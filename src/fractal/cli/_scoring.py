@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from fractal.cli._output import note, whole_stream
+from fractal.cli._output import note
 from fractal.cli._progress import ProgressReporter
 from fractal.errors import BadFolder, BadSpec
+from fractal.files import put_in_place
 from fractal.records import Response, ScoredResponse
 
 if TYPE_CHECKING:
@@ -79,8 +81,7 @@ def write_scored(
 
             write(_flat(scored), output, writer)
         elif output == "-":
-            with whole_stream("-") as stream:
-                _append(stream, scored)
+            _append(sys.stdout.buffer, scored)
         else:
             _write_part(score, responses, progress, Path(output), resume, batch, each, belongs_to)
         return progress.done
@@ -115,7 +116,7 @@ def _write_part(
     except KeyboardInterrupt:
         note(f"Kept what was scored in {part}: the same command with --resume goes on.", progress.quiet)
         raise
-    part.replace(target)
+    put_in_place(part, target)
     facts.unlink(missing_ok=True)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, scored_options
-from fractal.cli._output import emit, print_json, whole_file
+from fractal.cli._output import emit, print_json
 from fractal.errors import BadData
+from fractal.files import whole_file
 from fractal.records import ScoredResponse
 
 __all__ = ["command", "refuse_unlabelled", "with_truth"]
@@ -66,6 +68,7 @@ def command(
         else evaluate(items, specs, **common)  # type: ignore[arg-type]
     )
     if output:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
         with whole_file(output) as beside:
             beside.write_text(evaluation.to_json() + "\n", encoding="utf-8")
     if as_json:

@@ -11,8 +11,9 @@ import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
-from fractal.cli._output import emit, note, print_json, table, whole_file
+from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._train_options import ScorerOptions, scorer_options
+from fractal.files import whole_file
 
 if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadFolder, MissingExtra
+from fractal.files import whole_folder
 
 __all__ = ["Saved", "load_folder", "push_folder", "save_folder"]
 
@@ -44,14 +43,11 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     head = save({name: np.ascontiguousarray(array) for name, array in saved.arrays.items()})
     config = {"format": FORMAT, "head_sha256": hashlib.sha256(head).hexdigest(), **saved.config}
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    beside.chmod(0o755)
-    (beside / HEAD).write_bytes(head)
-    (beside / CONFIG).write_text(
-        json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    (beside / CARD).write_text(saved.card, encoding="utf-8")
-    _swap(beside, target)
+    written = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_folder(target) as beside:
+        (beside / HEAD).write_bytes(head)
+        (beside / CONFIG).write_text(written, encoding="utf-8")
+        (beside / CARD).write_text(saved.card, encoding="utf-8")
     return target
 
 
@@ -134,14 +130,3 @@ def _download(repo: str, revision: str | None) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BadFolder(f"There is no folder {repo!r} here, and the Hub did not give it either: {reason}") from error
-
-
-def _swap(beside: Path, target: Path) -> None:
-    """Put the new folder where the old one was."""
-    if not target.exists():
-        beside.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / "scorer")
-    beside.rename(target)
-    shutil.rmtree(old)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fractal.datasets.fetch.downloads import FetchFailed, check_content, checksum, download, settle
 from fractal.errors import UnknownName
+from fractal.files import whole_file
 
 __all__ = ["SOURCES", "FetchFailed", "RemoteFile", "Source", "fetch"]
 
@@ -170,9 +171,8 @@ def _copied(path: Path, target: Path, sha256: str) -> Path:
     check_content(path, sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() or not target.samefile(path):
-        beside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(path, beside)
-        beside.replace(target)
+        with whole_file(target) as beside:
+            shutil.copyfile(path, beside)
     target.with_name(f"{target.name}.sha256").write_text(f"{checksum(target)}  {target.name}\n")
     return target
 

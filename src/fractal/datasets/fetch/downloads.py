@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fractal.errors import FractalError
+from fractal.files import put_in_place
 
 __all__ = ["FetchFailed", "check_content", "checksum", "download", "settle"]
 
@@ -68,7 +69,7 @@ def download(
         _forget(part)
         raise
     target.with_name(f"{target.name}.sha256").write_text(f"{checksum(part)}  {target.name}\n")
-    part.replace(target)
+    put_in_place(part, target)
     _forget(part)
     return target
 

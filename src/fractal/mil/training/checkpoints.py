@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fractal.errors import BadFolder
+from fractal.files import whole_file
 
 __all__ = ["checkpoint_of", "load_checkpoint", "save_checkpoint"]
 
@@ -21,13 +21,9 @@ def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tenso
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-        beside,
-        {"run": json.dumps({"belongs_to": belongs_to, **state})},
-    )
-    beside.replace(path)
+    arrays = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with whole_file(path) as beside:
+        save_file(arrays, beside, {"run": json.dumps({"belongs_to": belongs_to, **state})})
 
 
 def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
