@@ -14,7 +14,7 @@ from fractal.features import prior_similarity
 from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, CosinePrior
 from fractal.records import Response
-from fractal.records.corpus import Corpus
+from fractal.records.corpus import Corpus, sentence_column
 
 __all__ = ["MIN_RESPONSES", "prior_findings", "serving"]
 
@@ -51,8 +51,7 @@ def _read(term: Term, block: EncodedBlock, direction: str) -> tuple[str, Floats]
     if isinstance(term, CosinePrior):
         return "similarity to the context", _aggregate(prior_similarity(block).astype(np.float64), block, direction)
     if isinstance(term, ColumnPrior):
-        rows = [r.columns.get(term.column, (np.nan,) * len(r.sentences)) for r in block.responses]
-        values = np.concatenate([np.asarray(row, dtype=np.float64) for row in rows])
+        values = sentence_column(block.responses, term.column)
         return f"column '{term.column}'", _aggregate(values, block, direction)
     return "", np.full(len(block), np.nan)
 

@@ -21,7 +21,7 @@ from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import PRIORS, ColumnPrior, CorrelationPrior
 from fractal.mil.training.callbacks import Callback, at_stage
-from fractal.records.corpus import Corpus
+from fractal.records.corpus import Corpus, sentence_column
 
 __all__ = ["asked_priors", "fit_and_choose"]
 
@@ -116,6 +116,6 @@ def _in_range(term: Term, block: EncodedBlock) -> bool:
     """Whether a column can be a target of scores: its known values lie in [0, 1]."""
     if not isinstance(term, ColumnPrior):
         return True
-    values = np.concatenate([np.asarray(r.columns.get(term.column, ()), dtype=np.float64) for r in block.responses])
-    known = values[~np.isnan(values)]
-    return bool(len(known) and known.min() >= 0 and known.max() <= 1)
+    values = sentence_column(block.responses, term.column)
+    values = values[~np.isnan(values)]
+    return bool(len(values) and values.min() >= 0 and values.max() <= 1)

@@ -14,7 +14,7 @@ from fractal.errors import BadData
 from fractal.evaluation.folds import member_weights
 from fractal.features import FeatureTable, prior_similarity
 from fractal.mil.bags import Bags, Shared
-from fractal.records.corpus import Corpus
+from fractal.records.corpus import Corpus, sentence_column
 
 __all__ = ["build_bags", "sentence_targets"]
 
@@ -24,12 +24,11 @@ def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[s
     gold = [np.nan if s.label is None else s.label for r in block.responses for s in r.sentences]
     targets = {"gold": np.array(gold, dtype=np.float32), "cosine": prior_similarity(block).astype(np.float32)}
     for name in columns:
-        rows = [r.columns.get(name, (np.nan,) * len(r.sentences)) for r in block.responses]
-        targets[name] = np.concatenate([np.asarray(row, dtype=np.float32) for row in rows])
+        targets[name] = sentence_column(block.responses, name).astype(np.float32)
         if np.isnan(targets[name]).all():
-            known = sorted({column for r in block.responses for column in r.columns}) or ["none"]
+            columns = sorted({column for r in block.responses for column in r.columns}) or ["none"]
             raise BadData(
-                f"no response has the column {name!r}; the columns here are: {', '.join(known)}", field="columns"
+                f"no response has the column {name!r}; the columns here are: {', '.join(columns)}", field="columns"
             )
     return targets
 

@@ -14,6 +14,7 @@ from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
 from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.records import Response
+from fractal.records.corpus import response_labels
 
 __all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated"]
 
@@ -54,7 +55,7 @@ class Outcome:
             swapped = np.random.default_rng(seed).random(len(strict)) < 0.5
             first, second = np.where(swapped, strict[:, 1], strict[:, 0]), np.where(swapped, strict[:, 0], strict[:, 1])
             return cls((~swapped).astype(np.float64), first, second, group[first])._sampled(seed)
-        labels = np.array([np.nan if r.label is None else r.label for r in responses], dtype=np.float64)
+        labels = response_labels(responses)
         known = np.flatnonzero(~np.isnan(labels))
         return cls(labels[known], known, np.empty(0, dtype=np.int64), group[known])._sampled(seed)
 

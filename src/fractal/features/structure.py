@@ -9,6 +9,7 @@ import numpy as np
 from fractal.encoders.block import EncodedBlock
 from fractal.features.base import FEATURES, Columns, per_block, scalars
 from fractal.features.lexical import word_counts
+from fractal.records.corpus import sentence_column
 
 _DIGITS = b"0123456789"
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -72,10 +73,7 @@ class Precomputed:
     column: str
 
     def __call__(self, block: EncodedBlock) -> Columns:
-        values = np.full(len(block.sentences), np.nan)
-        for bag, response in enumerate(block.responses):
-            if (column := response.columns.get(self.column)) is not None:
-                values[block.offsets[bag] : block.offsets[bag + 1]] = column
+        values = sentence_column(block.responses, self.column)
         missing = ~np.isfinite(values)
         values[missing] = 0
         return scalars(f"precomputed.{self.column}", {"value": values, "missing": missing})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fractal.errors import BadData
 from fractal.records import Preference, Response
 
-__all__ = ["DIRECTIONS", "Corpus", "all_or_nothing", "gather"]
+__all__ = ["DIRECTIONS", "Corpus", "all_or_nothing", "gather", "response_labels", "sentence_column"]
 
 DIRECTIONS = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
@@ -23,50 +24,61 @@ class Corpus:
     responses: tuple[Response, ...]
     pairs: NDArray[np.int64]  # (pair, 3): better, worse, tie
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.float64]:
         """The label of each response, nan where it is unknown."""
-        return np.array([np.nan if r.label is None else r.label for r in self.responses], dtype=np.float64)
+        return response_labels(self.responses)
 
-    @property
+    @cached_property
     def directions(self) -> tuple[str, ...]:
         """Which sentences a response's label may be about: the worst, the best, all; what the data state, or allow."""
         if len(self.pairs):
             return ("mean",)
-        said = {str(response.extra.get("aggregation", "")) for response in self.responses}
-        if len(said) == 1 and (word := said.pop().replace("avg", "mean")) in DIRECTIONS:
-            return (word,)
+        stated = {str(response.extra.get("aggregation", "")).replace("avg", "mean") for response in self.responses}
+        if len(stated) == 1 and stated <= {*DIRECTIONS}:
+            return tuple(stated)
         return DIRECTIONS if all_or_nothing(self.labels) else ("mean",)
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
         """What must not be torn apart when data are split; a preference ties the groups of its two responses."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
         count = len(self.responses)
-        number: dict[str, int] = {}
-        own = [count + number.setdefault(response.split_group, len(number)) for response in self.responses]
-        ends = (np.append(np.arange(count), self.pairs[:, 0]), np.append(own, self.pairs[:, 1]))
-        size = count + len(number)
+        codes: dict[str, int] = {}
+        group_nodes = [count + codes.setdefault(response.split_group, len(codes)) for response in self.responses]
+        ends = (np.append(np.arange(count), self.pairs[:, 0]), np.append(group_nodes, self.pairs[:, 1]))
+        size = count + len(codes)
         joined = connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(size, size)), directed=False)[1]
         return tuple(map(str, joined[:count].tolist()))
 
 
+def response_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
+    """Return the label of each response: (response,), nan where it is unknown."""
+    return np.array([np.nan if r.label is None else r.label for r in responses], dtype=np.float64)
+
+
+def sentence_column(responses: Sequence[Response], name: str) -> NDArray[np.float64]:
+    """Return a column that the user brought, one value a sentence: (sentence,), nan where a response lacks it."""
+    rows = (r.columns.get(name, (np.nan,) * len(r.sentences)) for r in responses)
+    return np.array([value for row in rows for value in row], dtype=np.float64)
+
+
 def all_or_nothing(labels: NDArray[np.float64]) -> bool:
     """Whether some labels are known, and all that are known are 0 or 1."""
-    known = labels[~np.isnan(labels)]
-    return bool(len(known) and np.isin(known, (0.0, 1.0)).all())
+    labels = labels[~np.isnan(labels)]
+    return bool(len(labels) and np.isin(labels, (0.0, 1.0)).all())
 
 
 def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> Corpus:
     """Collect responses and preferences; `y`, where given, replaces the labels of responses."""
-    found: dict[tuple[str, str, str], int] = {}
+    places: dict[tuple[str, str, str], int] = {}
     responses: list[Response] = []
     pairs: list[tuple[int, int, int]] = []
 
     def place(response: Response) -> int:
-        number = found.setdefault((response.id, response.query, response.text), len(responses))
+        number = places.setdefault((response.id, response.query, response.text), len(responses))
         if number == len(responses):
             responses.append(response)
         return number
