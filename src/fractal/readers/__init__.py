@@ -1,6 +1,6 @@
 """Data in: files, frames, data sets and streams → checked responses and preferences."""
 
-from fractal.readers import by_schema, columnar, hub, jsonl, table
+from fractal.readers import by_schema, columnar, hub, jsonl, table, traces
 from fractal.readers.base import READERS, Reader
 from fractal.readers.report import ReadReport
 from fractal.readers.scored import read_scored
@@ -20,4 +20,5 @@ __all__ = [
     "read",
     "read_scored",
     "table",
+    "traces",
 ]

@@ -25,6 +25,7 @@ class ReadReport:
     guessed: dict[str, str] = dataclasses.field(default_factory=dict)  # the part of `columns` that was guessed
     carried: set[str] = dataclasses.field(default_factory=set)  # unknown fields, carried through to the output
     label_kinds: dict[str, str] = dataclasses.field(default_factory=dict)  # label column → boolean, number, word, …
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)  # what was cut, dropped or not read → how often
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -36,6 +37,10 @@ class ReadReport:
     def label_kind(self) -> str:
         """How the response labels are written; empty where there are none."""
         return self.label_kinds.get("label", "")
+
+    def tally(self, kind: str, count: int) -> None:
+        """Count what was cut, dropped or not read."""
+        self.counts[kind] = self.counts.get(kind, 0) + count
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -57,4 +62,5 @@ class ReadReport:
             lines.append(f"  guessed columns: {pairs}")
         if self.label_kinds:
             lines.append("  labels: " + ", ".join(f"{name} as {kind}" for name, kind in self.label_kinds.items()))
+        lines += [f"  {kind}: {count:,}" for kind, count in self.counts.items()]
         return "\n".join(lines + [f"  {note}" for note in self.notes])

@@ -1,7 +1,7 @@
 """Scores and records out: whole files or none, in forms that people and trainers read."""
 
 from fractal.files import open_target
-from fractal.writers import argilla, jsonl, label_studio, preferences, stepwise, table
+from fractal.writers import argilla, evaluations, jsonl, label_studio, preferences, stepwise, table
 from fractal.writers.base import WRITERS, Writer, write
 from fractal.writers.native import Writable, to_native
 
@@ -10,6 +10,7 @@ __all__ = [
     "Writable",
     "Writer",
     "argilla",
+    "evaluations",
     "jsonl",
     "label_studio",
     "open_target",
