@@ -17,12 +17,21 @@ __all__ = ["SelfTraining", "most_certain", "pseudo_labels"]
 class SelfTraining:
     """How guesses are made and used: rounds of fresh heads, soft posteriors or hard labels, the surest first.
 
-    None by default: a blend of heads that learned from response labels was as good without, at half the cost.
+    No round by default: an ensemble that learned from response labels was as good without, at half the cost.
+
+    Parameters
+    ----------
+    rounds : int, default=0
+        How often fresh heads learn what the ensemble before them guesses.
+    soft : bool, default=True
+        Whether they learn probabilities given the response's label; if not, the most likely hard labels.
+    shares : tuple of float, default=(1.0,)
+        The share of the surest sentences that each round learns from; the last one is repeated.
     """
 
     rounds: int = 0
     soft: bool = True
-    shares: tuple[float, ...] = (1.0,)  # of the surest sentences that a round learns from; the last one is repeated
+    shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         if self.rounds < 0:

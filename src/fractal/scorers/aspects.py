@@ -38,9 +38,18 @@ SHARED = ("fractal", "encoder", "encoder_fingerprint", "splitter", "plan")  # wh
 class AspectScorer(Scorer):
     """Learns several labels of each response at once: one pass of the encoder, shared heads, own scores an aspect.
 
-    `aggregations` names the aspects, each with the rule by which sentences make its label, or 'auto'; the empty name is
-    the response's own label. 'auto' alone takes every aspect that the data name. All other options are those of
-    `scorer`, which is not fitted itself. After `fit`, `scorers_` holds an ordinary scorer for every aspect.
+    Parameters
+    ----------
+    aggregations : mapping of str to str or Aggregation, or "auto", default="auto"
+        The aspects by name, each with the rule by which sentences make its label, or "auto"; the empty name is the
+        response's own label. "auto" alone takes every aspect that the data name.
+    scorer : SentenceScorer or None, default=None
+        Holds all other options; it is not fitted itself.
+
+    Attributes
+    ----------
+    scorers_ : dict
+        A fitted SentenceScorer for every aspect, by name.
     """
 
     def __init__(

@@ -52,6 +52,58 @@ class SentenceScorer(Scorer):
 
     Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
     `plan__learning_rate` and the like set single options of the plan, in a grid search too.
+
+    Parameters
+    ----------
+    aggregation : str or Aggregation, default="auto"
+        How sentences make up a response: a name of `fractal list aggregations`, with options as in
+        "softmin(temperature=0.1)". "auto" tries a minimum, a maximum and a mean, as far as the labels allow them, and
+        takes the one under which held-out response labels cost least.
+    recipe : str or sequence of str, default="auto"
+        The features that heads read: a name of `fractal list recipes`, or features joined by "+". "auto" trains four
+        experts (scalar features with a hidden layer and without, the sentence vector, all features) and weighs them in
+        an ensemble by held-out response labels.
+    encoder : str or Encoder, default="minilm"
+        What turns texts into vectors: a name of `fractal list encoders`; "minilm" comes with the package.
+    splitter : str, default="sentences"
+        How `score_text` and `read` cut raw texts: "sentences", "steps" of reasoning, "lines" or "presplit".
+    priors : str or sequence of str or Term, default=()
+        Loss terms that say beforehand which sentences are good, as "cosine(weight=0.05)": good ones are near the
+        context. "auto" tries those that the labels bear out, and keeps those that lower the held-out loss.
+    start : {"even", "prior", "auto"}, default="even"
+        Where heads start: at even odds, at the similarity to context and query calibrated on the response labels, or
+        where the held-out loss is lower.
+    directions : int, default=64
+        How many principal directions of each vector are kept; 0 keeps the vectors whole.
+    self_training : SelfTraining or None, default=None
+        Rounds in which fresh heads learn pseudo-labels of sentences; None makes no round.
+    gold_weight : float, default=1.0
+        How much a known sentence label weighs beside a response label; 0 ignores sentence labels.
+    learn_from : {"responses", "sentences"}, default="responses"
+        "sentences" learns from sentence labels alone: full supervision, to compare with.
+    plan : TrainingPlan or None, default=None
+        How heads are trained: epochs, learning rate, members of the ensemble, device and so on; None takes the
+        defaults.
+    cache : str, path or bool, default=True
+        The folder where vectors are kept, so that no text is encoded twice. True takes FRACTAL_CACHE or the platform's
+        place, False keeps none.
+
+    Attributes
+    ----------
+    aggregation_ : str
+        The aggregation that was taken.
+    choices_ : tuple of Choice
+        What held-out response labels decided: the options, the held-out loss of each, the one taken, and why.
+    checks_ : tuple of Finding
+        What the checks say of the assumptions that training rests on.
+    metrics_ : dict
+        How well responses are told apart by heads that did not learn from them.
+    data_ : dict
+        What was learned from, counted.
+    history_ : tuple of Epoch
+        Every epoch of the training, with losses and held-out ROC AUC.
+    ensemble_ : Ensemble
+        The experts, their heads and their weights.
     """
 
     def __init__(
