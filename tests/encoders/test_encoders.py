@@ -151,6 +151,23 @@ def test_bf16_stays_near_fp32(small):
     assert (small.encode(TEXTS) * half).sum(axis=1).min() > 0.999
 
 
+@pytest.mark.parametrize(("flags", "dtype"), [((False, False), "float32"), ((True, False), "bfloat16")])
+def test_encoders_and_heads_ask_one_probe_for_bf16(monkeypatch, flags, dtype):
+    torch = pytest.importorskip("torch")
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    for name, flag in zip(names, flags, strict=True):
+        monkeypatch.setattr(torch.cpu, name, lambda flag=flag: flag, raising=False)
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "x86_64")
+    hardware.native_bf16.cache_clear()
+    try:
+        assert hardware.choose_encoder_dtype("auto", torch.device("cpu")) == dtype
+        assert ENCODERS.build("minilm(device='cpu')").fingerprint.endswith(dtype)
+        assert hardware.choose_precision("auto", 10**9, "cpu") == getattr(torch, dtype)
+        assert hardware.choose_precision("auto", 10, "cpu") == torch.float32
+    finally:
+        hardware.native_bf16.cache_clear()
+
+
 def test_native_bf16_is_told_and_timed(monkeypatch):
     assert hardware.native_bf16("cpu") in (True, False)
     assert not hardware.native_bf16("xpu")

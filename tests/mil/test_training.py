@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
+import os
+import re
 import sys
+import traceback
 
 import pytest
 import torch
@@ -323,3 +327,23 @@ def test_without_tensorboard_the_missing_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match="tensorboard"):
         TensorBoard(tmp_path)
+
+
+@pytest.mark.parametrize("described", [TrainingPlan, Objective])
+def test_every_field_is_described_where_help_shows_it(described):
+    lines = [line.strip() for line in inspect.getdoc(described).partition("Attributes:")[2].splitlines()]
+    names = [line.partition(":")[0] for line in lines if re.match(r"\w+: [\w']", line)]
+    assert names == [field.name for field in dataclasses.fields(described)]
+
+
+def test_from_the_fit_of_a_head_to_a_step_are_three_frames(monkeypatch):
+    frames = []
+
+    def step(self, *arguments, **options):
+        names = [frame.name for frame in traceback.extract_stack() if f"fractal{os.sep}mil" in frame.filename]
+        frames.append(names)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    fit_head(make_bags(), make_objective(), TrainingPlan(epochs=1, members=3))
+    assert frames
+    assert {tuple(names) for names in frames} == {("fit_head", "_train_epoch")}

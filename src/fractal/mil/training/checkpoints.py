@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fractal.errors import BadFolder
 from fractal.files import whole_file
+from fractal.mil.bags import Bags
+from fractal.mil.training.plan import Objective, TrainingPlan
 
-__all__ = ["checkpoint_of", "load_checkpoint", "save_checkpoint"]
+__all__ = ["checkpoint_of", "load_checkpoint", "run_fingerprint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -41,6 +45,20 @@ def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[s
     if state.pop("belongs_to", None) != belongs_to:
         raise BadFolder(f"{path} belongs to a run with other data or another plan: delete it, or give the same plan")
     return state, tensors
+
+
+def run_fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
+    """Return what a checkpoint belongs to: another plan, objective or other data must not take it up."""
+    digest = hashlib.sha256()
+    small = {name: getattr(bags, name) for name in ("offsets", "labels", "weights", "initial_logits")}
+    small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
+    small |= {} if bags.pairs is None else {"pairs": bags.pairs}
+    large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
+    small |= {f"block {i}": torch.sum(block, 0, dtype=torch.float64) for i, block in enumerate(large)}
+    for name, values in small.items():
+        digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+        digest.update(values.cpu().contiguous().numpy().tobytes())
+    return f"{replace(plan, device='auto')}|{objective}|{digest.hexdigest()}"
 
 
 def checkpoint_of(folder: Path | None, *identity: object) -> Path | None:

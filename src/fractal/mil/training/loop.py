@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from fractal.mil.head import Head, HeadShape
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.mil.training.callbacks import Callback, Epoch
-from fractal.mil.training.checkpoints import load_checkpoint, save_checkpoint
+from fractal.mil.training.checkpoints import load_checkpoint, run_fingerprint, save_checkpoint
 from fractal.mil.training.plan import Objective, TrainingPlan
 from fractal.mil.training.validation import ValidationFold, validate, validation_folds
 
@@ -103,7 +102,7 @@ def fit_head(
     its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits.
     """
     device = choose_device(plan.device)
-    belongs_to = "" if checkpoint is None else _fingerprint(bags, objective, plan)
+    belongs_to = "" if checkpoint is None else run_fingerprint(bags, objective, plan)
     bags = bags.to(device)
     run = _start(bags, objective, plan, device)
     if checkpoint is not None:
@@ -158,13 +157,10 @@ def _first_layer(plan: TrainingPlan, bags: Bags) -> int:
 
 def _decayed_apart(head: Head, decay: float) -> list[dict[str, object]]:
     """Products decay; biases and the start from the initial logits do not."""
-    products = [
-        p for name, p in head.named_parameters() if name.startswith(("enter", "weights")) and "bias" not in name
-    ]
-    others = [
-        p for name, p in head.named_parameters() if not (name.startswith(("enter", "weights")) and "bias" not in name)
-    ]
-    return [{"params": products, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    parameters = dict(head.named_parameters())
+    products = [name for name in parameters if name.startswith(("enter", "weights")) and "bias" not in name]
+    decayed = [parameters.pop(name) for name in products]
+    return [{"params": decayed, "weight_decay": decay}, {"params": list(parameters.values()), "weight_decay": 0.0}]
 
 
 def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan) -> Epoch:
@@ -239,22 +235,3 @@ def _refuse_divergence(means: Sequence[float], run: _Run, plan: TrainingPlan) ->
         f"training left the finite numbers in epoch {run.epoch} (learning rate {plan.learning_rate:g}): "
         f"try learning_rate={plan.learning_rate / 10:g}, and look for extreme values among your own columns"
     )
-
-
-def _fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
-    """What a checkpoint belongs to: another plan, objective or other data must not take it up."""
-    digest = hashlib.sha256()
-    small = {
-        "offsets": bags.offsets,
-        "labels": bags.labels,
-        "weights": bags.weights,
-        "initial_logits": bags.initial_logits,
-    }
-    small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
-    small |= {} if bags.pairs is None else {"pairs": bags.pairs}
-    large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
-    small |= {f"block {i}": torch.sum(block, 0, dtype=torch.float64) for i, block in enumerate(large)}
-    for name, values in small.items():
-        digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
-        digest.update(values.cpu().contiguous().numpy().tobytes())
-    return f"{replace(plan, device='auto')}|{objective}|{digest.hexdigest()}"

@@ -14,13 +14,23 @@ STEPS, BATCHES = 48, (32, 256)  # steps an epoch that a batch leaves if it may, 
 
 @dataclass(frozen=True)
 class Objective:
-    """What training makes small: the sum of its terms, by weight, under one aggregation."""
+    """What training makes small: the sum of its terms, by weight, under one aggregation.
+
+    Attributes:
+        terms: losses that read labels, then priors that read none, each with its weight.
+        aggregation: how the scores of sentences make the score of their response.
+        curriculum: move the priors' weight to the first loss, a step every so many epochs; 0: never.
+        validation_loss: the held-out labels that stop training: of responses ("response"), of a sentence target (its
+            name), or those that a term reads.
+        reads_labels: how many of the first terms read labels; those after them are priors.
+
+    """
 
     terms: tuple[Term, ...]
     aggregation: Aggregation
-    curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    validation_loss: str | Term = "response"  # held-out labels stop it: of responses, of a sentence target, or a term's
-    reads_labels: int = 1  # so many first terms read labels; those after them are priors
+    curriculum: int = 0
+    validation_loss: str | Term = "response"
+    reads_labels: int = 1
 
     def weights(self, epoch: int, epochs: int) -> tuple[float, ...]:
         """Return each term's weight in an epoch: with a curriculum the first term takes over what the priors lose."""
@@ -35,10 +45,30 @@ class Objective:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a head is trained: every number that is not learned."""
+    """How a head is trained: every number that is not learned.
+
+    Attributes:
+        epochs: the most passes over the responses.
+        batch_size: responses in a batch; 0: as many as leave about 48 steps an epoch, from 32 to 256.
+        learning_rate: step size of AdamW.
+        weight_decay: decay of the weights of AdamW; biases and the scale of the initial logits do not decay.
+        patience: stop after so many epochs in which no member came to a lower held-out loss.
+        hidden: widths of the hidden layers; () for a linear head.
+        dropout: share of the hidden values that is dropped in training.
+        members: heads trained side by side on other folds, whose logits are averaged.
+        folds: parts that the responses are dealt into; each member holds one out, to stop by; below 2 none does.
+        from_initial: start at the initial logits, the network's last layer at zero, rather than at random.
+        curriculum: move the priors' weight to the loss on labels, a step every so many epochs; 0: never.
+        length_control: let what the lengths of two answers explain of a preference not count for their sentences.
+        topic_control: of preferences alone: shrink what the sentences of all answers to one question share.
+        seed: deals the folds, draws the first weights, the batches and what is dropped.
+        device: 'cpu', 'cuda', 'mps', …, or 'auto': a GPU where there is one.
+        precision: of the products: 'fp32', 'bf16', or 'auto': bf16 where it is native and the columns are many enough.
+
+    """
 
     epochs: int = 60
-    batch_size: int = 0  # responses; 0: as many as make STEPS steps an epoch, within BATCHES
+    batch_size: int = 0
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     patience: int = 10
@@ -47,12 +77,12 @@ class TrainingPlan:
     members: int = 5
     folds: int = 5
     from_initial: bool = True
-    curriculum: int = 0  # move the priors' weight to the labels, a step every so many epochs; 0 never
-    length_control: bool = True  # of preferences: what length alone explains, sentences need not
-    topic_control: bool = True  # of preferences alone: what both answers to a question share counts less
+    curriculum: int = 0
+    length_control: bool = True
+    topic_control: bool = True
     seed: int = 0
     device: str = "auto"
-    precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where it is native and pays
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "members"):
