@@ -55,8 +55,8 @@ def stages(blob: bytes) -> dict[str, Callable[[], object]]:
         return (line for _, line in numbered_lines(io.BytesIO(blob), "") if isinstance(line, bytes))
 
     def checked() -> int:
-        door = ReadSession("")
-        return count(line for line in lines() if decode_native(line).fits(door))
+        session = ReadSession("")
+        return count(line for line in lines() if decode_native(line).fits(session))
 
     def written() -> int:
         return write(responses, io.BytesIO())

@@ -60,7 +60,7 @@ def test_labels_are_zero_where_a_sentence_changed_and_nowhere_else(corruptor: st
     responses = good()
     report = CorruptionReport()
     made = corrupt(responses, [corruptor], share=1.0, report=report)
-    assert len(made) == sum(report.made.values()) > 100
+    assert len(made) == sum(report.corrupted.values()) > 100
     before = originals(responses)
     for response in made:
         original = before[response.id]
@@ -77,10 +77,10 @@ def test_half_is_corrupted_in_place_and_the_rest_stays_as_it_is() -> None:
     report = CorruptionReport()
     made = corrupt(responses, report=report)
     assert [response.id.removesuffix("/corrupted") for response in made] == [response.id for response in responses]
-    assert sum(response.label == 0.0 for response in made) == sum(report.made.values()) == 60
+    assert sum(response.label == 0.0 for response in made) == sum(report.corrupted.values()) == 60
     assert all(response in responses for response in made if response.label == 1.0)
-    assert report.kept == 60
-    assert report.made["sentences"] > report.made["words"] > 0
+    assert report.unchanged == 60
+    assert report.corrupted["sentences"] > report.corrupted["words"] > 0
 
 
 def test_the_same_seed_corrupts_the_same_whatever_the_order() -> None:

@@ -17,29 +17,29 @@ __all__ = ["READERS", "Reader"]
 
 @dataclasses.dataclass(frozen=True)
 class Reader(ABC):
-    """Where records come from. A format says how its rows look; one shape says what the fields of a row mean."""
+    """Where records come from. A format says how its rows look; one schema says what the fields of a row mean."""
 
     name: ClassVar[str]
     schema: ClassVar[str] = "any"
 
     @abstractmethod
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
-        """Yield the source's rows one after another, what cannot be read as `Broken`."""
+        """Yield the source's rows one after another, what cannot be read as `BadRow`."""
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
-        """Yield the records that the door lets in."""
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
+        """Yield the records that the session accepts."""
         schema = SCHEMAS[self.schema]
         for row in self.rows(source):
-            yield from door.accept(row, schema)
+            yield from session.accept(row, schema)
 
     def read(self, source: Any, **options: Any) -> Iterator[Record]:
         """Yield the responses and preferences of a source, one after another; the options are those of `read`."""
-        return self._enter(source, ReadSession(source, **options))
+        return self._records_of(source, ReadSession(source, **options))
 
-    def _enter(self, source: Any, door: ReadSession) -> Iterator[Record]:
-        door.report.reader = READERS.spec(self)
-        with door.open():
-            yield from self.records(source, door)
+    def _records_of(self, source: Any, session: ReadSession) -> Iterator[Record]:
+        session.report.reader = READERS.spec(self)
+        with session.open():
+            yield from self.records(source, session)
 
 
 READERS: Registry[Reader] = Registry("reader")

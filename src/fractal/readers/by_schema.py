@@ -1,4 +1,4 @@
-"""Readers for one shape of record in whatever file it stands: they refuse every other shape."""
+"""Readers for one schema in whatever file it stands: they refuse rows of every other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Chat", "Preferences", "Stepwise"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Shaped(Reader):
+class BySchema(Reader):
     """A reader that says what its rows mean and leaves to another how they are stored."""
 
     form: str = "auto"  # the reader that opens the file: jsonl, csv, parquet, …
@@ -27,7 +27,7 @@ class Shaped(Reader):
 
 @READERS.register("stepwise")
 @dataclasses.dataclass(frozen=True)
-class Stepwise(Shaped):
+class Stepwise(BySchema):
     """Steps with a label each: `prompt`, `completions`, `labels`."""
 
     schema: ClassVar[str] = "stepwise"
@@ -35,7 +35,7 @@ class Stepwise(Shaped):
 
 @READERS.register("preference")
 @dataclasses.dataclass(frozen=True)
-class Preferences(Shaped):
+class Preferences(BySchema):
     """Preferences: `chosen` and `rejected`, or `a`, `b`, `preference`, or `responses` with a `ranking` or `pairs`."""
 
     schema: ClassVar[str] = "preference"
@@ -43,7 +43,7 @@ class Preferences(Shaped):
 
 @READERS.register("chat")
 @dataclasses.dataclass(frozen=True)
-class Chat(Shaped):
+class Chat(BySchema):
     """Chats: `messages` with role and content, the last of which is the response."""
 
     schema: ClassVar[str] = "chat"

@@ -23,10 +23,10 @@ def read_chat(messages: Any, field: str = "messages", *, ends_in_response: bool 
     if isinstance(messages, str):  # a table keeps lists as JSON text
         with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeError):
             messages = msgspec.json.decode(messages)
-    given = [messages] if isinstance(messages, Mapping) else messages
-    if not isinstance(given, list | tuple) or not given:
+    listed = [messages] if isinstance(messages, Mapping) else messages
+    if not isinstance(listed, list | tuple) or not listed:
         raise BadData(f"found {repr(messages)[:60]}: give a list of messages with role and content", field=field)
-    turns = [_turn(message, field) for message in given]
+    turns = [_turn(message, field) for message in listed]
     response = ""
     if ends_in_response:
         role, response = turns.pop()
@@ -44,7 +44,7 @@ def _turn(message: Any, field: str) -> tuple[str, str]:
         role = message.get("role", message.get("from"))
         content = message.get("content", message.get("value"))
         if isinstance(content, list | tuple):
-            content = "".join(_said(part, field) for part in content)
+            content = "".join(_text_of(part, field) for part in content)
         if content is None and "content" in message:
             content = ""
         if isinstance(role, str) and isinstance(content, str):
@@ -52,7 +52,7 @@ def _turn(message: Any, field: str) -> tuple[str, str]:
     raise BadData(f"found {repr(message)[:60]}: a message has a role and a content", field=field)
 
 
-def _said(part: Any, field: str) -> str:
+def _text_of(part: Any, field: str) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):

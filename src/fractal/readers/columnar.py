@@ -79,18 +79,18 @@ class Rows(Reader):
                 problem = f"found a {type(item).__name__}: give dictionaries, responses or preferences"
                 yield BadRow(line, BadData(problem), repr(item)[:2000])
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
-        """Yield the records that the door lets in; those that are records already are only counted and compared."""
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
+        """Yield the records that the session accepts; those that are records already are only counted and compared."""
         for line, item in enumerate(_iterable(source), 1):
             if isinstance(item, Response | Preference):
-                yield from door.accept(Row(line, {}), _as_it_is(item))
+                yield from session.accept(Row(line, {}), _as_it_is(item))
             else:
                 for row in self.rows([item]):
-                    yield from door.accept(dataclasses.replace(row, line=line), SCHEMAS[self.schema])
+                    yield from session.accept(dataclasses.replace(row, line=line), SCHEMAS[self.schema])
 
 
 def _as_it_is(record: Record) -> Callable[[Mapping[str, Any], ReadSession, int], list[Record]]:
-    return lambda row, door, line: [record]
+    return lambda row, session, line: [record]
 
 
 def _iterable(source: Any) -> Iterable[Any]:
@@ -109,7 +109,7 @@ def _package(module: str, what: str) -> Any:
 
 
 def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Iterator[Row | BadRow]:
-    """Yield the rows of a file's batches; a file that is damaged ends in a `Broken`, after what could be read."""
+    """Yield the rows of a file's batches; a file that is damaged ends in a `BadRow`, after what could be read."""
     import pyarrow
 
     line = 1
@@ -166,7 +166,7 @@ def _slices(frame: Any) -> Iterator[Iterable[Mapping[str, Any]]]:
     if hasattr(frame, "iloc"):
         for start in range(0, len(frame), ROWS_AT_ONCE):
             records = frame.iloc[start : start + ROWS_AT_ONCE].to_dict("records")
-            yield (_known(plain_row(fields)) for fields in records)
+            yield (_with_none(plain_row(fields)) for fields in records)
     else:
         for part in frame.iter_slices(ROWS_AT_ONCE):
             yield part.to_dicts()
@@ -177,7 +177,7 @@ def plain_row(fields: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
-def _known(fields: dict[str, Any]) -> dict[str, Any]:
+def _with_none(fields: dict[str, Any]) -> dict[str, Any]:
     """What differs from itself (NaN, NaT) or is pandas' NA is a missing value."""
     return {name: None if _is_missing(value) else value for name, value in fields.items()}
 

@@ -8,9 +8,9 @@ from typing import Any
 from fractal.errors import BadData, BadSpec, suggestion
 from fractal.readers.report import ReadReport
 
-__all__ = ["KNOWN_NAMES", "Fields"]
+__all__ = ["COMMON_NAMES", "ColumnRoles"]
 
-KNOWN_NAMES: dict[str, tuple[str, ...]] = {
+COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "uid", "response_id", "example_id", "record_id"),
     "query": ("query", "question", "prompt", "instruction", "problem", "user_input"),
     "context": (
@@ -44,80 +44,80 @@ BESIDE_SENTENCES = {"id", "query", "context", "label", "sentence_labels", "group
 MAX_LAYOUTS = 256  # rows with ever new sets of columns must not fill the memory
 
 
-class Fields:
+class ColumnRoles:
     """Gives every row's values their roles; rows of one layout are looked at once."""
 
     def __init__(self, columns: Mapping[str, str] | None, report: ReadReport) -> None:
-        self._given = dict(columns or {})
+        self._mapped = dict(columns or {})
         self._report = report
         self._layouts: dict[tuple[str, ...], tuple[dict[str, str], tuple[str, ...]]] = {}
-        for role in self._given:
-            if role not in KNOWN_NAMES and not role.startswith(("aspects.", "columns.")):
+        for role in self._mapped:
+            if role not in COMMON_NAMES and not role.startswith(("aspects.", "columns.")):
                 raise BadSpec(
-                    f"No field is called {role!r}.{suggestion(role, KNOWN_NAMES)} "
-                    f"Map one of {', '.join(KNOWN_NAMES)}, aspects.NAME or columns.NAME to a column of the source."
+                    f"No field is called {role!r}.{suggestion(role, COMMON_NAMES)} "
+                    f"Map one of {', '.join(COMMON_NAMES)}, aspects.NAME or columns.NAME to a column of the source."
                 )
-        report.columns.update(self._given)
+        report.columns.update(self._mapped)
 
     @property
     def plain(self) -> bool:
         """Whether the user maps no column, so that native records need no look-up."""
-        return not self._given
+        return not self._mapped
 
     def assign(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the values by role, and the unknown fields."""
         layout = tuple(row)
-        known = self._layouts.get(layout)
-        if known is None:
-            known = self._look_at(layout)
+        assigned = self._layouts.get(layout)
+        if assigned is None:
+            assigned = self._assign_columns(layout)
             if len(self._layouts) < MAX_LAYOUTS:
-                self._layouts[layout] = known
-        roles, carried = known
+                self._layouts[layout] = assigned
+        roles, carried = assigned
         values = {role: row[column] for role, column in roles.items()}
-        for role, column in self._given.items():
+        for role, column in self._mapped.items():
             if role not in roles and column:
                 value = _reach(row, column)
                 if value is not None:
                     values[role] = value
         return values, {name: row[name] for name in carried}
 
-    def _look_at(self, layout: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
-        roles = {role: column for role, column in self._given.items() if column in layout}
-        taken = {*self._given.values()}
+    def _assign_columns(self, layout: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+        roles = {role: column for role, column in self._mapped.items() if column in layout}
+        taken = {*self._mapped.values()}
         candidates: dict[str, list[str]] = {}
         cut = "sentences" in layout or {"completions", "labels"} <= {*layout}
         by_name = {_normal(column): column for column in reversed(layout) if isinstance(column, str)}
-        for role, names in KNOWN_NAMES.items():
-            if role in self._given:
+        for role, names in COMMON_NAMES.items():
+            if role in self._mapped:
                 continue
-            found = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
+            matches = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
             if role in layout or (cut and role not in BESIDE_SENTENCES):
-                found = [role] if role in layout and role not in taken else []
-            if found:
-                roles[role] = found[0]
-                taken.add(found[0])
-                candidates[role] = found
-        for role in _out_of_place(roles, self._given):
+                matches = [role] if role in layout and role not in taken else []
+            if matches:
+                roles[role] = matches[0]
+                taken.add(matches[0])
+                candidates[role] = matches
+        for role in _out_of_place(roles, self._mapped):
             taken.discard(roles.pop(role))
         for role in roles:
-            self._tell(role, candidates.get(role, []))
+            self._report_guess(role, candidates.get(role, []))
         missing = {
-            role: column for role, column in self._given.items() if column and role not in roles and "." not in column
+            role: column for role, column in self._mapped.items() if column and role not in roles and "." not in column
         }
         self._check(missing, roles, layout)
         carried = tuple(column for column in layout if column not in taken)
         self._report.carried.update(carried[: MAX_LAYOUTS - len(self._report.carried)])
         return roles, carried
 
-    def _tell(self, role: str, found: list[str]) -> None:
-        if not found:
+    def _report_guess(self, role: str, matches: list[str]) -> None:
+        if not matches:
             return
-        self._report.columns.setdefault(role, found[0])
-        if found[0] != role:
-            self._report.guessed.setdefault(role, found[0])
-            if len(found) > 1:
-                others = ", ".join(found[1:])
-                self._report.note(f"{role} could also be {others}: map it, as in columns={{{role!r}: {found[1]!r}}}")
+        self._report.columns.setdefault(role, matches[0])
+        if matches[0] != role:
+            self._report.guessed.setdefault(role, matches[0])
+            if len(matches) > 1:
+                others = ", ".join(matches[1:])
+                self._report.note(f"{role} could also be {others}: map it, as in columns={{{role!r}: {matches[1]!r}}}")
 
     def _check(self, missing: dict[str, str], roles: dict[str, str], layout: tuple[str, ...]) -> None:
         """A mapped column may be absent where a value may be unknown, but not where the response should be."""
@@ -138,7 +138,7 @@ OF_ONE_RESPONSE = (
 )
 
 
-def _out_of_place(roles: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+def _out_of_place(roles: Mapping[str, str], mapped: Mapping[str, str]) -> list[str]:
     """Return the roles that make no sense beside the others: their columns are carried through as unknown ones."""
     forms = (("chosen", "rejected"), ("a", "b"), ("responses", "ranking"), ("responses", "pairs"))
     complete = next((form for form in forms if all(role in roles for role in form)), ())
@@ -151,7 +151,7 @@ def _out_of_place(roles: Mapping[str, str], given: Mapping[str, str]) -> list[st
         wrong.update(("completions", "messages"))
     elif "completions" in roles:
         wrong.add("messages")
-    return [role for role in roles if role in wrong and role not in given]
+    return [role for role in roles if role in wrong and role not in mapped]
 
 
 def _normal(name: str) -> str:

@@ -49,15 +49,15 @@ class Hub(Reader):
             problem = f"the data set cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
             raise BadData(f"{problem}: check its name, its subset and the network", source=source) from error
 
-    def _split_of(self, found: Any, name: str) -> Any:
-        if not isinstance(found, Mapping):
-            return found
-        if self.split not in found:
-            known = [str(split) for split in found]
+    def _split_of(self, loaded: Any, name: str) -> Any:
+        if not isinstance(loaded, Mapping):
+            return loaded
+        if self.split not in loaded:
+            splits = [str(split) for split in loaded]
             raise BadData(
-                f"there is no split {self.split!r}.{suggestion(self.split, known)} Found: {', '.join(known)}; "
+                f"there is no split {self.split!r}.{suggestion(self.split, splits)} Found: {', '.join(splits)}; "
                 "name it, as in hub(split='test')",
                 source=name,
                 field="split",
             )
-        return found[self.split]
+        return loaded[self.split]

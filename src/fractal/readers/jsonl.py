@@ -36,7 +36,7 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     aggregation: Any = UNSET
     meta: Any = UNSET
 
-    def fits(self, door: ReadSession) -> bool:
+    def fits(self, session: ReadSession) -> bool:
         """Whether the record is right in every way that one sees fast; what is not is for the thorough way to judge."""
         labels = self.sentence_labels
         if not self.id or (labels is not None and len(labels) != len(self.sentences)):
@@ -44,12 +44,12 @@ class Native(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         if not any(map(str.strip, self.sentences)):
             return False
         if self.group is UNSET and self.meta is not UNSET:
-            own = self.meta.get("group") if isinstance(self.meta, dict) else None
-            if not (own is None or isinstance(own, str)):
+            group = self.meta.get("group") if isinstance(self.meta, dict) else None
+            if not (group is None or isinstance(group, str)):
                 return False
-            self.group = own
-        told = labels is not None and labels.count(None) != len(labels)
-        return door.takes_numbers(label=self.label is not None, sentence_labels=told) and door.is_new(self.id)
+            self.group = group
+        rated = labels is not None and labels.count(None) != len(labels)
+        return session.takes_numbers(label=self.label is not None, sentence_labels=rated) and session.is_new(self.id)
 
     def response(self) -> Response:
         """Return the response of a record that fits."""
@@ -75,7 +75,7 @@ decode_any = msgspec.json.Decoder().decode
 @READERS.register("jsonl")
 @dataclasses.dataclass(frozen=True)
 class JsonLines(Reader):
-    """JSON lines (.jsonl, .jsonl.gz, standard input): one object a line, in the native schema or any other shape."""
+    """JSON lines (.jsonl, .jsonl.gz, standard input): one object a line, in the native schema or any other."""
 
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the object of every line."""
@@ -86,33 +86,33 @@ class JsonLines(Reader):
                 elif not content.isspace():
                     yield decode_line(line, content)
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
-        """Yield the records that the door lets in."""
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
+        """Yield the records that the session accepts."""
         schema = SCHEMAS[self.schema]
-        tries = PATIENCE if door.plain else 0
+        tries = PATIENCE if session.plain else 0
         with open_bytes(source) as stream:
-            for line, content in numbered_lines(stream, door.name):
+            for line, content in numbered_lines(stream, session.name):
                 if isinstance(content, BadRow):
-                    door.accept(content, schema)
+                    session.accept(content, schema)
                     continue
-                if tries and (native := _native(content, door)) is not None:
+                if tries and (native := _native(content, session)) is not None:
                     tries = PATIENCE
-                    door.count_response(native)
+                    session.count_response(native)
                     yield native
                 elif content.isspace():
-                    door.report.blank += 1
+                    session.report.blank += 1
                 else:
                     tries = max(0, tries - 1)
-                    yield from door.accept(decode_line(line, content), schema)
+                    yield from session.accept(decode_line(line, content), schema)
 
 
-def _native(content: bytes, door: ReadSession) -> Response | None:
+def _native(content: bytes, session: ReadSession) -> Response | None:
     """Return the response of a native line, or nothing where the thorough way must look at it."""
     if ESCAPED_NUL in content:
         return None
     try:
         native = decode_native(content)
-        return native.response() if native.fits(door) else None
+        return native.response() if native.fits(session) else None
     except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, too
         return None
 
@@ -136,8 +136,8 @@ def _why_not(content: bytes, error: Exception) -> str:
     try:
         content.decode()
     except UnicodeDecodeError as bad:
-        found = content[bad.start : bad.start + 1].hex()
-        return f"found the byte 0x{found} at place {bad.start}, which is not UTF-8: convert the file to UTF-8"
+        byte = content[bad.start : bad.start + 1].hex()
+        return f"found the byte 0x{byte} at place {bad.start}, which is not UTF-8: convert the file to UTF-8"
     for word in (b"NaN", b"Infinity"):
         if word in content:
             return f"found {word.decode()}, which JSON does not have: write null where a value is unknown"

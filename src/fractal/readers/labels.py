@@ -62,15 +62,15 @@ class Scale:
             )
 
     @classmethod
-    def parse(cls, given: str | tuple[float, float] | Scale) -> Scale:
+    def parse(cls, scale: str | tuple[float, float] | Scale) -> Scale:
         """Read `1..5`; a pair of numbers and a scale pass through."""
-        if isinstance(given, Scale):
-            return given
-        parts = given.split("..") if isinstance(given, str) else given
+        if isinstance(scale, Scale):
+            return scale
+        parts = scale.split("..") if isinstance(scale, str) else scale
         try:
             worst, best = (float(part) for part in parts)
         except (TypeError, ValueError) as error:
-            raise BadSpec(f"{given!r} is no rating scale: write worst..best, as in 1..5.") from error
+            raise BadSpec(f"{scale!r} is no rating scale: write worst..best, as in 1..5.") from error
         return cls(worst, best)
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from fractal.errors import BadData
-from fractal.readers import values as parts
+from fractal.readers import values
 from fractal.readers.base import READERS, Reader
 from fractal.readers.schemas import make_response
 from fractal.readers.session import ReadSession
@@ -33,32 +33,34 @@ def read_scored(
     return _scored(chosen, source, ReadSession(source, columns=mapped, **options), names)
 
 
-def _scored(reader: Reader, source: Any, door: ReadSession, names: Mapping[str, str]) -> Iterator[ScoredResponse]:
-    def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> list[Any]:
-        return [_make(row, door, line, names)]
+def _scored(reader: Reader, source: Any, session: ReadSession, names: Mapping[str, str]) -> Iterator[ScoredResponse]:
+    def schema(row: Mapping[str, Any], session: ReadSession, line: int) -> list[Any]:
+        return [_make(row, session, line, names)]
 
-    door.report.reader = READERS.spec(reader)
-    with door.open():
+    session.report.reader = READERS.spec(reader)
+    with session.open():
         for row in reader.rows(source):
-            yield from cast(list[ScoredResponse], door.accept(row, schema))
+            yield from cast(list[ScoredResponse], session.accept(row, schema))
 
 
-def _make(row: Mapping[str, Any], door: ReadSession, line: int, names: Mapping[str, str]) -> ScoredResponse:
-    own = {field: row[name] for field, name in names.items() if row.get(name) not in (None, "")}
+def _make(row: Mapping[str, Any], session: ReadSession, line: int, names: Mapping[str, str]) -> ScoredResponse:
+    fields = {field: row[name] for field, name in names.items() if row.get(name) not in (None, "")}
     rest = {name: value for name, value in row.items() if name not in names.values()}
-    roles, extra = door.fields.assign(rest)
-    response = make_response(roles, extra, door, parts.id_of(roles) or f"{door.name}:{line}")
-    if "sentence_scores" not in own:
+    roles, extra = session.columns.assign(rest)
+    response = make_response(roles, extra, session, values.id_of(roles) or f"{session.name}:{line}")
+    if "sentence_scores" not in fields:
         raise BadData(f"there are none: found the fields {', '.join(map(str, row))[:300]}", field="sentence_scores")
-    scores = parts.shares(own["sentence_scores"], "sentence_scores")
-    whole = own["response_score"] if "response_score" in own else _response_scores(scores, extra.get("aggregation"))
+    scores = values.shares(fields["sentence_scores"], "sentence_scores")
+    whole = (
+        fields["response_score"] if "response_score" in fields else _response_scores(scores, extra.get("aggregation"))
+    )
     return ScoredResponse(
         response,
         sentence_scores=scores,
-        response_score=parts.shares([whole], "response_score")[0],
-        sentence_spread=parts.numbers(own.get("sentence_spread", ()), "sentence_spread"),
-        sentence_labels=parts.shares(own.get("disaggregated_labels", ()), "disaggregated_labels"),
-        aspect=str(own.get("aspect", "")),
+        response_score=values.shares([whole], "response_score")[0],
+        sentence_spread=values.numbers(fields.get("sentence_spread", ()), "sentence_spread"),
+        sentence_labels=values.shares(fields.get("disaggregated_labels", ()), "disaggregated_labels"),
+        aspect=str(fields.get("aspect", "")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where every record enters: it is checked, counted, and let in or refused with a reason."""
+"""One reading of a source: every record is checked, counted, and accepted or refused with a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any
 import msgspec
 
 from fractal.errors import BadData, BadSpec
-from fractal.readers.columns import Fields
+from fractal.readers.columns import ColumnRoles
 from fractal.readers.labels import LabelColumn, LabelForm, Scale
 from fractal.readers.report import ReadReport
 from fractal.readers.seen_ids import SeenIds
@@ -22,7 +22,7 @@ __all__ = ["ReadSession", "Record", "Splitter"]
 
 Record = Response | Preference
 Splitter = Callable[[str], tuple[Sentence, ...]]
-Shape = Callable[[Mapping[str, Any], "ReadSession", int], Iterable[Record]]
+RowSchema = Callable[[Mapping[str, Any], "ReadSession", int], Iterable[Record]]
 
 logger = logging.getLogger("fractal.readers")
 NUMBERS = ("", "number")
@@ -54,8 +54,8 @@ class ReadSession:
         self._silent = report is not None
         self.report = ReadReport() if report is None else report
         self.report.source = self.name
-        self.fields = Fields(columns, self.report)
-        self.inner_fields = Fields(None, self.report)  # of the two responses of a preference
+        self.columns = ColumnRoles(columns, self.report)
+        self.inner_columns = ColumnRoles(None, self.report)  # of the two responses of a preference
         self._form = LabelForm.of(label_scale, levels)
         self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
         self._label_columns: dict[str, LabelColumn] = {}
@@ -63,12 +63,12 @@ class ReadSession:
         self._splitter = splitter
         self._rejecting, self._rejects_path = on_error == "reject", rejects
         self._rejects: IO[bytes] | None = None
-        self._seen = SeenIds()
+        self._seen_ids = SeenIds()
 
     @property
     def plain(self) -> bool:
         """Whether native records can be taken as they are: no column mapped, labels in [0, 1]."""
-        return self.fields.plain and self._form == self._sentence_form == LabelForm()
+        return self.columns.plain and self._form == self._sentence_form == LabelForm()
 
     def split(self, text: str) -> tuple[Sentence, ...]:
         """Cut a response into its sentences."""
@@ -97,15 +97,15 @@ class ReadSession:
             level = logging.WARNING if self.report.rejected else logging.INFO
             logger.log(level, "%s", self.report)
 
-    def accept(self, row: Row | BadRow, schema: Shape) -> list[Record]:
+    def accept(self, row: Row | BadRow, schema: RowSchema) -> list[Record]:
         """Make records of a row; a row that cannot be read is refused, and none of its records come through."""
         if isinstance(row, BadRow):
             self.refuse(row.line, row.error, row.raw)
             return []
         try:
             refuse_nul(row.fields)
-            made = list(schema(row.fields, self, row.line))
-            self._refuse_known(made)
+            records = list(schema(row.fields, self, row.line))
+            self._refuse_repeated(records)
         except BadData as error:
             for column in self._label_columns.values():
                 column.forget()
@@ -113,12 +113,12 @@ class ReadSession:
             return []
         for column in self._label_columns.values():
             column.keep()
-        self.count(made)
-        return made
+        self.count(records)
+        return records
 
-    def count(self, made: Iterable[Record | ScoredResponse]) -> None:
+    def count(self, records: Iterable[Record | ScoredResponse]) -> None:
         """Enter records that have come through in the report."""
-        for record in made:
+        for record in records:
             if isinstance(record, Response | ScoredResponse):
                 self.count_response(record.response if isinstance(record, ScoredResponse) else record)
             else:
@@ -132,9 +132,9 @@ class ReadSession:
 
     def is_new(self, id: str) -> bool:
         """Whether no record with this id has come through; from now on one has."""
-        if id in self._seen:
+        if id in self._seen_ids:
             return False
-        self._seen.add(id)
+        self._seen_ids.add(id)
         return True
 
     def takes_numbers(self, *, label: bool, sentence_labels: bool) -> bool:
@@ -148,16 +148,16 @@ class ReadSession:
             part.kind = "number"
         return True
 
-    def _refuse_known(self, made: list[Record]) -> None:
-        ids = [key for key in map(_key, made) if key]
-        known = next((id for id in ids if id in self._seen), None)
-        if known is not None:
-            shown = known.partition("\0")[0][:80]
+    def _refuse_repeated(self, records: list[Record]) -> None:
+        ids = [key for key in map(_key, records) if key]
+        repeated = next((id for id in ids if id in self._seen_ids), None)
+        if repeated is not None:
+            shown = repeated.partition("\0")[0][:80]
             raise BadData(
                 f"found {shown!r} a second time: give every record an id of its own, or none at all", field="id"
             )
         for id in ids:
-            self._seen.add(id)
+            self._seen_ids.add(id)
 
     def refuse(self, line: int, error: BadData, raw: Any) -> None:
         """Stop with the error, or write the record to the rejects file and go on."""
@@ -169,8 +169,8 @@ class ReadSession:
         self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
         self.report.examples.setdefault(reason, f"line {line}: {error.problem}")
         if self._rejects is not None:
-            kept = {"source": self.name, "line": line, "field": error.field, "problem": error.problem, "record": raw}
-            self._rejects.write(_encoded(kept) + b"\n")
+            reject = {"source": self.name, "line": line, "field": error.field, "problem": error.problem, "record": raw}
+            self._rejects.write(_encoded(reject) + b"\n")
 
 
 def _key(record: Record | ScoredResponse) -> str:
@@ -180,12 +180,12 @@ def _key(record: Record | ScoredResponse) -> str:
     return record.id
 
 
-def _encoded(kept: dict[str, Any]) -> bytes:
+def _encoded(reject: dict[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(kept, enc_hook=str)
+        return msgspec.json.encode(reject, enc_hook=str)
     except (UnicodeEncodeError, OverflowError, TypeError, RecursionError, ValueError):
-        shown = repr(kept["record"])[:2000].encode("utf-8", "backslashreplace").decode()
-        return msgspec.json.encode({**kept, "record": shown})
+        shown = repr(reject["record"])[:2000].encode("utf-8", "backslashreplace").decode()
+        return msgspec.json.encode({**reject, "record": shown})
 
 
 def refuse_nul(row: Mapping[str, Any]) -> None:
@@ -215,5 +215,5 @@ def _check_text(text: str, field: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            found = text[error.start]
-            raise BadData(f"found {found!r}, which is no text: write the file in UTF-8", field=str(field)) from None
+            character = text[error.start]
+            raise BadData(f"found {character!r}, which is no text: write the file in UTF-8", field=str(field)) from None

@@ -75,8 +75,8 @@ def _guess(source: Any) -> str:
     if isinstance(source, str) and source.startswith("hub:"):
         return "hub"
     if isinstance(source, str | Path) or hasattr(source, "read"):
-        known = [BY_ENDING[ending] for ending in reversed(endings(source)) if ending in BY_ENDING]
-        return known[0] if known else _by_content(source)
+        readers = [BY_ENDING[ending] for ending in reversed(endings(source)) if ending in BY_ENDING]
+        return readers[0] if readers else _by_content(source)
     package = type(source).__module__.partition(".")[0]
     if package in BY_PACKAGE:
         return BY_PACKAGE[package]

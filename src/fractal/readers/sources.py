@@ -113,7 +113,7 @@ def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
 
 
 def numbered_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes | BadRow]]:
-    """Yield every line with its number; one that is too long, or cut off by broken compression, comes as `Broken`."""
+    """Yield every line with its number; one that is too long, or cut off by broken compression, comes as `BadRow`."""
     number = 0
     while True:
         number += 1

@@ -76,21 +76,21 @@ class _Records:
 
     def header(self) -> list[str] | None:
         """Return the names of the columns, None for an empty file; without them no row can be understood."""
-        for found in self._cells(0):
-            if isinstance(found, BadRow):
-                raise found.error.at(self._name, found.line)
-            names = [name.strip() for name in found[1]]
+        for row in self._cells(0):
+            if isinstance(row, BadRow):
+                raise row.error.at(self._name, row.line)
+            names = [name.strip() for name in row[1]]
             bad = next((name for name in names if not name or names.count(name) > 1 or "\0" in name), None)
             if bad is not None:
                 problem = f"the header is {names}: name every column, no name twice"
-                raise BadData(problem, source=self._name, line=found[0], field=bad)
+                raise BadData(problem, source=self._name, line=row[0], field=bad)
             return names
         return None
 
     def rows(self, header: list[str]) -> Iterator[Row | BadRow]:
         """Yield the rows below the header."""
-        for found in self._cells(len(header)):
-            yield found if isinstance(found, BadRow) else Row(found[0], dict(zip(header, found[1], strict=True)))
+        for row in self._cells(len(header)):
+            yield row if isinstance(row, BadRow) else Row(row[0], dict(zip(header, row[1], strict=True)))
 
     def _cells(self, width: int) -> Iterator[tuple[int, list[str]] | BadRow]:
         for line in self._lines():
@@ -133,8 +133,8 @@ class _Records:
             try:
                 text = content.decode()
             except UnicodeDecodeError as error:
-                found = content[error.start : error.start + 1].hex()
-                raise BadData(f"found the byte 0x{found}, which is not UTF-8: convert the file to UTF-8") from None
+                byte = content[error.start : error.start + 1].hex()
+                raise BadData(f"found the byte 0x{byte}, which is not UTF-8: convert the file to UTF-8") from None
             yield text
 
 

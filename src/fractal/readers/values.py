@@ -1,4 +1,4 @@
-"""The parts of a response as people write them → plain values: each says itself what is wrong with it."""
+"""The values of a response as people write them → plain ones: each says itself what is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "aspects",
+    "bare_response",
     "columns",
     "context",
     "group",
@@ -26,14 +27,13 @@ __all__ = [
     "pairs",
     "query",
     "ranked",
-    "said",
     "sentences",
 ]
 
 TEXT_KEYS = ("text", "sentence", "content", "passage", "value")
 
 
-def given(roles: Mapping[str, Any], role: str) -> Any:
+def filled(roles: Mapping[str, Any], role: str) -> Any:
     """Return a value, None where a table's cell is empty."""
     value = roles.get(role)
     return None if isinstance(value, str) and not value else value
@@ -86,11 +86,11 @@ def group(roles: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:
     raise BadData(f"found {_shown(value)}: a group is text or a whole number", field="group")
 
 
-def aspects(roles: Mapping[str, Any], door: ReadSession) -> dict[str, float]:
+def aspects(roles: Mapping[str, Any], session: ReadSession) -> dict[str, float]:
     """Return the further labels by name; unknown ones are left out."""
     named = dict(mapping(roles.get("aspects"), "aspects"))
     named.update((role[8:], value) for role, value in roles.items() if role.startswith("aspects."))
-    read = ((name, door.labels(f"aspects.{name}").read(value)) for name, value in named.items())
+    read = ((name, session.labels(f"aspects.{name}").read(value)) for name, value in named.items())
     return {name: label for name, label in read if label is not None}
 
 
@@ -139,26 +139,26 @@ def mapping(value: Any, field: str) -> Mapping[str, Any]:
     return value
 
 
-def sentences(roles: Mapping[str, Any], said: str | None, door: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
+def sentences(roles: Mapping[str, Any], answer: str | None, session: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     """Return the text of a response and its sentences: those given, else what the splitter makes of the text."""
-    text = roles.get("response", said)
-    listed, joint = given(roles, "sentences"), " "
-    if listed is None and given(roles, "completions") is not None:
+    text = roles.get("response", answer)
+    listed, joint = filled(roles, "sentences"), " "
+    if listed is None and filled(roles, "completions") is not None:
         listed, joint = roles["completions"], "\n"
     if listed is None and isinstance(text, list | tuple):
         listed, text = text, None
     if listed is None:
-        return _split(text, roles, door)
+        return _split(text, roles, session)
     if text is not None and not isinstance(text, str):
         raise BadData(f"found {_shown(text)}: a response is text", field="response")
     cut = _list(listed, "sentences", "texts")
     texts = [_text(item, "sentences") for item in cut]
-    labels = _sentence_labels(roles, cut, door)
+    labels = _sentence_labels(roles, cut, session)
     if not any(part.strip() for part in texts):
         raise BadData("the response is empty: give at least one sentence with text", field="sentences")
     if len(labels) != len(texts):
         raise _unequal(len(labels), len(texts))
-    offsets = given(roles, "offsets")
+    offsets = filled(roles, "offsets")
     places = _places(texts, text, offsets) if text else _one_after_another(texts, len(joint))
     text = text or joint.join(texts)
     return text, tuple(
@@ -166,7 +166,7 @@ def sentences(roles: Mapping[str, Any], said: str | None, door: ReadSession) -> 
     )
 
 
-def _split(text: Any, roles: Mapping[str, Any], door: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
+def _split(text: Any, roles: Mapping[str, Any], session: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     if text is None:
         raise BadData(
             f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, as in "
@@ -177,20 +177,20 @@ def _split(text: Any, roles: Mapping[str, Any], door: ReadSession) -> tuple[str,
         raise BadData(f"found {_shown(text)}: a response is text", field="response")
     if not text.strip():
         raise BadData("the response is empty: leave the record out or give its text", field="response")
-    parts = door.split(text)
+    parts = session.split(text)
     if not parts:
         raise BadData("the splitter found no sentence in it: try splitter='lines'", field="response")
-    if given(roles, "sentence_labels") is None:
+    if filled(roles, "sentence_labels") is None:
         return text, parts
-    labels = _sentence_labels(roles, parts, door)
+    labels = _sentence_labels(roles, parts, session)
     if len(labels) != len(parts):
         raise _unequal(len(labels), len(parts), " that the splitter found; give the sentences themselves")
     return text, tuple(Sentence(s.text, s.start, s.end, label) for s, label in zip(parts, labels, strict=True))
 
 
-def _sentence_labels(roles: Mapping[str, Any], cut: Sequence[Any], door: ReadSession) -> list[float | None]:
-    column = door.labels("sentence_labels")
-    listed = given(roles, "sentence_labels")
+def _sentence_labels(roles: Mapping[str, Any], cut: Sequence[Any], session: ReadSession) -> list[float | None]:
+    column = session.labels("sentence_labels")
+    listed = filled(roles, "sentence_labels")
     if listed is None:
         return [column.read(item.get("label")) if isinstance(item, Mapping) else None for item in cut]
     return [column.read(value) for value in _list(listed, "sentence_labels", "labels, one a sentence")]
@@ -214,15 +214,15 @@ def _places(texts: list[str], text: str, offsets: Any) -> list[tuple[int, int]]:
         return [_span(pair) for pair in _same_length(_list(offsets, "offsets", "pairs"), texts)]
     places, start = [], 0
     for part in texts:
-        found = text.find(part, start)
-        if found < 0:
+        place = text.find(part, start)
+        if place < 0:
             raise BadData(
                 f"the sentence {part[:60]!r} is not found in the response, after the sentence before it: "
                 "leave out the response (the sentences suffice) or give its own sentences",
                 field="sentences",
             )
-        start = found + len(part)
-        places.append((found, start))
+        start = place + len(part)
+        places.append((place, start))
     return places
 
 
@@ -238,7 +238,7 @@ def _span(pair: Any) -> tuple[int, int]:
     raise BadData(f"found {_shown(pair)}: an offset is a pair of whole numbers [start, end]", field="offsets")
 
 
-def said(value: Any) -> dict[str, Any]:
+def bare_response(value: Any) -> dict[str, Any]:
     """Return the fields of a bare response: text, its sentences, or a chat that ends in it."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         return {"sentences": value}
@@ -262,9 +262,9 @@ def ranked(ranks: Any, count: int) -> Iterator[tuple[int, int, bool]]:
 def pairs(listed: Any, count: int) -> Iterator[tuple[int, int, bool]]:
     """Yield pairs [better, worse] of places in the list of responses; [one, other, "tie"] where neither is better."""
     for pair in _list(listed, "pairs", "pairs [better, worse]"):
-        shaped = isinstance(pair, list | tuple) and len(pair) in (2, 3)
-        places = list(pair[:2]) if shaped else []
-        tie = shaped and len(pair) == 3
+        well_formed = isinstance(pair, list | tuple) and len(pair) in (2, 3)
+        places = list(pair[:2]) if well_formed else []
+        tie = well_formed and len(pair) == 3
         if not places or (tie and pair[2] != "tie") or not all(type(place) is int for place in places):
             raise BadData(f"found {_shown(pair)}: write [better, worse], or [one, other, 'tie']", field="pairs")
         if not all(0 <= place < count for place in places):
@@ -284,9 +284,9 @@ def _text(value: Any, field: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        found = [value[key] for key in TEXT_KEYS if isinstance(value.get(key), str)]
-        if found:
-            return str(found[0])
+        texts = [value[key] for key in TEXT_KEYS if isinstance(value.get(key), str)]
+        if texts:
+            return str(texts[0])
     raise BadData(f"found {_shown(value)} in the list: give texts", field=field)
 
 

@@ -216,9 +216,9 @@ def _library_cuts(text: str, segment: Callable[[str], list[str]]) -> Iterator[in
         window = _RARE_BLANK.sub(" ", _SURROGATE.sub("\ufffd", text[start : start + WINDOW]))
         ends, position = [], 0
         for piece in segment(window):
-            found = window.find(piece, position)
-            if found >= 0:
-                position = found + len(piece)
+            place = window.find(piece, position)
+            if place >= 0:
+                position = place + len(piece)
                 ends.append(position)
         last = start + WINDOW >= len(text)
         if not last and len(ends) > 1:

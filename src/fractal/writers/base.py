@@ -39,8 +39,8 @@ def write(records: Iterable[Writable] | Writable, target: str | Path | IO[Any], 
     is guessed by the ending: .jsonl (and anything unknown), .csv, .tsv, .parquet.
     """
     chosen = _guess(target) if writer == "auto" else WRITERS.build(writer)
-    given = [records] if isinstance(records, Response | Preference | ScoredResponse) else records
-    counted = _Counted(given)
+    items = [records] if isinstance(records, Response | Preference | ScoredResponse) else records
+    counted = _Counted(items)
     with open_target(target) as stream:
         chosen.write_to(stream, counted)
     return counted.count

@@ -69,14 +69,14 @@ def preference_fields(record: Preference) -> dict[str, Any]:
     better, worse = record.better, record.worse
     fields: dict[str, Any] = {"id": record.id, "query": None, "context": None, "group": None}
     bare: dict[str, Any] = {}
-    own: list[str] = []
+    shared: list[str] = []
     if (better.query, better.context, better.group) == (worse.query, worse.context, worse.group):
         fields |= {"query": better.query, "context": better.context, "group": better.group}
-        own += ["query", "context", "group"]
+        shared += ["query", "context", "group"]
     if better.extra == worse.extra and {*carried(better.extra)}.isdisjoint({"id", "preference"}):
         fields |= carried(better.extra)
         bare = {"extra": {}}
     for name, response in (("a", better), ("b", worse)):
         inner = response_fields(dataclasses.replace(response, **bare))
-        fields[name] = {key: value for key, value in inner.items() if key not in own}
+        fields[name] = {key: value for key, value in inner.items() if key not in shared}
     return fields | {"preference": "tie" if record.tie else "a"}

@@ -66,8 +66,8 @@ def dpo_pairs(
             prompts.setdefault((item.aspect, prompt_of(item.response)), ([], []))[verdict].append(item)
     for (aspect, prompt), (bad, good) in prompts.items():
         pairs = [(chosen, rejected) for chosen in good for rejected in bad if not _contradicted(chosen, rejected)]
-        kept = pairs if all_pairs else [max(pairs, key=_width)] if pairs else []
-        for chosen, rejected in kept:
+        taken = pairs if all_pairs else [max(pairs, key=_width)] if pairs else []
+        for chosen, rejected in taken:
             yield {
                 **_pair(prompt, chosen.response, rejected.response, chat),
                 "score_chosen": chosen.response_score,
@@ -84,8 +84,8 @@ def kto_rows(
         verdict = evidence.of(item)
         if verdict is not None:
             yield {
-                "prompt": _said("user", prompt_of(item.response), chat),
-                "completion": _said("assistant", item.response.text, chat),
+                "prompt": _message("user", prompt_of(item.response), chat),
+                "completion": _message("assistant", item.response.text, chat),
                 "label": verdict,
                 "score": item.response_score,
             }
@@ -98,13 +98,13 @@ def prompt_of(response: Response) -> str:
 
 def _pair(prompt: str, chosen: Response, rejected: Response, chat: bool) -> dict[str, Any]:
     return {
-        "prompt": _said("user", prompt, chat),
-        "chosen": _said("assistant", chosen.text, chat),
-        "rejected": _said("assistant", rejected.text, chat),
+        "prompt": _message("user", prompt, chat),
+        "chosen": _message("assistant", chosen.text, chat),
+        "rejected": _message("assistant", rejected.text, chat),
     }
 
 
-def _said(role: str, text: str, chat: bool) -> Any:
+def _message(role: str, text: str, chat: bool) -> Any:
     return [{"role": role, "content": text}] if chat else text
 
 
@@ -113,8 +113,8 @@ def _width(pair: tuple[ScoredResponse, ScoredResponse]) -> float:
 
 
 def _contradicted(chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
-    known = [item.response.label_of(item.aspect) for item in (chosen, rejected)]
-    return known[0] is not None and known[1] is not None and known[0] < known[1]
+    labels = [item.response.label_of(item.aspect) for item in (chosen, rejected)]
+    return labels[0] is not None and labels[1] is not None and labels[0] < labels[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,10 +81,10 @@ def _sentence_rows(record: Writable) -> Iterator[dict[str, Any]]:
     shared = {name: _cell(fields.get(name)) for name in EVERY_ROW}
     first = {name: _cell(fields.get(name)) for name in FIRST_ROW}
     for place, sentence in enumerate(response.sentences):
-        own = {column: _cell(fields[name][place]) for name, column in OF_A_SENTENCE.items() if fields.get(name)}
+        values = {column: _cell(fields[name][place]) for name, column in OF_A_SENTENCE.items() if fields.get(name)}
         position = {"sentence_index": place + 1, "sentence_count": len(response.sentences)}
         where = {"sentence": sentence.text, "start": sentence.start, "end": sentence.end}
-        yield {**(first if not place else {}), **shared, **own, **position, **where}
+        yield {**(first if not place else {}), **shared, **values, **position, **where}
 
 
 def _cell(value: Any) -> Any:
@@ -143,8 +143,8 @@ def _table(pyarrow: Any, schema: Any, group: list[Writable]) -> Any:
 
 def _row(record: Writable) -> dict[str, Any]:
     if isinstance(record, Preference):
-        said = "tie" if record.tie else "a"
-        return {"id": record.id, "a": _row(record.better), "b": _row(record.worse), "preference": said}
+        preferred = "tie" if record.tie else "a"
+        return {"id": record.id, "a": _row(record.better), "b": _row(record.worse), "preference": preferred}
     fields = _with_extra(to_native(record))
     fields["extra"] = encoded_text(fields["extra"]) if fields["extra"] else None
     for name in ("aspects", "columns"):

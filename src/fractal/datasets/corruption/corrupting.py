@@ -21,16 +21,16 @@ BORROWED = 60  # other responses that a case may borrow from
 class CorruptionReport:
     """What became of the responses that were to be corrupted."""
 
-    kept: int = 0  # good responses that stay as they are
-    made: Counter[str] = dataclasses.field(default_factory=Counter)  # by corruptor
+    unchanged: int = 0  # good responses that stay as they are
+    corrupted: Counter[str] = dataclasses.field(default_factory=Counter)  # by corruptor
     discarded: Counter[str] = dataclasses.field(default_factory=Counter)  # by reason
     not_good: int = 0  # labelled bad already: passed through
 
     def __str__(self) -> str:
         """Say in a line what was made and what was left out."""
-        told = ", ".join(f"{count:,} by {name}" for name, count in sorted(self.made.items())) or "none"
+        by_corruptor = ", ".join(f"{count:,} by {name}" for name, count in sorted(self.corrupted.items())) or "none"
         lost = ", ".join(f"{count:,} because {reason}" for reason, count in self.discarded.most_common()) or "none"
-        return f"corrupted: {told}; discarded: {lost}; kept as they are: {self.kept + self.not_good:,}"
+        return f"corrupted: {by_corruptor}; discarded: {lost}; kept as they are: {self.unchanged + self.not_good:,}"
 
 
 def corrupt(
@@ -58,22 +58,22 @@ def corrupt(
     if not all(isinstance(response, Response) for response in responses):
         raise BadData("corruption is for responses: preferences say already which is worse")
     writer = GENERATORS.build(generator)
-    told = CorruptionReport() if report is None else report
+    report = report or CorruptionReport()
     in_order = sorted(responses, key=lambda response: response.id)
     good = [response.id for response in in_order if response.label in (None, 1.0)]
     drawn = set(Random(seed).sample(good, round(share * len(good))))
-    made: list[Response] = []
+    results: list[Response] = []
     for response in responses:
         if response.id not in drawn:
-            told.not_good += response.label not in (None, 1.0)
-            told.kept += response.label in (None, 1.0)
-            made.append(response)
+            report.not_good += response.label not in (None, 1.0)
+            report.unchanged += response.label in (None, 1.0)
+            results.append(response)
             continue
         if keep_originals:
-            made.append(_rated(response))
-        bad = _corrupted(_case(response, in_order, seed), ways, writer, attempts, seed, told)
-        made += [bad] if bad else []
-    return [_rated(response) if response.label is None else response for response in made]
+            results.append(_rated(response))
+        bad = _corrupted(_case(response, in_order, seed), ways, writer, attempts, seed, report)
+        results += [bad] if bad else []
+    return [_rated(response) if response.label is None else response for response in results]
 
 
 def _case(response: Response, in_order: Sequence[Response], seed: int) -> Case:
@@ -88,19 +88,19 @@ def _corrupted(
     writer: Generator,
     attempts: int,
     seed: int,
-    told: CorruptionReport,
+    report: CorruptionReport,
 ) -> Response | None:
     response = case.response
     rng = Random(f"{seed} {response.id}")
     way = ways[rng.randrange(len(ways))]
     reason = ""
     for _ in range(attempts):
-        found = way(case, writer, rng)
-        if not isinstance(found, str):
-            told.made[way.name] += 1
-            return _rewritten(response, dict(found), way.name)
-        reason = found
-    told.discarded[reason] += 1
+        outcome = way(case, writer, rng)
+        if not isinstance(outcome, str):
+            report.corrupted[way.name] += 1
+            return _rewritten(response, dict(outcome), way.name)
+        reason = outcome
+    report.discarded[reason] += 1
     return None
 
 

@@ -28,14 +28,14 @@ class Sentences(Corruptor):
         """Replace sentences one by one."""
         count = len(case.response.sentences)
         places = sorted(rng.sample(range(count), rng.randint(1, max(1, int(count * self.most)))))
-        made = {}
+        replaced = {}
         for place in places:
             old = case.response.sentences[place].text
             new = vetted(generator.replace_sentence(case, place, rng), old, case)
             if new is None:
                 return "no other sentence fits"
-            made[place] = new
-        return made
+            replaced[place] = new
+        return replaced
 
 
 @CORRUPTORS.register("words")
@@ -56,11 +56,11 @@ class Words(Corruptor):
         words = generator.replace_words(case, facts, rng)
         if words is None or len(words) != len(facts):
             return "no other words fit"
-        made = _put(case, facts, words)
-        for place, text in made.items():
+        replaced = _with_words(case, facts, words)
+        for place, text in replaced.items():
             if vetted(text, case.response.sentences[place].text, case) != text:
                 return "the new words change nothing, or do not fit"
-        return made
+        return replaced
 
     def _chosen(self, case: Case, rng: Random) -> Sequence[Fact]:
         """Draw what is to change; names, numbers and dates where there are some, else other words."""
@@ -74,15 +74,15 @@ class Words(Corruptor):
         return sorted(rng.sample(inside, min(count, len(inside))), key=lambda fact: fact.start)
 
 
-def _put(case: Case, facts: Sequence[Fact], words: Sequence[str]) -> dict[int, str]:
+def _with_words(case: Case, facts: Sequence[Fact], words: Sequence[str]) -> dict[int, str]:
     """Return the sentences that hold the new words."""
-    made: dict[int, str] = {}
+    replaced: dict[int, str] = {}
     for fact, word in reversed(list(zip(facts, words, strict=True))):  # from the end: places before it stay true
         for place, sentence in enumerate(case.response.sentences):
             if sentence.start <= fact.start and fact.end <= sentence.end:
-                text = made.get(place, sentence.text)
-                made[place] = text[: fact.start - sentence.start] + word + text[fact.end - sentence.start :]
-    return made
+                text = replaced.get(place, sentence.text)
+                replaced[place] = text[: fact.start - sentence.start] + word + text[fact.end - sentence.start :]
+    return replaced
 
 
 def _check_share(share: float, option: str) -> None:

@@ -58,13 +58,13 @@ class Fact:
 def find_facts(text: str) -> tuple[Fact, ...]:
     """Return what stands in a text, in order and without overlap; dates come before numbers, numbers before names."""
     taken = [False] * len(text)
-    found = []
+    facts = []
     for kind, span in _candidates(text):
         start, end = span
         if not any(taken[start:end]):
             taken[start:end] = [True] * (end - start)
-            found.append(Fact(text[start:end], kind, start, end))
-    return tuple(sorted(found, key=lambda fact: fact.start))
+            facts.append(Fact(text[start:end], kind, start, end))
+    return tuple(sorted(facts, key=lambda fact: fact.start))
 
 
 def find_words(text: str) -> tuple[Fact, ...]:

@@ -48,8 +48,8 @@ class Transformers(Generator):
         """Draw a word for each place: by both sides where the model is masked, else by what stands before."""
         model = _loaded(self.model)
         text = case.response.text
-        made = [model.fill(text[: f.start], text[f.end :], f.text, self._draw(rng)) for f in facts]
-        return [word for word in made if word is not None] if all(made) else None
+        words = [model.fill(text[: f.start], text[f.end :], f.text, self._draw(rng)) for f in facts]
+        return [word for word in words if word is not None] if all(words) else None
 
     def _draw(self, rng: Random) -> Draw:
         return Draw(self.temperature, self.top_k, rng.randrange(2**31))
@@ -119,8 +119,8 @@ def _probabilities(logits: Any, draw: Draw) -> Any:
     import torch
 
     top = torch.topk(logits.float(), min(draw.top_k, len(logits)))
-    kept = torch.full_like(logits.float(), -torch.inf).scatter(0, top.indices, top.values)
-    return torch.softmax(kept / max(draw.temperature, 1e-3), 0)
+    likeliest = torch.full_like(logits.float(), -torch.inf).scatter(0, top.indices, top.values)
+    return torch.softmax(likeliest / max(draw.temperature, 1e-3), 0)
 
 
 @functools.lru_cache(maxsize=2)

@@ -75,8 +75,8 @@ class OpenAI(Prompted):
         return text if isinstance(text, str) else None
 
     def _refused(self, error: urllib.error.HTTPError) -> None:
-        told = error.read(300).decode("utf-8", "replace").strip()
+        reason = error.read(300).decode("utf-8", "replace").strip()
         error.close()
         if error.code not in BUSY:
             hint = f"set the variable {self.key_variable}" if error.code in (401, 403) else "check model and base_url"
-            raise GeneratorFailed(f"{self.base_url} answers {error.code}: {told[:200]} ({hint})") from error
+            raise GeneratorFailed(f"{self.base_url} answers {error.code}: {reason[:200]} ({hint})") from error

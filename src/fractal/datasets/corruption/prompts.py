@@ -49,9 +49,9 @@ class Prompted(Generator):
             text = f"{text[: fact.start]}[{number}]{text[fact.end :]}"
         old = ", ".join(repr(fact.text) for fact in facts)
         answer = self.complete(FILL.format(text=text, old=old), rng.randrange(2**31))
-        found = {int(number): words for number, words in LINE.findall(answer or "")}
-        if set(found) != set(range(1, len(facts) + 1)):
+        answers = {int(number): words for number, words in LINE.findall(answer or "")}
+        if set(answers) != set(range(1, len(facts) + 1)):
             return None
-        words = [found[number].strip("\"'") for number in sorted(found)]
+        words = [answers[number].strip("\"'") for number in sorted(answers)]
         changed = all(new.casefold() != fact.text.casefold() for new, fact in zip(words, facts, strict=True))
         return words if changed else None

@@ -15,7 +15,7 @@ from fractal.records.splitting import SPLITTERS
 
 __all__ = ["Rules"]
 
-SHRINKAGE = 40  # sentences of other summaries that are looked at
+MOST_SENTENCES = 40  # sentences of other summaries that are looked at
 CLOSEST = 3  # of them, by length, one is taken
 MOST_YEARS = 30
 LENGTHS = (0.7, 1.4)  # of a new sentence, beside the old one
@@ -33,26 +33,26 @@ class Rules(Generator):
         old = case.response.sentences[place].text
         ways = [self._from_source, self._from_others]
         for way in ways if rng.random() < 0.5 else ways[::-1]:
-            if found := way(case, old, rng):
-                return found
+            if sentence := way(case, old, rng):
+                return sentence
         return None
 
     def _from_source(self, case: Case, old: str, rng: Random) -> str | None:
         """Say what the source says elsewhere, with every name, number and date of it exchanged."""
-        told = {plain(sentence.text) for sentence in case.response.sentences}
-        texts = [text for text in _source_sentences(case.source) if plain(text) not in told]
+        response_sentences = {plain(sentence.text) for sentence in case.response.sentences}
+        texts = [text for text in _source_sentences(case.source) if plain(text) not in response_sentences]
         for text in _near(texts, old)[:CLOSEST]:
             facts = [fact for fact in find_facts(text) if fact.kind in ("name", "number", "date", "opposite")]
-            made = [KINDS[fact.kind](fact, case, self.elsewhere, rng) for fact in facts]
-            for fact, new in reversed(list(zip(facts, made, strict=True))):
+            swaps = [KINDS[fact.kind](fact, case, self.elsewhere, rng) for fact in facts]
+            for fact, new in reversed(list(zip(facts, swaps, strict=True))):
                 text = text[: fact.start] + (new or fact.text) + text[fact.end :]
-            if any(made):
+            if any(swaps):
                 return text
         return None
 
     def _from_others(self, case: Case, old: str, rng: Random) -> str | None:
         theirs = [(other, sentence.text) for other in case.others for sentence in other.sentences]
-        drawn = rng.sample(theirs, min(SHRINKAGE, len(theirs)))
+        drawn = rng.sample(theirs, min(MOST_SENTENCES, len(theirs)))
         near = _near({_renamed(text, other, case.response) for other, text in drawn}, old)
         return rng.choice(near[:CLOSEST]) if near else None
 
@@ -61,8 +61,8 @@ class Rules(Generator):
         swapped = _roles(case.response, facts, rng)
         if swapped:
             return swapped
-        made = [KINDS[fact.kind](fact, case, self.elsewhere, rng) for fact in facts]
-        return [new for new in made if new is not None] if all(new is not None for new in made) else None
+        words = [KINDS[fact.kind](fact, case, self.elsewhere, rng) for fact in facts]
+        return [new for new in words if new is not None] if all(new is not None for new in words) else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -84,8 +84,8 @@ def _renamed(text: str, other: Response, ours: Response) -> str:
 
 
 def _main_name(response: Response) -> str:
-    told = " ".join((response.text, *response.context))
-    names = Counter(fact.text for fact in find_facts(told) if fact.kind == "name")
+    text = " ".join((response.text, *response.context))
+    names = Counter(fact.text for fact in find_facts(text) if fact.kind == "name")
     here = [name for name, _ in names.most_common() if name in response.text]
     return here[0] if here else ""
 
@@ -106,20 +106,20 @@ def _nearest(fact: Fact, candidates: Iterable[str], rng: Random) -> str | None:
     return rng.choice(near[:8]) if near else None
 
 
-def _said(fact: Fact, case: Case, elsewhere: float, rng: Random) -> list[list[str]]:
+def _candidates(fact: Fact, case: Case, elsewhere: float, rng: Random) -> list[list[str]]:
     """Return what the source and the other summaries say of the same kind, in the order in which to look."""
-    told = [
-        [found.text for found in facts if found.kind == fact.kind] for facts in (case.source_facts, case.other_facts)
+    texts = [
+        [other.text for other in facts if other.kind == fact.kind] for facts in (case.source_facts, case.other_facts)
     ]
-    return told[::-1] if rng.random() < elsewhere else told
+    return texts[::-1] if rng.random() < elsewhere else texts
 
 
 def _name(fact: Fact, case: Case, elsewhere: float, rng: Random) -> str | None:
     words = fact.text.count(" ")
-    for told in _said(fact, case, elsewhere, rng):
-        same = [text for text in told if (text.count(" ") > 0) == (words > 0) and not _shares(text, fact.text)]
-        if found := _nearest(fact, same, rng):
-            return found
+    for texts in _candidates(fact, case, elsewhere, rng):
+        same = [text for text in texts if (text.count(" ") > 0) == (words > 0) and not _shares(text, fact.text)]
+        if name := _nearest(fact, same, rng):
+            return name
     return None
 
 
@@ -130,9 +130,9 @@ def _shares(one: str, other: str) -> bool:
 
 def _number(fact: Fact, case: Case, elsewhere: float, rng: Random) -> str | None:
     form = _form(fact.text)
-    for told in _said(fact, case, elsewhere, rng):
-        if found := _nearest(fact, [text for text in told if _form(text) == form], rng):
-            return found
+    for texts in _candidates(fact, case, elsewhere, rng):
+        if number := _nearest(fact, [text for text in texts if _form(text) == form], rng):
+            return number
     return _other_digits(fact.text, rng)
 
 
@@ -153,10 +153,10 @@ def _other_digits(number: str, rng: Random) -> str | None:
 def _date(fact: Fact, case: Case, elsewhere: float, rng: Random) -> str | None:
     for names in (MONTHS, DAYS):
         if fact.text in names:
-            told = [text for facts in _said(fact, case, elsewhere, rng) for text in facts if text in names]
-            others = [text for text in told or names if text != fact.text] or [n for n in names if n != fact.text]
+            texts = [text for facts in _candidates(fact, case, elsewhere, rng) for text in facts if text in names]
+            others = [text for text in texts or names if text != fact.text] or [n for n in names if n != fact.text]
             return rng.choice(others)
-    years = [text for text in _said(fact, case, elsewhere, rng)[0] if text.isdecimal() and text != fact.text]
+    years = [text for text in _candidates(fact, case, elsewhere, rng)[0] if text.isdecimal() and text != fact.text]
     near = [text for text in years if abs(int(text) - int(fact.text)) <= MOST_YEARS]
     return rng.choice(near) if near else str(int(fact.text) - rng.randint(1, MOST_YEARS))
 
@@ -174,8 +174,8 @@ def _word(fact: Fact, case: Case, elsewhere: float, rng: Random) -> str | None:
     texts = (case.source, " ".join(other.text for other in case.others))
     for text in texts[::-1] if rng.random() < elsewhere else texts:
         alike = [w.text for w in find_words(text) if w.text[-3:] == fact.text[-3:] and w.text[:4] != fact.text[:4]]
-        if found := _nearest(fact, alike, rng):
-            return found
+        if word := _nearest(fact, alike, rng):
+            return word
     return None
 
 

@@ -29,8 +29,8 @@ def vetted(new: str | None, old: str, case: Case) -> str | None:
         return None
     if not LENGTHS[0] * len(old) <= len(text) <= LENGTHS[1] * len(old):
         return None
-    told = {plain(sentence.text) for sentence in case.response.sentences}
-    return None if plain(text) in told or _supported(text, case.source) else text
+    sentences = {plain(sentence.text) for sentence in case.response.sentences}
+    return None if plain(text) in sentences or _supported(text, case.source) else text
 
 
 def _fitted(new: str, old: str) -> str:

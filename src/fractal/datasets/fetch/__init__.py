@@ -118,17 +118,17 @@ def fetch(
     if source.by_hand:
         raise FetchFailed(f"{name} ({source.base}): {source.by_hand}; then `fractal fetch {name} --from FOLDER`.")
     base = (base_url or source.base).rstrip("/")
-    made = []
+    paths = []
     for file in _wanted(name, source, only):
         path = target / file.name
         if path.exists():
             settle(path, file.sha256)
         else:
-            shown = (lambda done, total, told=file.name: report(told, done, total)) if report else None
+            shown = (lambda done, total, name=file.name: report(name, done, total)) if report else None
             url = f"{base}/{file.path}"
             download(url, path, sha256=file.sha256, attempts=attempts, pause=pause, timeout=timeout, report=shown)
-        made.append(path)
-    return made
+        paths.append(path)
+    return paths
 
 
 def _source(name: str) -> Source:
@@ -145,26 +145,26 @@ def _wanted(name: str, source: Source, only: Sequence[str]) -> list[RemoteFile]:
     return [by_name[wanted] for wanted in only] if only else list(source.files)
 
 
-def _from_folder(name: str, source: Source, given: Path, target: Path) -> list[Path]:
+def _from_folder(name: str, source: Source, folder: Path, target: Path) -> list[Path]:
     """Copy the files that were got by hand, each checked as if it had been fetched."""
-    if not given.is_dir():
-        raise FetchFailed(f"{given} is no folder: give the one that holds the files of {name}.")
-    found: dict[Path, str] = {}
+    if not folder.is_dir():
+        raise FetchFailed(f"{folder} is no folder: give the one that holds the files of {name}.")
+    checksums: dict[Path, str] = {}
     for file in source.files:
-        places = sorted(given.rglob(file.name))
+        places = sorted(folder.rglob(file.name))
         if not places:
-            raise FetchFailed(f"{given} holds no {file.name}: {name} consists of {_listed(source)}.")
-        found[places[0]] = file.sha256
+            raise FetchFailed(f"{folder} holds no {file.name}: {name} consists of {_listed(source)}.")
+        checksums[places[0]] = file.sha256
     for pattern in source.patterns:
-        found.update(dict.fromkeys(sorted(path for path in given.rglob(pattern) if path.is_file()), ""))
-    if not found:
-        raise FetchFailed(f"{given} holds no file of {name} ({_listed(source)}): {source.by_hand}.")
-    return [_copied(path, target / _place(path, given, source), sha256) for path, sha256 in found.items()]
+        checksums.update(dict.fromkeys(sorted(path for path in folder.rglob(pattern) if path.is_file()), ""))
+    if not checksums:
+        raise FetchFailed(f"{folder} holds no file of {name} ({_listed(source)}): {source.by_hand}.")
+    return [_copied(path, target / _place(path, folder, source), sha256) for path, sha256 in checksums.items()]
 
 
-def _place(path: Path, given: Path, source: Source) -> Path:
+def _place(path: Path, folder: Path, source: Source) -> Path:
     """Files known by name go side by side; those known by pattern keep their folders, which tell them apart."""
-    return Path(path.name) if source.files else path.relative_to(given)
+    return Path(path.name) if source.files else path.relative_to(folder)
 
 
 def _copied(path: Path, target: Path, sha256: str) -> Path:

@@ -58,9 +58,9 @@ def download(
             break
         except _Broken as broken:
             if attempt == attempts:
-                kept = part.stat().st_size if part.exists() else 0
+                arrived = part.stat().st_size if part.exists() else 0
                 raise FetchFailed(
-                    f"{url}: {broken}, {attempts} times. {kept:,} bytes are kept: run it again to go on from there."
+                    f"{url}: {broken}, {attempts} times. {arrived:,} bytes are kept: run it again to go on from there."
                 ) from broken
             time.sleep(min(pause * 2 ** (attempt - 1) if broken.wait is None else broken.wait, LONGEST_PAUSE))
     try:
@@ -74,24 +74,24 @@ def download(
     return target
 
 
-def check_content(path: Path, sha256: str, called: object = "") -> None:
+def check_content(path: Path, sha256: str, name: object = "") -> None:
     """Refuse web pages, pointers of Git LFS, and content with another checksum than the published one."""
     with path.open("rb") as file:
         start = file.read(200)
-    called = called or path
+    name = name or path
     if start.startswith(LFS):
         raise FetchFailed(
-            f"{called} is a pointer of Git LFS, not the file: install git-lfs, run `git lfs pull` in a clone of its "
+            f"{name} is a pointer of Git LFS, not the file: install git-lfs, run `git lfs pull` in a clone of its "
             "repository, and give that folder with --from."
         )
     if start.lstrip().lower().startswith(PAGE):
         raise FetchFailed(
-            f"{called} is a web page, not data: the file probably stands behind a form. Get it with a browser and "
+            f"{name} is a web page, not data: the file probably stands behind a form. Get it with a browser and "
             "give its folder with --from."
         )
-    if sha256 and (found := checksum(path)) != sha256:
+    if sha256 and (actual := checksum(path)) != sha256:
         raise FetchFailed(
-            f"{called} has the checksum {found[:16]}…, but {sha256[:16]}… is published: nothing of it was kept. The "
+            f"{name} has the checksum {actual[:16]}…, but {sha256[:16]}… is published: nothing of it was kept. The "
             "file has changed or was altered on its way; try again, or get it by hand."
         )
 
@@ -99,14 +99,14 @@ def check_content(path: Path, sha256: str, called: object = "") -> None:
 def settle(path: Path, sha256: str) -> None:
     """Check a file that is there already against the published checksum, else that of its first fetch."""
     beside = path.with_name(f"{path.name}.sha256")
-    known = sha256 or (beside.read_text().partition(" ")[0] if beside.is_file() else "")
-    found = checksum(path)
-    if known and found != known:
+    expected = sha256 or (beside.read_text().partition(" ")[0] if beside.is_file() else "")
+    actual = checksum(path)
+    if expected and actual != expected:
         raise FetchFailed(
-            f"{path} has the checksum {found[:16]}…, not {known[:16]}… as expected: delete it to fetch it anew."
+            f"{path} has the checksum {actual[:16]}…, not {expected[:16]}… as expected: delete it to fetch it anew."
         )
-    if not known:
-        beside.write_text(f"{found}  {path.name}\n")
+    if not expected:
+        beside.write_text(f"{actual}  {path.name}\n")
 
 
 def checksum(path: Path) -> str:

@@ -45,52 +45,52 @@ class AQuaMuSe(Reader):
             stem = PurePath(name_of(file)).name
             with open_bytes(file) as stream:
                 read = _json_rows if stream.peek(1)[:1] in (b"{", b"\n", b" ") else tfrecord.examples  # type: ignore[attr-defined]
-                for number, found in enumerate(read(stream, stem), 1):
-                    if isinstance(found, BadRow):
-                        yield found
+                for number, fields in enumerate(read(stream, stem), 1):
+                    if isinstance(fields, BadRow):
+                        yield fields
                     else:
-                        yield Row(number, {**found, "id": found.get("id") or f"{stem}-{number}"})
+                        yield Row(number, {**fields, "id": fields.get("id") or f"{stem}-{number}"})
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield every reference summary."""
         pages = _pages(self.documents) if self.documents else {}
         missing = 0
 
-        def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+        def schema(row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
             nonlocal missing
-            made, absent = _summary(row, door, pages)
+            summary, absent = _summary(row, session, pages)
             missing += absent
-            yield made
+            yield summary
 
         for row in self.rows(source):
-            yield from door.accept(row, schema)
+            yield from session.accept(row, schema)
         if missing:
-            door.report.note(f"{missing:,} pages are named but their texts are not given: see documents=FILE")
+            session.report.note(f"{missing:,} pages are named but their texts are not given: see documents=FILE")
 
 
-def _summary(row: Mapping[str, Any], door: ReadSession, pages: Mapping[str, str]) -> tuple[Response, int]:
+def _summary(row: Mapping[str, Any], session: ReadSession, pages: Mapping[str, str]) -> tuple[Response, int]:
     target = field(row, "target", (str, list))
     text = target if isinstance(target, str) else " ".join(map(str, target))
     query = field(row, "query", str)
-    sentences = tuple(dataclasses.replace(sentence, label=1.0) for sentence in door.split(text))
+    sentences = tuple(dataclasses.replace(sentence, label=1.0) for sentence in session.split(text))
     if not sentences:
         raise BadData("the summary is empty", field="target")
     urls = field(row, "input_urls", list, [])
-    given = field(row, "documents", list, None)
-    context = given if given is not None else [pages[url] for url in urls if url in pages]
+    documents = field(row, "documents", list, None)
+    context = documents if documents is not None else [pages[url] for url in urls if url in pages]
     context = tuple(part for part in map(str, context) if part.strip())
     extra = {"aggregation": "min", "input_urls": urls}
     response = Response(str(row["id"]), sentences, text, query, context, 1.0, query, extra=extra)
-    return response, 0 if given is not None else sum(url not in pages for url in urls)
+    return response, 0 if documents is not None else sum(url not in pages for url in urls)
 
 
 def _pages(path: str) -> dict[str, str]:
     with open_bytes(path) as stream:
-        found = list(_json_rows(stream, path))
-    for page in found:
-        if isinstance(page, BadRow):
-            raise page.error
-    return {field(page, "url", str): field(page, "text", str) for page in found}
+        rows = list(_json_rows(stream, path))
+    for row in rows:
+        if isinstance(row, BadRow):
+            raise row.error
+    return {field(row, "url", str): field(row, "text", str) for row in rows}
 
 
 def _json_rows(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | BadRow]:

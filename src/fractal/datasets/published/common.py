@@ -20,10 +20,10 @@ LFS = b"version https://git-lfs"
 LETTER = re.compile(r"[^\W_]")
 
 
-def chosen(value: str, known: Sequence[str], option: str) -> None:
+def chosen(value: str, choices: Sequence[str], option: str) -> None:
     """Refuse a value that an option does not have."""
-    if value not in known:
-        raise BadSpec(f"{option}={value!r} is unknown: choose {' or '.join(map(repr, known))}.")
+    if value not in choices:
+        raise BadSpec(f"{option}={value!r} is unknown: choose {' or '.join(map(repr, choices))}.")
 
 
 def json_document(source: Any) -> Any:
@@ -46,13 +46,13 @@ def files_in(source: Any, patterns: Iterable[str], what: str) -> list[Any]:
     if not isinstance(source, str | Path) or str(source) == "-" or not Path(source).is_dir():
         return [source]
     patterns = tuple(patterns)
-    found = sorted({path for pattern in patterns for path in Path(source).rglob(pattern) if path.is_file()})
-    if not found:
+    files = sorted({path for pattern in patterns for path in Path(source).rglob(pattern) if path.is_file()})
+    if not files:
         raise BadData(
             f"the folder holds no {what} ({', '.join(patterns)}): give the folder of the official files, or a file",
             source=str(source),
         )
-    return [*found]
+    return [*files]
 
 
 def field(row: Any, name: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
@@ -62,9 +62,9 @@ def field(row: Any, name: str, kind: type | tuple[type, ...], default: Any = ...
         return default
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        said = " or ".join(one.__name__ for one in kinds)
+        wanted = " or ".join(one.__name__ for one in kinds)
         raise BadData(
-            f"found {repr(value)[:60]} ({type(value).__name__}), the official files have a {said} here", field=name
+            f"found {repr(value)[:60]} ({type(value).__name__}), the official files have a {wanted} here", field=name
         )
     return value
 

@@ -42,8 +42,8 @@ def _plain(answer: str) -> str:
 
 
 def _number(text: str) -> Fraction | None:
-    found = FRACTION.fullmatch(text)
-    written = f"{found[1]}{found[2]}/{found[3]}" if found else text
+    fraction = FRACTION.fullmatch(text)
+    written = f"{fraction[1]}{fraction[2]}/{fraction[3]}" if fraction else text
     try:
         return Fraction(written.replace("--", ""))
     except (ValueError, ZeroDivisionError):

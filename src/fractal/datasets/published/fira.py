@@ -54,13 +54,13 @@ class FiRA(Reader):
                 raise BadData("FiRA is three files: give the path of the judgements or of their folder")
             documents = _texts(Path(file), "documents.tsv", "doc_id", "doc_text")
             queries = _texts(Path(file), "queries.tsv", "query_id", "query_text")
-            found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+            by_document: dict[tuple[str, str], list[Mapping[str, str]]] = {}
             lines: dict[tuple[str, str], int] = {}
             for line, judgement in _table(Path(file), ("relevanceLevel", "documentId", "queryId")):
                 key = judgement["queryId"], judgement["documentId"]
                 lines.setdefault(key, line)
-                found.setdefault(key, []).append(judgement)
-            for key, judgements in found.items():
+                by_document.setdefault(key, []).append(judgement)
+            for key, judgements in by_document.items():
                 query, document = key
                 yield Row(
                     lines[key],
@@ -73,17 +73,17 @@ class FiRA(Reader):
                     },
                 )
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield every judged document with what its judges agree on."""
         for row in self.rows(source):
-            yield from door.accept(row, self._document)
+            yield from session.accept(row, self._document)
 
-    def _document(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+    def _document(self, row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
         for name in ("query", "document"):
             if not row[name]:
                 raise BadData(f"{name} {row[f'{name}_id']!r} is judged but has no text", field=f"{name}_id")
         text: str = row["document"]
-        sentences = door.split(text)
+        sentences = session.split(text)
         if not sentences:
             raise BadData("the document is empty", field="doc_text")
         levels = [_level(judgement["relevanceLevel"]) for judgement in row["judgements"]]
@@ -115,12 +115,12 @@ class FiRA(Reader):
         return [level if any(overlaps(text, sentence, span) for span in spans) else 0 for sentence in sentences]
 
     def _agreed(self, levels: Sequence[int | None]) -> float | None:
-        known = [level for level in levels if level is not None]
-        if not known:
+        judged = [level for level in levels if level is not None]
+        if not judged:
             return None
         if self.judges == "max":
-            return max(known) / (LEVELS - 1)
-        votes = Counter(known)
+            return max(judged) / (LEVELS - 1)
+        votes = Counter(judged)
         return max(level for level, count in votes.items() if count == max(votes.values())) / (LEVELS - 1)
 
 

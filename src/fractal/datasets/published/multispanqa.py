@@ -61,15 +61,15 @@ class MultiSpanQA(Reader):
                 else:
                     yield BadRow(number + 1, BadData("a question is an object"))
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield the bags of every question."""
         for row in self.rows(source):
-            yield from door.accept(row, self._question)
+            yield from session.accept(row, self._question)
 
-    def _question(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+    def _question(self, row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
         id = field(row, "id", str)
         question = field(row, "question", list)
-        text, sentences = _labelled(field(row, "context", list), row.get("label"), door)
+        text, sentences = _labelled(field(row, "context", list), row.get("label"), session)
         for name, run in self._bags(sentences, row["negative"]):
             yield _bag(f"{id}{name}", text, run, " ".join(map(str, question)), id)
 
@@ -83,14 +83,14 @@ class MultiSpanQA(Reader):
         return [("", sentences)]
 
 
-def _labelled(tokens: list[Any], marks: Any, door: ReadSession) -> tuple[str, Sequence[Sentence]]:
+def _labelled(tokens: list[Any], marks: Any, session: ReadSession) -> tuple[str, Sequence[Sentence]]:
     """Join the tokens to readable text, cut it, and give each sentence the marks of its own tokens."""
     if not tokens or not all(isinstance(token, str) for token in tokens):
         raise BadData("a paragraph is a list of tokens, at least one", field="context")
     if marks is not None and (not isinstance(marks, list) or len(marks) != len(tokens) or not set(marks) <= MARKS):
         raise BadData(f"give one of B, I and O for each of the {len(tokens)} tokens", field="label")
     text, places = _detokenised(tokens)
-    sentences = door.split(text)
+    sentences = session.split(text)
     if not sentences:
         raise BadData("the paragraph is empty", field="context")
     if marks is None:

@@ -63,7 +63,7 @@ class PRM800K(Reader):
                         row = decode_line(line, content)
                         yield row if isinstance(row, BadRow) else Row(line, {**row.fields, "id": f"{stem}-{line}"})
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield the solutions that are to be kept."""
         left_out = {"unfinished": 0, "screening": 0}
         for row in self.rows(source):
@@ -71,10 +71,10 @@ class PRM800K(Reader):
             if reason:
                 left_out[reason] += 1
             else:
-                yield from door.accept(row, self._solution)
+                yield from session.accept(row, self._solution)
         for reason, count in left_out.items():
             if count:
-                door.report.note(f"left out {count:,} solutions for {reason}='drop'")
+                session.report.note(f"left out {count:,} solutions for {reason}='drop'")
 
     def _reason(self, row: Mapping[str, Any]) -> str:
         label = row.get("label")
@@ -84,7 +84,7 @@ class PRM800K(Reader):
         served = row.get("is_quality_control_question") or row.get("is_initial_screening_question")
         return "screening" if self.screening == "drop" and served else ""
 
-    def _solution(self, row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+    def _solution(self, row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
         question, label = field(row, "question", Mapping), field(row, "label", Mapping)
         generated = [str(text) for text in field(question, "pre_generated_steps", list, [])]
         rated = field(label, "steps", list)
@@ -110,9 +110,9 @@ class PRM800K(Reader):
             if not 0 <= number < len(completions):
                 raise BadData(f"found {number} of {len(completions)} completions", field="chosen_completion")
             return self._rated(completions[number])
-        own = step.get("human_completion")
-        if own:
-            return str(own["text"] if isinstance(own, Mapping) else own), 1.0
+        written = step.get("human_completion")
+        if written:
+            return str(written["text"] if isinstance(written, Mapping) else written), 1.0
         if not completions:
             raise BadData("a step has no completion, chosen or not", field="completions")
         return self._rated(_end(completions, generated))
@@ -125,10 +125,10 @@ class PRM800K(Reader):
         return field(completion, "text", str, ""), value
 
     def _whole(self, labels: Sequence[float | None]) -> float | None:
-        known = [label for label in labels if label is not None]
-        if not known or (len(known) < len(labels) and min(known) > 0):
+        rated = [label for label in labels if label is not None]
+        if not rated or (len(rated) < len(labels) and min(rated) > 0):
             return None
-        return min(known)
+        return min(rated)
 
 
 def _end(completions: Sequence[Any], generated: Sequence[str]) -> Any:
@@ -142,8 +142,8 @@ def _end(completions: Sequence[Any], generated: Sequence[str]) -> Any:
 
 def _outcome(question: Mapping[str, Any], steps: Sequence[Step], finish: Any) -> float | None:
     """Whether the final answer is right; unknown where the solution does not come to one."""
-    given = question.get("pre_generated_answer") or said_answer(steps[-1][0])
+    final_answer = question.get("pre_generated_answer") or said_answer(steps[-1][0])
     truth = question.get("ground_truth_answer")
-    if given and truth:
-        return float(same_answer(str(given), str(truth)))
+    if final_answer and truth:
+        return float(same_answer(str(final_answer), str(truth)))
     return 1.0 if finish == "solution" else None

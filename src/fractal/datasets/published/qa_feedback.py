@@ -72,30 +72,30 @@ class QAFeedback(Reader):
                 else:
                     yield BadRow(number, BadData("the official file is a list of objects"))
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield each question's pairs of answers, or its first answer."""
         same = 0
 
-        def schema(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+        def schema(row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
             nonlocal same
-            made, left_out = self._question(row, door)
+            results, left_out = self._question(row, session)
             same += left_out
-            return made
+            return results
 
         for row in self.rows(source):
-            yield from door.accept(row, schema)
+            yield from session.accept(row, schema)
         if same:
-            door.report.note(f"left out {same:,} pairs of answers with the same words")
+            session.report.note(f"left out {same:,} pairs of answers with the same words")
 
-    def _question(self, row: Mapping[str, Any], door: ReadSession) -> tuple[list[Record], int]:
-        answers = self._answers(row, door)
-        made: list[Record] = []
+    def _question(self, row: Mapping[str, Any], session: ReadSession) -> tuple[list[Record], int]:
+        answers = self._answers(row, session)
+        results: list[Record] = []
         if self.give != "preferences":
-            made.append(_rated(answers[0]))
+            results.append(_rated(answers[0]))
         pairs, same = ([], 0) if self.give == "answers" else self._pairs(row, answers)
-        return made + pairs, same
+        return results + pairs, same
 
-    def _answers(self, row: Mapping[str, Any], door: ReadSession) -> list[Response]:
+    def _answers(self, row: Mapping[str, Any], session: ReadSession) -> list[Response]:
         question = field(row, "question", str)
         context = tuple(filter(None, map(_passage, field(row, "passages", list, []))))
         feedback = field(row, "feedback", dict, {})
@@ -103,7 +103,7 @@ class QAFeedback(Reader):
         for number in range(1, 5 if self.give != "answers" else 2):
             name = f"prediction {number}"
             text = field(row, name, str)
-            sentences = door.split(text)
+            sentences = session.split(text)
             if not sentences:
                 raise BadData("the answer is empty", field=name)
             extra: dict[str, Any] = {"aggregation": "mean"}
@@ -140,18 +140,18 @@ class QAFeedback(Reader):
             raise BadData(f"{len(preferences)} preferences: four answers have six pairs", field="preference")
         pairs: list[Record] = []
         same = 0
-        for (first, second), said in zip(PAIRS, preferences, strict=True):
-            if said not in (0, 1, 2):
-                raise BadData(f"found {said!r}: a preference is 1, 2 or, for a tie, 0", field="preference")
-            if said == 0 and self.ties == "drop":
+        for (first, second), preferred in zip(PAIRS, preferences, strict=True):
+            if preferred not in (0, 1, 2):
+                raise BadData(f"found {preferred!r}: a preference is 1, 2 or, for a tie, 0", field="preference")
+            if preferred == 0 and self.ties == "drop":
                 continue
             better, worse = answers[first - 1], answers[second - 1]
             if better.text == worse.text:
                 same += 1
                 continue
-            if said == 2:
+            if preferred == 2:
                 better, worse = worse, better
-            pairs.append(Preference(better, worse, tie=said == 0, id=f"{row['id']}/{first}-{second}"))
+            pairs.append(Preference(better, worse, tie=preferred == 0, id=f"{row['id']}/{first}-{second}"))
         return pairs, same
 
 

@@ -34,14 +34,14 @@ def examples(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | BadRow]:
 
 
 def _features(example: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for features in _parts(example, 1):
         for entry in _parts(features, 1):
             key = _one(entry, 1).decode()
             lists = _parts(_one(entry, 2), 1)  # a feature's list of bytes; numbers are of no use here
             values = [value.decode() for listed in lists for value in _parts(listed, 1)]
-            found[key] = values if key.endswith("s") else " ".join(values)
-    return found
+            by_name[key] = values if key.endswith("s") else " ".join(values)
+    return by_name
 
 
 def _one(message: bytes, number: int) -> bytes:
@@ -50,7 +50,7 @@ def _one(message: bytes, number: int) -> bytes:
 
 def _parts(message: bytes, wanted: int) -> list[bytes]:
     """Return the fields of a message that have this number and a length."""
-    found, place = [], 0
+    fields, place = [], 0
     while place < len(message):
         tag, place = _varint(message, place)
         number, wire = tag >> 3, tag & 7
@@ -59,7 +59,7 @@ def _parts(message: bytes, wanted: int) -> list[bytes]:
             if place + length > len(message):
                 raise ValueError("a field runs past the end of the record")
             if number == wanted:
-                found.append(message[place : place + length])
+                fields.append(message[place : place + length])
             place += length
         elif wire == VARINT:
             _, place = _varint(message, place)
@@ -67,7 +67,7 @@ def _parts(message: bytes, wanted: int) -> list[bytes]:
             place += FIXED[wire]
         else:
             raise ValueError(f"a field of wire type {wire}")
-    return found
+    return fields
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:

@@ -50,10 +50,10 @@ class WikiCatSum(Reader):
             if ".bow." not in Path(file).name:  # words of the summaries once more, for topic models
                 yield from _side_by_side(Path(file))
 
-    def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
+    def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield every reference summary."""
         for row in self.rows(source):
-            yield from door.accept(row, _summary)
+            yield from session.accept(row, _summary)
 
 
 def _side_by_side(file: Path) -> Iterator[Row | BadRow]:
@@ -79,7 +79,7 @@ def _side_by_side(file: Path) -> Iterator[Row | BadRow]:
             yield Row(number, {"id": f"{name}-{number}", "source": texts[0], "target": texts[1]})
 
 
-def _summary(row: Mapping[str, Any], door: ReadSession, line: int) -> Iterable[Record]:
+def _summary(row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
     sentences = [part.strip() for part in row["target"].split("<SNT>")]
     text, parts = joined(sentences, [1.0] * len(sentences), " ")
     if not parts:

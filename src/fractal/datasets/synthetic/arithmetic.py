@@ -119,14 +119,14 @@ class ProblemScene(Scene):
             slips = [slip for slip in (-10, -2, -1, 1, 2, 10) if true.result + slip > 0]
             yield dataclasses.replace(true, result=true.result + rng.choice(slips))
         elif name == "misread number":
-            given = self._given()
-            yield from self._recalculated(true, step.operation, rng.sample(given, len(given)))
+            numbers = self._story_numbers()
+            yield from self._recalculated(true, step.operation, rng.sample(numbers, len(numbers)))
         elif name == "foreign number":
             drawn = [rng.randrange(2, 2 * right + 9) for _ in range(20)]
-            known = {*self._given(), *self.results}
-            yield from self._recalculated(true, step.operation, [number for number in drawn if number not in known])
+            taken = {*self._story_numbers(), *self.results}
+            yield from self._recalculated(true, step.operation, [number for number in drawn if number not in taken])
 
-    def _given(self) -> list[int]:
+    def _story_numbers(self) -> list[int]:
         """Return the numbers that stand in the story."""
         return [number for step in self.steps for number in (step.left, step.right) if isinstance(number, int)]
 
@@ -169,10 +169,10 @@ def _chain(count: int, item: str, rng: Random) -> Iterator[Step]:
     yield Step("opening", current, current, item)
     last, number = 0, 0
     while number < count:
-        found = _next_step(current, rng)
-        if found is None or (found[0] == "boxes" and number + 2 > count):
+        calculation = _next_step(current, rng)
+        if calculation is None or (calculation[0] == "boxes" and number + 2 > count):
             continue
-        operation, value = found
+        operation, value = calculation
         if operation == "boxes":
             boxes, each = rng.randrange(2, 9), rng.randrange(3, 13)
             yield Step("boxes", boxes, each, item)
@@ -203,7 +203,7 @@ def _results(steps: Sequence[Step]) -> tuple[int, ...]:
 def _tell(steps: Sequence[Step], names: Mapping[str, str], item: str, rng: Random) -> str:
     words = load_texts("arithmetic")
     days = load_texts("names")["weekday"]
-    told = []
+    sentences = []
     for step in steps:
         if step.operation == "closing" or isinstance(step.right, Of):
             continue
@@ -213,8 +213,8 @@ def _tell(steps: Sequence[Step], names: Mapping[str, str], item: str, rng: Rando
             unit=item, things=item, a=step.left, b=step.right, day=rng.choice(days), place=place,
             place_=capitalised(place), **names,
         )  # fmt: skip
-        told.append(capitalised(text))
-    return " ".join(told)
+        sentences.append(capitalised(text))
+    return " ".join(sentences)
 
 
 def open_problem(rng: Random, difficulty: float, graded: bool) -> ProblemScene:

@@ -115,12 +115,12 @@ def worlds() -> tuple[World, ...]:
 
 
 def _read_world(name: str) -> World:
-    found = load_texts(f"worlds/{name}")
+    texts = load_texts(f"worlds/{name}")
     schemas = tuple(
         Schema(tuple(fact["slots"].items()), tuple(fact["say"]), tuple(fact["ask"]), fact["vague"])
-        for fact in found["facts"]
+        for fact in texts["facts"]
     )
-    return World(name, tuple(found["names"]), found["short"], tuple(found["broad"]), schemas)
+    return World(name, tuple(texts["names"]), texts["short"], tuple(texts["broad"]), schemas)
 
 
 def _number(low: str, high: str, rng: Random) -> int:

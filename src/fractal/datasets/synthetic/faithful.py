@@ -80,6 +80,6 @@ class RetellingScene(Scene):
                 continue
             if name in UNTRUE and rng.random() < 0.5:
                 fact = dataclasses.replace(fact, tail="")
-            if name == "said before" or not any(fact.agrees_with(told) for told in self.source):
+            if name == "said before" or not any(fact.agrees_with(stated) for stated in self.source):
                 return Written(self._put(fact, self.wordings[place], rng), name)
         raise AssertionError("an off-topic sentence can always be written")

@@ -28,8 +28,8 @@ Fault = Callable[[Case, Random], Fact | None]
 def _invented_value(case: Case, rng: Random) -> Fact | None:
     slots = [(name, kind) for name, kind in case.fact.schema.slots if kind != "trend"]
     name, kind = rng.choice(slots)
-    known = {value for fact in case.source for _, value in fact.values}
-    value = next((value for value in (draw_value(kind, rng) for _ in range(20)) if value not in known), None)
+    source_values = {value for fact in case.source for _, value in fact.values}
+    value = next((value for value in (draw_value(kind, rng) for _ in range(20)) if value not in source_values), None)
     return None if value is None else case.fact.replacing(**{name: value})
 
 
@@ -47,7 +47,7 @@ def _family(kind: str) -> str:
 
 
 def _swapped_value(case: Case, rng: Random) -> Fact | None:
-    own = {value for _, value in case.fact.values}
+    fact_values = {value for _, value in case.fact.values}
     elsewhere = [
         (_family(dict(fact.schema.slots)[name]), value)
         for fact in case.source
@@ -58,7 +58,7 @@ def _swapped_value(case: Case, rng: Random) -> Fact | None:
         (name, value)
         for name, kind in case.fact.schema.slots
         for family, value in elsewhere
-        if family and family == _family(kind) and value not in own and _fits(value, kind)
+        if family and family == _family(kind) and value not in fact_values and _fits(value, kind)
     ]
     return case.fact.replacing(**dict([rng.choice(options)])) if options else None
 
@@ -82,8 +82,8 @@ def _added_detail(case: Case, rng: Random) -> Fact | None:
 
 def _unsupported_claim(case: Case, rng: Random) -> Fact | None:
     subject = case.source[0].subject
-    told = {id(fact.schema) for fact in case.source if fact.subject == subject}
-    schemas = [schema for schema in subject.world.schemas if id(schema) not in told]
+    stated = {id(fact.schema) for fact in case.source if fact.subject == subject}
+    schemas = [schema for schema in subject.world.schemas if id(schema) not in stated]
     return draw_fact(subject, rng.choice(schemas), rng, tails=0.2) if schemas else None
 
 

@@ -33,20 +33,20 @@ class QuestionScene(Scene):
     graded: bool
 
     def write(self, truths: Sequence[float], rng: Random) -> list[Written]:
-        told: set[tuple[str, str]] = set()  # no two sentences tell of the same matter
-        return [self._answer(rng) if truth == 1 else self._miss(truth, told, rng) for truth in truths]
+        covered: set[tuple[str, str]] = set()  # no two sentences tell of the same matter
+        return [self._answer(rng) if truth == 1 else self._miss(truth, covered, rng) for truth in truths]
 
     def _answer(self, rng: Random) -> Written:
         tail = draw_tail(rng) if rng.random() < 0.2 else ""
         return Written(self._put(dataclasses.replace(self.asked, tail=tail), rng))
 
-    def _miss(self, truth: float, told: set[tuple[str, str]], rng: Random) -> Written:
+    def _miss(self, truth: float, covered: set[tuple[str, str]], rng: Random) -> Written:
         for name in [*choose_fault(truth, self.graded, POOLS, self.difficulty, rng), *["off topic"] * 9]:
             fact = self.asked if name == "no answer" else self._beside(name, rng)
             matter = (fact.subject.name, fact.schema.vague)
-            if matter not in told:
+            if matter not in covered:
                 break
-        told.add(matter)
+        covered.add(matter)
         short = fact.subject == self.asked.subject and rng.random() < 0.4
         return Written(fact.evade(short=short) if name == "no answer" else self._put(fact, rng), name)
 

@@ -22,9 +22,9 @@ def open_summary(rng: Random, difficulty: float, graded: bool) -> RetellingScene
     source = draw_source(rng, rivals=rng.randrange(1, 3))
     wordings = [rng.randrange(3) for _ in source]
     centre = source[0].subject
-    told = [fact.say(rng, wording) for fact, wording in zip(source, wordings, strict=True)]
-    told[2] += " " + source[-1].evade()
-    main = [text for text, fact in zip(told, source, strict=True) if fact.subject == centre]
-    aside = [text for text, fact in zip(told, source, strict=True) if fact.subject != centre]
+    sentences = [fact.say(rng, wording) for fact, wording in zip(source, wordings, strict=True)]
+    sentences[2] += " " + source[-1].evade()
+    main = [text for text, fact in zip(sentences, source, strict=True) if fact.subject == centre]
+    aside = [text for text, fact in zip(sentences, source, strict=True) if fact.subject != centre]
     context = (" ".join(main), " ".join(aside)) if rng.random() < 0.7 else (" ".join(main + aside),)
     return RetellingScene("", context, tuple(range(2, 8)), tuple(source), tuple(wordings), POOLS, difficulty, graded)
