@@ -41,6 +41,7 @@ class Registry(Generic[Part]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._made: dict[str, Callable[..., Any]] = {}
+        self.aliases: dict[str, str] = {}  # further names for users, each with the specification that it stands for
         self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[Made], Made]:
@@ -81,6 +82,8 @@ class Registry(Generic[Part]):
         if not isinstance(given, str):
             return given
         name, options = parse(given, self.kind)
+        if name in self.aliases and not options:
+            return self.build(self.aliases[name])
         component = self[name]
         if not inspect.isclass(component):
             if options:

@@ -86,7 +86,7 @@ def test_tiles_do_not_change_late_columns(monkeypatch):
 
 def test_streams_do_not_change_the_block(monkeypatch):
     whole = embed(RESPONSES, WordEncoder())
-    monkeypatch.setattr(embedding, "STREAM_CHARACTERS", 10)
+    monkeypatch.setattr(WordEncoder, "characters_at_once", 10)
     encoder = WordEncoder()
     same(embed(RESPONSES, encoder), whole)
     context = chunk_context(RESPONSES[0].context)

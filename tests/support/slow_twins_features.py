@@ -18,6 +18,7 @@ class WordEncoder:
 
     dim = DIM
     fingerprint = "words"
+    characters_at_once = 200_000
 
     def __init__(self):
         self.pooled, self.tokens = [], []

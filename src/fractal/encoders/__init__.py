@@ -4,6 +4,8 @@ from fractal.encoders import hashing, minilm, precomputed, sentence_transformers
 from fractal.encoders.base import ENCODERS, Encoder, TokenVectors, Vectors
 from fractal.encoders.cache import CacheInfo, EmbeddingCache, cached_encode, default_folder
 
+ENCODERS.aliases |= {"fast": "static", "base": "minilm"}  # how large, for those who need not know what it is
+
 __all__ = [
     "ENCODERS",
     "CacheInfo",

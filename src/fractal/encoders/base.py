@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class Encoder(ABC):
     """Turns texts into unit vectors; a frozen dataclass whose weights are loaded on first use."""
 
     name: ClassVar[str]
+    characters_at_once: ClassVar[int] = 200_000  # of text whose token vectors are held at once: about 50,000 tokens
 
     @property
     @abstractmethod
@@ -51,6 +52,14 @@ class Encoder(ABC):
     @abstractmethod
     def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> TokenVectors:
         """Return the vectors of every text's tokens and of the whole texts, in one pass."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a saved scorer must carry, so that this encoder works where its source is not: mostly nothing."""
+        return {}
+
+    def with_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the same encoder with what a saved scorer carried, in place of its source."""
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Encoders travel and are copied as their options; loaded weights stay where they are."""

@@ -32,7 +32,6 @@ LOW = 0.2  # "low" is the value that a fifth of the tokens stay below
 
 WHOLE_PASSAGE = 200  # characters up to which a passage stays one chunk
 LONGEST_CHUNK = 600  # characters; longer sentences (tables, lists) are cut at blanks
-STREAM_CHARACTERS = 200_000  # text whose token vectors are held at once: about 50,000 tokens
 TILE = 4_000_000  # token similarities held at once
 LOOKUP = 65_536  # keys asked of the cache at once
 
@@ -190,7 +189,7 @@ def _encode(bags: Sequence[_Bag], encoder: Encoder, pooled: _Rows, matched: _Row
     """Fill the rows that are missing, some responses at a time, so that few token vectors are held at once."""
     tokens: dict[str, Floats] = {}
     done = 0
-    for stream in _streams(bags):
+    for stream in _streams(bags, encoder.characters_at_once):
         pairs = matched.missing(_compared(stream)) if matched.place else []
         needed = dict.fromkeys(text for sentence, other in pairs for text in (sentence, *other))
         tokens = {text: tokens[text].copy() for text in needed if text in tokens}  # what the last stream shares
@@ -227,8 +226,8 @@ def _match(pairs: list[Pair], tokens: dict[str, Floats], matched: _Rows) -> None
         matched.put([(text, other) for other, texts in by_other.items() for text in texts], np.concatenate(rows))
 
 
-def _streams(bags: Sequence[_Bag]) -> Iterator[list[_Bag]]:
-    """Group responses, those with one context (or query) side by side, into runs of bounded length."""
+def _streams(bags: Sequence[_Bag], most: int) -> Iterator[list[_Bag]]:
+    """Group responses, those with one context (or query) side by side, into runs of so many characters."""
     groups: dict[Any, list[_Bag]] = {}
     for bag in bags:
         groups.setdefault(bag.chunks or bag.query, []).append(bag)
@@ -238,7 +237,7 @@ def _streams(bags: Sequence[_Bag]) -> Iterator[list[_Bag]]:
     for bag in (bag for group in groups.values() for bag in group):
         new = set(bag.texts) - texts
         length = sum(map(len, new))
-        if stream and characters + length > STREAM_CHARACTERS:
+        if stream and characters + length > most:
             yield stream
             stream, texts, characters, new = [], set(), 0, set(bag.texts)
             length = sum(map(len, new))

@@ -118,18 +118,26 @@ class MiniLM(Encoder):
 @functools.lru_cache(maxsize=2)
 def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     """Return the tokenizer and the network, shared by all encoders with these options."""
-    torch = require_torch("minilm")
     try:
         from tokenizers import Tokenizer
-        from transformers import AutoModel
     except ImportError as error:
-        raise MissingExtra("minilm", "train", "transformers") from error
+        raise MissingExtra("minilm", "train", "tokenizers") from error
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(LONGEST)
+    return tokenizer, load_network(folder, device, dtype)
+
+
+def load_network(folder: Path, device: str, dtype: str) -> Any:
+    """Return the network alone, ready to be run."""
+    torch = require_torch("minilm")
+    try:
+        from transformers import AutoModel
+    except ImportError as error:
+        raise MissingExtra("minilm", "train", "transformers") from error
     with _quiet_loading():
         network = AutoModel.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype))
-    return tokenizer, network.eval().to(device)
+    return network.eval().to(device)
 
 
 @contextlib.contextmanager
