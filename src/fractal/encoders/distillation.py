@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ from numpy.typing import NDArray
 
 from fractal.encoders.cache import default_folder
 from fractal.encoders.weights import SHA256, find_minilm
+from fractal.errors import BadData
+from fractal.files import whole_file
 from fractal.hardware import require_torch
-from fractal.progress import progress
 
-__all__ = ["DIM", "distil", "distilled"]
+__all__ = ["DIM", "digest_of", "distil", "distilled"]
 
 RECIPE = 1  # raised with every change of what is made, so that an older file is not taken for it
 DIM = 256
@@ -70,13 +69,13 @@ def _token_means(folder: Path) -> NDArray[np.float32]:
     begin, end = (tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
     network = load_network(folder, "cpu", "float32")  # the same on every machine but for the last digits
     count = tokenizer.get_vocab_size()
+    sys.stderr.write(f"Making the vectors of {count:,} tokens from minilm, this once: about half a minute\n")
     parts = []
-    with torch.inference_mode(), progress(count, "Token vectors from minilm, made once") as report:
+    with torch.inference_mode():
         for first in range(0, count, TOKENS_AT_ONCE):
             tokens = torch.arange(first, min(first + TOKENS_AT_ONCE, count))
             ids = torch.stack([torch.full_like(tokens, begin), tokens, torch.full_like(tokens, end)], dim=1)
             parts.append(network(input_ids=ids).last_hidden_state.mean(1).numpy())
-            report(first + len(tokens), count)
     return np.concatenate(parts)
 
 
@@ -113,13 +112,7 @@ def _write(path: Path, arrays: Arrays) -> None:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(save(arrays, metadata={"blake2b": digest_of(arrays)}))
-            Path(beside).replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                Path(beside).unlink()
-    except OSError as error:
+        with whole_file(path) as beside:
+            beside.write_bytes(save(arrays, metadata={"blake2b": digest_of(arrays)}))
+    except (OSError, BadData) as error:
         warnings.warn(f"The token vectors are not kept, and made again next time: {error}", stacklevel=3)
