@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -391,6 +392,47 @@ def test_evaluate_compares_with_the_truth_and_with_others(fractal, folder):
     assert "+0.000" in against.out
     assert fractal(*plain, "--markdown").out.startswith("| metric |")
     assert fractal("evaluate", folder / "scores.jsonl").code == 2
+
+
+def test_evaluate_finds_the_threshold_for_a_wanted_precision_or_recall(fractal, folder, tmp_path):
+    plain = ["evaluate", folder / "scores.jsonl", "--truth", folder / "truth.jsonl", "--bootstrap", 20, "-m", "roc_auc"]
+    ended = fractal(*plain, "--wanted-recall", 0.8, "--json", "-o", tmp_path / "e.json")
+    cut = json.loads(ended.out)["threshold"]
+    assert json.loads((tmp_path / "e.json").read_text())["threshold"] == cut
+    labelled = {response.id: response for response in read(folder / "truth.jsonl")}
+    pairs = [
+        (score, sentence.label)
+        for item in read_scored(folder / "scores.jsonl")
+        for score, sentence in zip(item.sentence_scores, labelled[item.response.id].sentences, strict=True)
+        if sentence.label is not None
+    ]
+    bad = [score for score, label in pairs if label < 0.5]
+    assert cut["recall"] == pytest.approx(sum(score <= cut["threshold"] for score in bad) / len(bad))
+    assert cut["recall"] >= 0.8
+    assert cut["recall_interval"][0] <= cut["recall"]
+    shown = fractal(*plain, "--wanted-precision", 0.5, "--of", "good").out.splitlines()[-1]
+    assert shown.startswith("Threshold ")
+    assert "precision 0.5 of the good" in shown
+    for more in (["--against", folder / "scores.jsonl"], ["--wanted-precision", 0.5], ["-m", "mae", "--of", "fine"]):
+        assert fractal(*plain, "--wanted-recall", 0.8, *more).code == 2
+
+
+def test_calibrate_moves_scores_and_keeps_their_order(fractal, folder, tmp_path):
+    """From response labels alone, and from sentence labels as well."""
+    scores, truth, out = folder / "scores.jsonl", folder / "truth.jsonl", tmp_path / "calibrated.jsonl"
+    plain = ["calibrate", scores, "--labelled", scores, "--truth", truth, "--aggregation", "min", "-o", out]
+    facts = json.loads(fractal(*plain, "--json").out)
+    assert facts["written"] == len(list(read_scored(out))) == len(list(read_scored(scores)))
+    assert facts["response_labels"] > 0
+    assert facts["sentence_labels"] > 0
+    slope, shift = facts["slope"], facts["shift"]
+    for before, after in zip(read_scored(scores), read_scored(out), strict=True):
+        assert after.response_score == before.response_score
+        for old, new in zip(before.sentence_scores, after.sentence_scores, strict=True):
+            odds = slope * math.log(old / (1 - old)) + shift
+            assert new == pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-3)
+    unlabelled = fractal("calibrate", scores, "--labelled", scores)
+    assert (unlabelled.code, "nothing to calibrate" in unlabelled.err) == (2, True)
 
 
 def test_show_filters_and_says_when_nothing_is_left(fractal, folder):

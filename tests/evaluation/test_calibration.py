@@ -1,4 +1,4 @@
-"""Calibration curves, calibration by response labels, thresholds and abstention."""
+"""Calibration curves, reliability, and thresholds for a wanted precision or recall."""
 
 from __future__ import annotations
 
@@ -12,21 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.evaluation.calibration import (
-    FORMS,
-    KINDS,
-    Calibrator,
-    abstain,
-    calibration_error,
-    fit_calibrator,
-    fit_sentence_calibrator,
-    reliability,
-    risk_coverage,
-    thresholds,
-)
+from fractal.evaluation.calibration import KINDS, Calibrator, fit_calibrator, reliability, thresholds
 from fractal.evaluation.calibration.calibrators import log_loss, logit
-from fractal.evaluation.calibration.sentences import _Bags
-from fractal.evaluation.solvers import minimise, sigmoid
+from fractal.evaluation.metrics import CalibrationError
+from fractal.evaluation.solvers import sigmoid
+
+calibration_error = CalibrationError()
 
 
 def miscalibrated(count=4000, slope=2.5, shift=1.0, seed=0):
@@ -34,25 +25,6 @@ def miscalibrated(count=4000, slope=2.5, shift=1.0, seed=0):
     random = np.random.default_rng(seed)
     true = sigmoid(random.normal(size=count) * 1.5)
     return (random.random(count) < true).astype(float), sigmoid(slope * logit(true) + shift), true
-
-
-def bags(aggregation, count=3000, slope=2.0, shift=-0.7, seed=0):
-    """Bags whose labels follow the form under true sentence probabilities; scores that exaggerate these."""
-    random = np.random.default_rng(seed)
-    sizes = random.integers(1, 5, size=count)
-    offsets = np.r_[0, np.cumsum(sizes)]
-    centre = {"product": 1.5, "noisy_or": -1.5}.get(aggregation, 0.0)
-    true = sigmoid(centre + 1.5 * random.normal(size=offsets[-1]))
-    sentence = (random.random(offsets[-1]) < true).astype(float)
-    if aggregation == "mean":
-        labels = np.add.reduceat(sentence, offsets[:-1]) / sizes
-    elif aggregation in ("product", "noisy_or"):
-        pick = np.minimum if aggregation == "product" else np.maximum
-        labels = pick.reduceat(sentence, offsets[:-1])
-    else:
-        pick = np.minimum if aggregation == "min" else np.maximum
-        labels = (random.random(count) < pick.reduceat(true, offsets[:-1])).astype(float)
-    return sigmoid(slope * logit(true) + shift), offsets, labels, sentence, true
 
 
 @pytest.mark.parametrize("kind", ["platt", "beta", "isotonic", "auto"])
@@ -125,63 +97,6 @@ def test_unknown_labels_and_groups():
     assert fit_calibrator(scores[:3], labels[:3]).kind == "platt"  # too few to choose by cross-validation
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_response_labels_alone_calibrate_sentences(form):
-    scores, offsets, labels, _, true = bags(form)
-    fitted = fit_sentence_calibrator(scores, offsets, labels, form)
-    before, after = np.abs(scores - true).mean(), np.abs(fitted(scores) - true).mean()
-    assert before > 0.07
-    assert after < 0.03
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_likelihood_and_slope_equal_slow_twins(form):
-    scores, offsets, labels, _, _ = bags(form, count=40)
-    laid = _Bags(scores, offsets, labels)
-    losses, slope = FORMS[form](laid.logits, laid)
-    for bag, label in enumerate(labels):
-        mine = scores[offsets[bag] : offsets[bag + 1]]
-        chance = {
-            "product": np.prod(mine),
-            "noisy_or": 1 - np.prod(1 - mine),
-            "mean": np.mean(mine),
-            "min": min(mine),
-            "max": max(mine),
-        }[form]
-        assert losses[bag] == pytest.approx(-label * math.log(chance) - (1 - label) * math.log(1 - chance), rel=1e-4)
-    for place in range(0, scores.size, 7):
-        step = np.zeros(scores.size)
-        step[place] = 1e-5
-        upper, lower = (FORMS[form](laid.logits + side * step, laid)[0].sum() for side in (1, -1))
-        assert slope[place] == pytest.approx((upper - lower) / 2e-5, abs=1e-5)
-
-
-def test_gold_labels_outweigh_a_wrong_form():
-    scores, offsets, labels, sentence, true = bags("product")
-    wrong = fit_sentence_calibrator(scores, offsets, labels, "noisy_or")
-    gold = np.where(np.random.default_rng(0).random(sentence.size) < 0.2, sentence, math.nan)
-    right = fit_sentence_calibrator(scores, offsets, labels, "noisy_or", gold=gold)
-    assert np.abs(right(scores) - true).mean() < 0.04 < np.abs(wrong(scores) - true).mean()
-    alone = fit_sentence_calibrator(scores, offsets, np.full(labels.size, math.nan), gold=gold)
-    assert np.abs(alone(scores) - true).mean() < 0.04
-
-
-def test_unlabelled_responses_count_for_nothing():
-    scores, offsets, labels, _, _ = bags("product", count=200)
-    half = np.where(np.arange(200) < 100, labels, math.nan)
-    short = fit_sentence_calibrator(scores[: offsets[100]], offsets[:101], labels[:100])
-    assert fit_sentence_calibrator(scores, offsets, half).parameters == pytest.approx(short.parameters)
-
-
-def test_newton_finds_the_bottom_from_afar():
-    def banana(at):
-        x, y = at
-        value = (1 - x) ** 2 + 10 * (y - x * x) ** 2
-        return value, np.array([-2 * (1 - x) - 40 * x * (y - x * x), 20 * (y - x * x)])
-
-    assert minimise(banana, np.array([-3.0, 4.0])) == pytest.approx([1, 1], abs=1e-4)
-
-
 def test_reliability_lies_on_the_diagonal_where_scores_are_calibrated():
     labels, scores, true = miscalibrated()
     good = reliability(labels, true, groups=np.arange(4000) // 4, bootstrap=200)
@@ -228,32 +143,17 @@ def test_threshold_intervals_hold_what_comes_later():
     assert found.recall_interval[0] < found.recall < found.recall_interval[1]
 
 
-def test_abstention_keeps_the_risk_or_the_coverage():
-    labels, _, true = miscalibrated(4000, seed=2)
-    kept = abstain(true, coverage=0.5)
-    assert kept.coverage == pytest.approx(0.5, abs=0.01)
-    assert np.abs(true[kept.undecided] - 0.5).max() <= np.abs(true[~kept.undecided] - 0.5).min()
-    expected, observed = abstain(true, risk=0.1), abstain(true, risk=0.1, truth=labels)
-    assert expected.risk <= 0.1
-    assert observed.risk <= 0.1
-    wrong = np.abs(labels - (true >= 0.5))[~expected.undecided].mean()
-    assert wrong == pytest.approx(0.1, abs=0.03)
-    assert abstain([0.5, 0.5], risk=0.1).undecided.all()
-    assert not abstain([0.0, 1.0], risk=0.0).undecided.any()
-
-
-def test_spread_makes_doubtful():
-    assert abstain([0.9, 0.9], [0.3, 0.0], coverage=0.5).undecided.tolist() == [True, False]
-    assert abstain([0.9, 0.8], [0.3, 0.0], coverage=0.5, caution=0).undecided.tolist() == [False, True]
-
-
-def test_risk_coverage_of_better_scores_has_less_area():
-    labels, _, true = miscalibrated(2000, seed=3)
-    noise = sigmoid(logit(true) + 2 * np.random.default_rng(0).normal(size=2000))
-    curve = risk_coverage(labels, true)
-    assert curve.area < risk_coverage(labels, noise).area
-    assert curve.coverage[-1] == 1
-    assert curve.risk[-1] == pytest.approx(np.abs(labels - (true >= 0.5)).mean())
+def test_a_threshold_says_what_was_wanted_and_whether_it_is_reached():
+    labels, scores = np.array([0.0, 1.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.6, 0.9])
+    nearest = thresholds(labels, scores, precision=0.9, bootstrap=0)
+    assert not nearest.reached
+    assert str(nearest) == (
+        "Threshold 0.200 for precision 0.9 of the bad: 50% of the labelled sentences score up to it, precision 0.500, "
+        "recall 1.000. No threshold gives precision 0.9; this is the nearest."
+    )
+    good = thresholds(labels, scores, recall=0.5, of="good", bootstrap=50)
+    assert json.loads(json.dumps(good.to_dict())) == {**good.to_dict(), "wanted": "recall 0.5", "reached": True}
+    assert "score from it up, precision 1.000 (1.000 … 1.000)" in str(good)
 
 
 def test_what_cannot_be_calibrated_is_said():
@@ -263,12 +163,6 @@ def test_what_cannot_be_calibrated_is_said():
         fit_calibrator([1.5], [1])
     with pytest.raises(UnknownName, match="Did you mean 'platt'"):
         fit_calibrator([0.5], [1], kind="plat")
-    with pytest.raises(UnknownName, match="product"):
-        fit_sentence_calibrator([0.5], [0, 1], [1], "prod")
-    with pytest.raises(BadData, match="where each response starts"):
-        fit_sentence_calibrator([0.5], [0, 2], [1])
-    with pytest.raises(BadData, match="nothing to calibrate"):
-        fit_sentence_calibrator([0.5], [0, 1], [math.nan])
     with pytest.raises(BadSpec, match="no calibrator"):
         Calibrator.from_dict({"kind": "platt"})
     with pytest.raises(BadSpec, match="2 parameters"):
@@ -279,7 +173,3 @@ def test_what_cannot_be_calibrated_is_said():
         thresholds([1, 0], [0.2, 0.3])
     with pytest.raises(BadData, match="known to be bad"):
         thresholds([1, 1], [0.2, 0.3], recall=0.5)
-    with pytest.raises(BadSpec, match="one of the two"):
-        abstain([0.5], coverage=0.5, risk=0.5)
-    with pytest.raises(BadData, match="spreads"):
-        abstain([0.5], [0.1, 0.2], risk=0.5)

@@ -19,7 +19,7 @@ __all__ = ["app", "main"]
 
 SECTIONS = {
     "Begin": ("demo", "fetch", "inspect", "doctor"),
-    "Learn and score": ("train", "tune", "score", "disaggregate"),
+    "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
     "Look and judge": ("show", "evaluate", "report", "plot"),
     "Pass on and keep": ("export", "suggest", "corrupt", "list", "cache"),
 }

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, scored_options
 from fractal.cli._output import emit, print_json
-from fractal.errors import BadData
+from fractal.errors import BadData, BadSpec
 from fractal.files import whole_file
 from fractal.records import ScoredResponse
 
+if TYPE_CHECKING:
+    from fractal.evaluation.tables import Table
+
 __all__ = ["command", "refuse_unlabelled", "with_truth"]
+
+SHARE = click.FloatRange(0, 1, min_open=True)
 
 
 @subcommand(
     "evaluate",
     "fractal evaluate scores.jsonl --truth labelled.jsonl",
     "fractal evaluate new.jsonl --against old.jsonl --metric roc_auc --metric brier",
+    "fractal evaluate scores.jsonl --wanted-precision 0.9",
 )
 @click.argument("scores", default="-")
 @click.option("--against", metavar="SCORES", help="Other scores of the same responses to compare with.")
 @click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="SPEC", help="See `fractal list metrics`. Repeatable."
+)
+@click.option("--wanted-precision", type=SHARE, metavar="P", help="Find the threshold that gives it.")
+@click.option("--wanted-recall", type=SHARE, metavar="R", help="Find the threshold that gives it.")
+@click.option(
+    "--of",
+    type=click.Choice(["bad", "good"]),
+    default="bad",
+    show_default=True,
+    help="The sentences that the threshold is to pick out.",
 )
 @click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
 @click.option("--confidence", default=0.95, show_default=True, help="Of the intervals.")
@@ -41,6 +58,9 @@ def command(
     against: str | None,
     truth: str | None,
     metrics: tuple[str, ...],
+    wanted_precision: float | None,
+    wanted_recall: float | None,
+    of: str,
     bootstrap: int,
     confidence: float,
     seed: int,
@@ -53,28 +73,40 @@ def command(
     """Measure scores against known labels, with intervals.
 
     Whole responses are resampled, so the intervals hold though sentences of one response are alike. Needs no torch, and
-    judges anybody's scores.
+    judges anybody's scores. With --wanted-precision or --wanted-recall it also says where to cut, by the labels of
+    sentences: the threshold, and the precision and recall that it gives.
     """
-    from fractal.evaluation import compare, evaluate
+    from fractal.evaluation import LabelledScores, compare, evaluate
+    from fractal.evaluation.calibration import thresholds
 
+    wanted: dict[str, Any] = {"precision": wanted_precision, "recall": wanted_recall}
+    cut = wanted_precision is not None or wanted_recall is not None
+    if cut and against:
+        raise BadSpec("a threshold is for one set of scores: leave out --against, or the wanted precision or recall")
     labelled = list(reading.responses(truth)) if truth else None
     items = with_truth(reading.scored(scores), labelled)
     refuse_unlabelled(items)
-    specs = list(metrics) or None
-    common = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed, "aspect": aspect}
-    evaluation = (
-        compare(items, with_truth(reading.scored(against), labelled), specs, names=(scores, against), **common)  # type: ignore[arg-type]
-        if against
-        else evaluate(items, specs, **common)  # type: ignore[arg-type]
-    )
+    names = list(metrics) or None
+    common: dict[str, Any] = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
+    if against:
+        others = with_truth(reading.scored(against), labelled)
+        table: Table = compare(items, others, names, names=(scores, against), aspect=aspect, **common)
+    else:
+        table = evaluate(items, names, aspect=aspect, **common)
+    plain, lines = table.to_dict(), [table.to_markdown() if markdown else str(table)]
+    if cut:
+        sample = LabelledScores.of(items, aspect).sentences
+        threshold = thresholds(sample.truth, sample.scores, groups=sample.groups, of=of, **wanted, **common)
+        plain["threshold"] = threshold.to_dict()
+        lines += ["", str(threshold)]
     if output:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         with whole_file(output) as beside:
-            beside.write_text(evaluation.to_json() + "\n", encoding="utf-8")
+            beside.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if as_json:
-        print_json(evaluation.to_dict())
+        print_json(plain)
     else:
-        emit(evaluation.to_markdown() if markdown else str(evaluation))
+        emit("\n".join(lines))
 
 
 def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:

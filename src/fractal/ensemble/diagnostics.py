@@ -139,7 +139,7 @@ def _explained(leads: Floats, truth: Floats, rate: float) -> float:
         gradient = np.array([(pull * leads).mean(), pull.mean()]) + RIDGE * line
         return float(loss + RIDGE * (line @ line) / 2), gradient
 
-    line = minimise(cost, np.array([1.0, 0.0]), steps=30, tolerance=1e-7)
+    line = minimise(cost, np.array([1.0, 0.0]))
     if line[0] <= 0:  # scores that point the wrong way say the same of every rate: nothing
         share = truth.mean()
         return float(len(truth) * (share * np.log(share) + (1 - share) * np.log1p(-share)))

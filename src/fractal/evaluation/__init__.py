@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fractal.errors import BadData, BadSpec
+from fractal.evaluation.arrays import LabelledScores, Scored, matched
 from fractal.evaluation.intervals import percentile_interval
-from fractal.evaluation.judged import LabelledScores, Scored, matched
 from fractal.evaluation.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
 

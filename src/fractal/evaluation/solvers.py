@@ -7,14 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.errors import MissingExtra
+
 __all__ = ["log_sigmoid", "logistic_line", "minimise", "sigmoid", "with_constant"]
 
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]  # parameters → value and gradient
-
-NUDGE = 1e-4
-SMALLEST_CURVATURE = 1e-8
-LARGEST_STEP = 2.0
 
 
 def log_sigmoid(z: Floats) -> Floats:
@@ -58,34 +56,10 @@ def logistic_line(
     return line
 
 
-def minimise(objective: Objective, start: Floats, steps: int = 100, tolerance: float = 1e-9) -> Floats:
-    """Go downhill with curvature from differences of the gradient, halving a step that does not pay."""
-    here = np.asarray(start, dtype=np.float64)
-    value, gradient = objective(here)
-    for _ in range(steps):
-        step = _direction(objective, here, gradient)
-        slope = float(gradient @ step)
-        if -slope < tolerance:
-            break
-        scale = 1.0
-        while scale > 1e-6:
-            there = here + scale * step
-            new_value, new_gradient = objective(there)
-            if new_value <= value + 1e-4 * scale * slope:
-                break
-            scale /= 2
-        else:
-            break
-        here, value, gradient = there, new_value, new_gradient
-    return here
-
-
-def _direction(objective: Objective, here: Floats, gradient: Floats) -> Floats:
-    size = here.size
-    nudges = NUDGE * np.eye(size)
-    rows = [(objective(here + nudge)[1] - objective(here - nudge)[1]) / (2 * NUDGE) for nudge in nudges]
-    curvature, axes = np.linalg.eigh((np.array(rows) + np.array(rows).T) / 2)
-    # where the surface bends down, its absolute value still points downhill
-    along = (axes.T @ gradient) / np.maximum(np.abs(curvature), SMALLEST_CURVATURE)
-    step: Floats = -(axes @ along)
-    return step * min(1.0, LARGEST_STEP / max(float(np.linalg.norm(step)), 1e-300))
+def minimise(objective: Objective, start: Floats) -> Floats:
+    """Return the parameters of the lowest cost that BFGS reaches from `start`, by scipy."""
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise MissingExtra("Fitting a calibration curve", "train", "scipy") from error
+    return np.asarray(minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-7}).x)

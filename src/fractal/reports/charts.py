@@ -9,8 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fractal.evaluation.calibration.decisions import ReliabilityBin
 from fractal.reports.palette import step
-from fractal.reports.summary import CalibrationBin, Position
+from fractal.reports.summary import Position
 
 __all__ = ["calibration_chart", "histogram_chart", "history_chart", "interval_chart", "position_chart"]
 
@@ -77,7 +78,7 @@ def histogram_chart(counts: Sequence[int], threshold: float) -> Markup:
     return frame.svg("How many sentences have which score", axes, *bars, mark)
 
 
-def calibration_chart(bins: Sequence[CalibrationBin], level: str) -> Markup:
+def calibration_chart(bins: Sequence[ReliabilityBin], level: str) -> Markup:
     """Mean label against mean score; the nearer to the diagonal, the better; the larger the dot, the more there are."""
     frame = _Frame()
     most = max((found.count for found in bins), default=1)

@@ -5,22 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from fractal.evaluation.calibration.decisions import ReliabilityBin, reliability
 from fractal.records import ScoredResponse
 
-__all__ = ["CalibrationBin", "Position", "Summary", "calibration_pairs", "label_of", "positions", "summarise"]
+__all__ = ["Position", "Summary", "calibration_pairs", "label_of", "positions", "summarise"]
 
 HISTOGRAM_BINS = 20
 CALIBRATION_BINS = 10
 POSITIONS = 12  # sentences from here on share one place
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrationBin:
-    """Scores of about one size beside the labels that they met."""
-
-    score: float
-    label: float
-    count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Summary:
     flagged: int  # sentences with a score below the threshold
     touched: int  # responses with a flagged sentence
     histogram: tuple[int, ...]
-    calibration: tuple[CalibrationBin, ...]
+    calibration: tuple[ReliabilityBin, ...]
     calibrated: str  # "sentence" or "response": whose labels the calibration reads; "" where none is known
     positions: tuple[Position, ...]
 
@@ -99,18 +91,10 @@ def calibration_pairs(scored: Iterable[ScoredResponse]) -> tuple[str, list[tuple
     return ("response" if whole else ""), whole
 
 
-def calibration(pairs: Iterable[tuple[float, float]], bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:
-    """Gather scores of about one size and compare their mean with the mean of the labels; empty bins are left out."""
-    gathered: list[list[tuple[float, float]]] = [[] for _ in range(bins)]
-    for score, label in pairs:
-        gathered[min(bins - 1, int(score * bins))].append((score, label))
-    return tuple(
-        CalibrationBin(
-            sum(score for score, _ in found) / len(found), sum(label for _, label in found) / len(found), len(found)
-        )
-        for found in gathered
-        if found
-    )
+def calibration(pairs: Sequence[tuple[float, float]], bins: int = CALIBRATION_BINS) -> tuple[ReliabilityBin, ...]:
+    """Compare the mean of scores of about one size with the mean of their labels; empty bins are left out."""
+    scores, labels = zip(*pairs, strict=True) if pairs else ((), ())
+    return reliability(labels, scores, bins=bins, equal_mass=False, bootstrap=0)
 
 
 def positions(scored: Iterable[ScoredResponse], places: int = POSITIONS) -> tuple[Position, ...]:

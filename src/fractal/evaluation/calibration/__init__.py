@@ -1,34 +1,8 @@
-"""Scores that mean what they say: calibration curves, thresholds for a wanted precision, and when to abstain."""
+"""Scores that mean what they say: calibration curves, and thresholds for a wanted precision or recall."""
 
 from __future__ import annotations
 
 from fractal.evaluation.calibration.calibrators import KINDS, Calibrator, fit_calibrator
-from fractal.evaluation.calibration.decisions import (
-    Abstention,
-    ReliabilityBin,
-    RiskCoverage,
-    Threshold,
-    abstain,
-    calibration_error,
-    reliability,
-    risk_coverage,
-    thresholds,
-)
-from fractal.evaluation.calibration.sentences import FORMS, fit_sentence_calibrator
+from fractal.evaluation.calibration.decisions import ReliabilityBin, Threshold, reliability, thresholds
 
-__all__ = [
-    "FORMS",
-    "KINDS",
-    "Abstention",
-    "Calibrator",
-    "ReliabilityBin",
-    "RiskCoverage",
-    "Threshold",
-    "abstain",
-    "calibration_error",
-    "fit_calibrator",
-    "fit_sentence_calibrator",
-    "reliability",
-    "risk_coverage",
-    "thresholds",
-]
+__all__ = ["KINDS", "Calibrator", "ReliabilityBin", "Threshold", "fit_calibrator", "reliability", "thresholds"]

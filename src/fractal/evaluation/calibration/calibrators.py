@@ -94,17 +94,11 @@ def _weights(parameters: Floats) -> Floats:
     return np.append(np.exp(parameters[:-1]), parameters[-1])
 
 
-def prior_cost(parameters: Floats, centre: Floats, count: int) -> tuple[float, Floats]:
-    """Cost of leaving the expected curve, per label, with its gradient."""
-    spread = np.array([LOG_SLOPE_SPREAD] * (parameters.size - 1) + [SHIFT_SPREAD])
-    away = (parameters - centre) / spread
-    return float(away @ away) / (2 * count), away / spread / count
-
-
 def fit_smooth(kind: str, scores: Floats, labels: Floats, centre: Floats | None = None) -> Calibrator:
     """Fit a platt or beta curve to labels in [0, 1], drawn to the identity (or another centre) where data are few."""
     basis = _basis(kind, scores)  # (item, parameter)
     middle = np.zeros(basis.shape[1]) if centre is None else centre
+    spread = np.array([LOG_SLOPE_SPREAD] * (middle.size - 1) + [SHIFT_SPREAD])
 
     def cost(parameters: Floats) -> tuple[float, Floats]:
         weights = _weights(parameters)
@@ -112,8 +106,8 @@ def fit_smooth(kind: str, scores: Floats, labels: Floats, centre: Floats | None 
         loss = -(labels * log_sigmoid(z) + (1 - labels) * log_sigmoid(-z)).mean()
         slope = basis.T @ (sigmoid(z) - labels) / labels.size
         slope[:-1] *= weights[:-1]
-        penalty, pull = prior_cost(parameters, middle, labels.size)
-        return float(loss) + penalty, slope + pull
+        away = (parameters - middle) / spread
+        return float(loss + away @ away / (2 * labels.size)), slope + away / spread / labels.size
 
     return Calibrator(kind, tuple(float(value) for value in minimise(cost, middle)))
 

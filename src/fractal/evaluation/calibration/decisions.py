@@ -1,35 +1,19 @@
-"""From scores to decisions: reliability, thresholds for a wanted precision or recall, and when to leave it open."""
+"""From scores to decisions: reliability, and thresholds for a wanted precision or recall."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.intervals import Interval, percentile_interval
-from fractal.evaluation.metrics import CalibrationError, Floats, RocAuc, Sample, mass_bins, resampled_weights
+from fractal.evaluation.metrics import Floats, RocAuc, Sample, mass_bins, resampled_weights
+from fractal.jsonable import jsonable
 
-__all__ = [
-    "Abstention",
-    "ReliabilityBin",
-    "RiskCoverage",
-    "Threshold",
-    "abstain",
-    "calibration_error",
-    "reliability",
-    "risk_coverage",
-    "thresholds",
-]
-
-
-def calibration_error(
-    truth: ArrayLike, scores: ArrayLike, *, bins: int = 10, equal_mass: bool = True, groups: ArrayLike | None = None
-) -> float:
-    """Return the mean gap between mean score and mean label over bins (expected calibration error)."""
-    return CalibrationError(bins=bins, equal_mass=equal_mass)(truth, scores, groups)
+__all__ = ["ReliabilityBin", "Threshold", "reliability", "thresholds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +69,27 @@ class Threshold:
     precision_interval: Interval
     recall_interval: Interval
     of: str
+    wanted: str  # such as "precision 0.9"
     reached: bool  # whether any cut gives what was wanted; where not, this is the nearest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**jsonable(dataclasses.asdict(self))}
+
+    def __str__(self) -> str:
+        side = "from it up" if self.of == "good" else "up to it"
+        nearest = "" if self.reached else f" No threshold gives {self.wanted}; this is the nearest."
+        return (
+            f"Threshold {_shown(self.threshold, self.threshold_interval)} for {self.wanted} of the {self.of}: "
+            f"{self.flagged:.0%} of the labelled sentences score {side}, "
+            f"precision {_shown(self.precision, self.precision_interval)}, "
+            f"recall {_shown(self.recall, self.recall_interval)}.{nearest}"
+        )
+
+
+def _shown(value: float, interval: Interval) -> str:
+    low, high = interval
+    return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} ({low:.3f} … {high:.3f})"
 
 
 def thresholds(
@@ -131,6 +135,7 @@ def thresholds(
         precision_interval=percentile_interval(table[1], confidence),
         recall_interval=percentile_interval(table[2], confidence),
         of=of,
+        wanted=f"precision {precision:g}" if precision is not None else f"recall {recall:g}",
         reached=bool(reached[0]),
     )
 
@@ -171,87 +176,3 @@ def _resampled_cut(search: _Cuts, sums: list[Floats], weights: Floats) -> Floats
     hits, taken, there = (part @ weights for part in sums)
     with np.errstate(invalid="ignore"):
         return np.stack([cuts, hits / taken, hits / there])
-
-
-@dataclasses.dataclass(frozen=True)
-class Abstention:
-    """Which sentences to leave undecided, where the bar lies, and the risk of the decisions that remain."""
-
-    undecided: NDArray[np.bool_]
-    bar: float  # decided are the margins from here up: |score − ½| − caution · spread
-    coverage: float
-    risk: float
-
-
-@dataclasses.dataclass(frozen=True)
-class RiskCoverage:
-    """Deciding from the surest score on: the share decided, and the share of wrong decisions among them."""
-
-    coverage: Floats
-    risk: Floats
-    bar: Floats
-
-    @property
-    def area(self) -> float:
-        """Return the mean risk over all coverages; lower is better."""
-        widths = np.diff(self.coverage, prepend=0.0)
-        return float((self.risk * widths).sum())
-
-
-def _margins(scores: Floats, spread: ArrayLike | None, caution: float) -> Floats:
-    doubt = np.zeros_like(scores) if spread is None else np.asarray(spread, dtype=np.float64)
-    if doubt.shape != scores.shape:
-        raise BadData(f"{doubt.size} spreads for {scores.size} scores: give one a score")
-    return np.abs(scores - 0.5) - caution * doubt
-
-
-def risk_coverage(
-    truth: ArrayLike, scores: ArrayLike, spread: ArrayLike | None = None, *, caution: float = 1.0
-) -> RiskCoverage:
-    """Return the observed risk at every coverage; a graded label counts by its distance from the decision."""
-    sample = Sample.of(truth, scores)
-    known = ~np.isnan(sample.truth)
-    if not known.any():
-        raise BadData("no label is known: observed risk needs some")
-    errors = np.abs(sample.truth - (sample.scores >= 0.5))[known]
-    return _curve(_margins(sample.scores, spread, caution)[known], errors)
-
-
-def _curve(margins: Floats, errors: Floats) -> RiskCoverage:
-    order = np.argsort(-margins, kind="stable")
-    ordered = margins[order]
-    ends = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])  # equal margins are decided together
-    counts = ends + 1.0
-    return RiskCoverage(counts / margins.size, np.cumsum(errors[order])[ends] / counts, ordered[ends])
-
-
-def abstain(
-    scores: ArrayLike,
-    spread: ArrayLike | None = None,
-    *,
-    coverage: float | None = None,
-    risk: float | None = None,
-    truth: ArrayLike | None = None,
-    caution: float = 1.0,
-) -> Abstention:
-    """Leave open what is too unsure: decide at most a share `coverage`, or as much as keeps the error within `risk`.
-
-    Without labels the risk is what calibrated scores expect, the mean of min(score, 1 − score); with `truth` it is
-    observed where the label is known, and the bar is carried over to the rest.
-    """
-    wanted = coverage if coverage is not None else risk
-    if (coverage is None) == (risk is None) or wanted is None or not 0 <= wanted <= 1:
-        raise BadSpec(f"coverage={coverage}, risk={risk}: give one of the two, from 0 to 1")
-    given = np.asarray(scores, dtype=np.float64)
-    margins = _margins(given, spread, caution)
-    expected = np.minimum(given, 1 - given)
-    curve = _curve(margins, expected)
-    if truth is not None and risk is not None:
-        curve = risk_coverage(truth, given, spread, caution=caution)
-    allowed = np.flatnonzero((curve.coverage if risk is None else curve.risk) <= wanted + 1e-12)
-    bar = float(curve.bar[allowed[-1]]) if allowed.size else math.inf
-    decided = margins >= bar
-    errors = expected if truth is None else np.abs(np.asarray(truth, dtype=np.float64) - (given >= 0.5))
-    seen = decided & ~np.isnan(errors)
-    left = float(errors[seen].mean()) if seen.any() else math.nan
-    return Abstention(~decided, bar, float(decided.mean()) if decided.size else 0.0, left)
