@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ Generated from signatures and docstrings by `python docs/make_api.py docs/api.md
 Everything here is imported from `fractal`.
 What can be named in an option, as `aggregation="softmin(temperature=0.1)"`, is listed by `fractal list`.
 """
-PARAMETERS, ATTRIBUTES = "Parameters\n----------\n", "Attributes\n----------\n"
+PARAMETERS, ATTRIBUTES, FIELDS = "Parameters\n----------\n", "Attributes\n----------\n", "Attributes:\n"
 
 
 def document() -> str:
@@ -34,10 +32,9 @@ def document() -> str:
 
 
 def options(kind: type) -> dict[str, str]:
-    """Return what is said of each option, by name: in the class docstring, beneath a field, or beside it."""
+    """Return what is said of each option, by name: in the class docstring, or beside the field of a record."""
     return {
-        name: re.sub(r"\s+", " ", text).strip()
-        for name, text in (*_beside_fields(kind), *_in_docstring(kind, PARAMETERS))
+        name: re.sub(r"\s+", " ", text).strip() for name, text in (*_of_fields(kind), *_in_docstring(kind, PARAMETERS))
     }
 
 
@@ -49,21 +46,10 @@ def _in_docstring(kind: type, title: str) -> Iterator[tuple[str, str]]:
         yield name, f"{choices.strip('{}')}. {text}" if choices else text
 
 
-def _beside_fields(kind: type) -> Iterator[tuple[str, str]]:
-    lines = textwrap.dedent(inspect.getsource(kind)).splitlines()
-    (body,) = ast.parse("\n".join(lines)).body
-    nodes = getattr(body, "body", [])
-    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        _, _, comment = lines[node.lineno - 1].partition("  # ")
-        text = following.value.value if _is_text(following) else comment
-        if text:
-            yield node.target.id, text
-
-
-def _is_text(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+def _of_fields(kind: type) -> Iterator[tuple[str, str]]:
+    _, _, section = inspect.cleandoc(kind.__doc__ or "").partition(FIELDS)
+    yield from re.findall(r"^ +(\w+): (.*)$", section, re.MULTILINE)
+    yield from re.findall(r"^    (\w+): [^#\n]*  # (.*)$", inspect.getsource(kind), re.MULTILINE)
 
 
 def _entry(member: Any) -> Iterator[str]:
@@ -96,7 +82,7 @@ def _methods(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _prose(member: Any) -> str:
-    return (inspect.getdoc(member) or "").partition(PARAMETERS)[0].partition(ATTRIBUTES)[0].strip()
+    return re.split("|".join((PARAMETERS, ATTRIBUTES, FIELDS)), inspect.getdoc(member) or "")[0].strip()
 
 
 def signature(member: Any, name: str) -> str:

@@ -27,7 +27,9 @@ def test_every_public_name_has_its_entry():
     assert all(f"\n## {name}\n" in page for name in fractal.__all__)
 
 
-@pytest.mark.parametrize("kind", [fractal.SentenceScorer, fractal.AspectScorer, fractal.SelfTraining])
+@pytest.mark.parametrize(
+    "kind", [fractal.SentenceScorer, fractal.AspectScorer, fractal.TrainingPlan, fractal.SelfTraining]
+)
 def test_every_option_is_described_where_it_is_set(kind):
     described = options(kind)
     assert list(described) == [name for name in inspect.signature(kind).parameters if name != "self"]

@@ -206,7 +206,7 @@ SCORER_OPTIONS = (
         default="auto",
         show_default=True,
         metavar="NAME",
-        help="Columns to learn from: a name, or features.",
+        help="Features to learn from: a name of `fractal list recipes`, or features.",
     ),
     click.option(
         "--encoder", default="minilm", show_default=True, metavar="SPEC", help="What turns texts into vectors."

@@ -86,9 +86,13 @@ def _registry(family: str) -> Registry[Any]:
 
 
 def _recipes() -> list[dict[str, Any]]:
+    from fractal.features import RECIPE_SUMMARIES
     from fractal.features import RECIPES as recipes
 
-    return [{"name": name, "help": " ".join(specs), "options": {}} for name, specs in sorted(recipes.items())]
+    return [
+        {"name": name, "help": f"{RECIPE_SUMMARIES[name]}: {' '.join(specs)}", "options": {}}
+        for name, specs in sorted(recipes.items())
+    ]
 
 
 def _written(options: dict[str, Any]) -> str:

@@ -19,14 +19,11 @@ class SelfTraining:
 
     No round by default: an ensemble that learned from response labels was as good without, at half the cost.
 
-    Parameters
-    ----------
-    rounds : int, default=0
-        How often fresh heads learn what the ensemble before them guesses.
-    soft : bool, default=True
-        Whether they learn probabilities given the response's label; if not, the most likely hard labels.
-    shares : tuple of float, default=(1.0,)
-        The share of the surest sentences that each round learns from; the last one is repeated.
+    Attributes:
+        rounds: how often fresh heads learn what the ensemble before them guesses.
+        soft: whether they learn probabilities given the response's label; if not, the most likely hard labels.
+        shares: of the surest sentences that each round learns from; the last one is repeated.
+
     """
 
     rounds: int = 0

@@ -4,11 +4,20 @@ from fractal.features import arithmetic, lexical, neighbours, similarity, struct
 from fractal.features.base import FEATURES, Columns, Feature
 from fractal.features.projection import SAMPLE, Projection
 from fractal.features.similarity import prior_similarity
-from fractal.features.table import RECIPES, FeatureTable, SharedColumns, Standardiser, compute, feature_specs
+from fractal.features.table import (
+    RECIPE_SUMMARIES,
+    RECIPES,
+    FeatureTable,
+    SharedColumns,
+    Standardiser,
+    compute,
+    feature_specs,
+)
 
 __all__ = [
     "FEATURES",
     "RECIPES",
+    "RECIPE_SUMMARIES",
     "SAMPLE",
     "Columns",
     "Feature",

@@ -28,6 +28,13 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence", "product", "difference"),
 }
+RECIPE_SUMMARIES = {
+    "paper": "vectors of sentence, context and query, as in the paper",
+    "own": "scalar features of sentence and context",
+    "relational": "scalar features of sentence, context and neighbours",
+    "default": "all scalar features and vectors",
+    "vectors": "vectors of the sentence and of what tells it from its context",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
