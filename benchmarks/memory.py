@@ -18,10 +18,9 @@ import numpy as np
 
 from fractal.datasets.synthetic import make_responses
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import InitialLogits
+from fractal.ensemble.config import FitConfig
+from fractal.ensemble.datasets import build_training_sets
 from fractal.ensemble.specs import RESPONSE_EXPERTS
-from fractal.ensemble.tensors import build_bags
-from fractal.features.pipeline import Columns
 from fractal.records.corpus import gather
 
 DIM, DIRECTIONS = 384, 64  # of a vector, and how many of its principal ones a scorer keeps
@@ -79,15 +78,15 @@ def main() -> None:
         "| recipe | columns | seconds of processor time | most memory ever held, GB |",
         "|---|---:|---:|---:|",
     ]
-    kept = []
+    training_sets = []
     for spec in RESPONSE_EXPERTS:
         if spec.linear:
             continue  # it reads the columns of one that is not
         started = time.process_time()
-        columns, table = Columns.fit(block, spec.features, spec.kept(DIRECTIONS))
-        kept.append((columns, build_bags(block, table, InitialLogits(), corpus=corpus, members=5, folds=5)))
+        (data,) = build_training_sets(block, corpus, [spec], FitConfig((spec,)))
+        training_sets.append(data)
         spent = time.process_time() - started
-        lines.append(f"| {spec} | {table.dense.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")
+        lines.append(f"| {spec} | {data.bags.features.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

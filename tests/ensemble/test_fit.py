@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +15,33 @@ torch = pytest.importorskip("torch")
 from fractal.datasets.synthetic import make_preferences, make_responses  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.encoders.embedding import embed  # noqa: E402
-from fractal.ensemble.fit import FitConfig, FitResult, best_form, fit_ensemble  # noqa: E402
+from fractal.ensemble.config import FitConfig  # noqa: E402
+from fractal.ensemble.fit import fit_ensembles  # noqa: E402
 from fractal.ensemble.initialisation import calibrated_initial_logits  # noqa: E402
 from fractal.ensemble.objective import label_terms  # noqa: E402
+from fractal.ensemble.result import FitResult  # noqa: E402
+from fractal.ensemble.screening import FormComparison  # noqa: E402
+from fractal.ensemble.selection import best_form  # noqa: E402
 from fractal.ensemble.self_training import SelfTraining, most_certain, pseudo_labels  # noqa: E402
 from fractal.ensemble.specs import ExpertSpec  # noqa: E402
 from fractal.ensemble.weighting import ensemble_weights, pair_similarity, response_cost, sentence_cost, without_common  # noqa: E402
 from fractal.errors import BadSpec  # noqa: E402
-from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation  # noqa: E402
 from fractal.mil.bags import Bags  # noqa: E402
 from fractal.mil.segments import segment_mean  # noqa: E402
 from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Response  # noqa: E402
 from fractal.records.corpus import Corpus, gather  # noqa: E402
+from fractal.scorers.sentence import SentenceScorer  # noqa: E402
 
 PLAN = TrainingPlan(epochs=3, members=3, folds=3, hidden=(8,))
 PRODUCT = AGGREGATIONS.build("product")
 OFFSETS = torch.tensor([0, 2, 3, 6])
+
+
+def fit(block: object, corpus: Corpus, config: FitConfig, *forms: Aggregation) -> FitResult:
+    """Fit one label, under the product where no form is named."""
+    return fit_ensembles(block, corpus, {"": forms or (PRODUCT,)}, config)[""]  # type: ignore[arg-type]
 
 
 def corpus_of(records: list[Response]) -> tuple[object, Corpus]:
@@ -91,10 +103,8 @@ def test_the_surest_guesses_are_those_at_either_end() -> None:
 
 
 def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, Corpus]) -> None:
-    settings = FitConfig(
-        (PRODUCT,), (ExpertSpec(("overlap", "length")),), self_training=SelfTraining(rounds=3), plan=PLAN
-    )
-    fitted = fit_ensemble(*summaries, settings)
+    settings = FitConfig((ExpertSpec(("overlap", "length")),), self_training=SelfTraining(rounds=3), plan=PLAN)
+    fitted = fit(*summaries, settings)
     rounds = [choice for choice in fitted.choices if "self-training" in choice.about]
     assert rounds
     for choice in rounds:
@@ -104,10 +114,11 @@ def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, C
 
 def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple[object, Corpus]) -> None:
     forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
-    fitted = fit_ensemble(*summaries, FitConfig(forms, (ExpertSpec(("overlap", "novel_names")),), plan=PLAN))
+    config = FitConfig((ExpertSpec(("overlap", "novel_names")),), plan=PLAN)
+    fitted = fit(*summaries, config, *forms)
     choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
     assert choice.taken == best_form(choice.costs, summaries[1].labels)
-    assert AGGREGATIONS.spec(fitted.blend.aggregation) == choice.taken
+    assert AGGREGATIONS.spec(fitted.ensemble.aggregation) == choice.taken
 
 
 @pytest.mark.parametrize(("labels", "taken"), [([0.0, 1.0, np.nan], "product"), ([0.0, 0.5, np.nan], "mean")])
@@ -142,14 +153,12 @@ def test_the_likeness_of_pairs_is_the_correlation_of_their_means() -> None:
 
 def test_sentence_labels_of_training_are_not_read_unless_given(summaries: tuple[object, Corpus]) -> None:
     block, corpus = summaries
-    settings = FitConfig((PRODUCT,), (ExpertSpec(("overlap", "length")),), plan=PLAN)
-    plain = fit_ensemble(block, corpus, settings)
+    settings = FitConfig((ExpertSpec(("overlap", "length")),), plan=PLAN)
+    plain = fit(block, corpus, settings)
     labelled = make_responses(60, task="summaries", seed=2)
-    told = fit_ensemble(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
+    told = fit(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), settings)
     assert not torch.equal(plain.held_out, told.held_out)  # gold labels, where given, are used
-    deaf = fit_ensemble(
-        embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), replace(settings, gold_weight=0.0)
-    )
+    deaf = fit(embed(labelled, ENCODERS.build("hashing(dim=32)")), gather(labelled), replace(settings, gold_weight=0.0))
     assert torch.equal(plain.held_out, deaf.held_out)
 
 
@@ -166,17 +175,17 @@ def test_scores_learned_from_preferences_alone_lie_around_one_half() -> None:
     pairs = make_preferences(60, seed=4)
     corpus = gather(pairs)
     block = embed(corpus.responses, ENCODERS.build("hashing(dim=32)"))
-    fitted = fit_ensemble(
-        block, corpus, FitConfig((AGGREGATIONS.build("mean"),), (ExpertSpec(("overlap", "novel_names")),), plan=PLAN)
+    fitted = fit(
+        block, corpus, FitConfig((ExpertSpec(("overlap", "novel_names")),), plan=PLAN), AGGREGATIONS.build("mean")
     )
     assert float(fitted.held_out.median()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_settings_refuse_words_they_do_not_know() -> None:
     with pytest.raises(BadSpec, match="learn_from"):
-        FitConfig((PRODUCT,), (ExpertSpec(("length",)),), learn_from="dreams")
+        FitConfig((ExpertSpec(("length",)),), learn_from="dreams")
     with pytest.raises(BadSpec, match="start"):
-        FitConfig((PRODUCT,), (ExpertSpec(("length",)),), start="somewhere")
+        FitConfig((ExpertSpec(("length",)),), start="somewhere")
 
 
 def test_a_sentence_label_weighs_like_a_rating_or_a_difference_however_many_there_are() -> None:
@@ -199,17 +208,43 @@ def test_pairs_teach_nothing_of_what_both_answers_share() -> None:
 
     def fitted(topic_control: bool) -> FitResult:
         plan = replace(PLAN, topic_control=topic_control)
-        return fit_ensemble(
-            block, corpus, FitConfig((AGGREGATIONS.build("mean"),), (ExpertSpec(("overlap", "length")),), plan=plan)
+        return fit(
+            block, corpus, FitConfig((ExpertSpec(("overlap", "length")),), plan=plan), AGGREGATIONS.build("mean")
         )
 
     with_it, without = fitted(True), fitted(False)
     offsets, pairs_of = torch.from_numpy(block.offsets), torch.from_numpy(corpus.pairs)
-    assert without.blend.topic_share == 0.0
-    assert with_it.blend.topic_share == pytest.approx(pair_similarity(without.held_out, offsets, pairs_of) / 2)
-    assert with_it.blend.topic_share > 0
+    assert without.ensemble.topic_share == 0.0
+    assert with_it.ensemble.topic_share == pytest.approx(pair_similarity(without.held_out, offsets, pairs_of) / 2)
+    assert with_it.ensemble.topic_share > 0
     for read in (with_it, without):
         assert float(read.held_out.median()) == pytest.approx(0.0, abs=1e-5)
     apart = without.held_out - with_it.held_out  # the same for all sentences of a response
     means = segment_mean(apart, offsets).repeat_interleave(offsets.diff(), dim=0)
     torch.testing.assert_close(apart, means, rtol=0, atol=1e-5)
+
+
+def test_small_models_are_trained_once_in_a_fit_that_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    compare = FormComparison.of.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(FormComparison, "of", classmethod(lambda cls, *args: runs.append(1) or compare(cls, *args)))
+    scorer = SentenceScorer(encoder="hashing(dim=32)", cache=False, recipe="own", plan=PLAN)
+    scorer.fit([replace(r.without_labels(), label=r.label) for r in make_responses(120, task="summaries", seed=2)])
+    assert any(finding.name == "aggregation" for finding in scorer.checks_)
+    assert any("small models" in choice.about for choice in scorer.choices_)
+    assert len(runs) == 1
+
+
+def test_five_frames_lead_from_fit_to_the_step_of_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    depths, step = [], torch.optim.AdamW.step
+
+    def measured(self: torch.optim.AdamW, *args: object, **options: object) -> object:
+        names = [frame.name for frame in traceback.extract_stack() if "fractal" in Path(frame.filename).parts]
+        depths.append(names)
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", measured)
+    scorer = SentenceScorer("product", encoder="hashing(dim=32)", cache=False, recipe="own", plan=PLAN)
+    scorer.fit(make_responses(20, task="summaries", seed=2))
+    assert depths[0][0] == "fit"
+    assert len(depths[0]) <= 5

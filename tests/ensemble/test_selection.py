@@ -14,12 +14,14 @@ from fractal.encoders import ENCODERS
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
-from fractal.ensemble.fit import Choice, FitConfig, FitResult, best_form
-from fractal.ensemble.selection import asked_priors, fit_and_choose
+from fractal.ensemble.config import FitConfig
+from fractal.ensemble.fit import fit_ensembles
+from fractal.ensemble.result import Choice, FitResult
+from fractal.ensemble.selection import asked_priors, best_form
 from fractal.ensemble.specs import ExpertSpec
 from fractal.errors import BadSpec
 from fractal.evaluation.metrics import METRICS
-from fractal.mil.aggregations import AGGREGATIONS, FORMS
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.priors import CosinePrior
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
@@ -36,9 +38,10 @@ def laid(responses: Sequence[Response]) -> tuple[EncodedBlock, Corpus]:
     return embed(corpus.responses, ENCODERS.build(ENCODER)), corpus
 
 
-def quick(responses: Sequence[Response], **options: object) -> FitResult:
-    settings = FitConfig(ALL, (ExpertSpec(("cosine", "overlap", "novel_names")),), plan=PLAN, try_priors=True)
-    return fit_and_choose(*laid(responses), dataclasses.replace(settings, **options))  # type: ignore[arg-type]
+def quick(responses: Sequence[Response], *forms: Aggregation, **options: object) -> FitResult:
+    config = FitConfig((ExpertSpec(("cosine", "overlap", "novel_names")),), plan=PLAN, try_priors=True)
+    config = dataclasses.replace(config, **options)  # type: ignore[arg-type]
+    return fit_ensembles(*laid(responses), {"": forms or ALL}, config)[""]
 
 
 def told(fitted: FitResult, about: str) -> Choice:
@@ -53,7 +56,7 @@ def test_a_form_that_small_models_rule_out_is_not_fitted() -> None:
     assert first.costs["product"] == min(first.costs.values())
     assert "not fitted" in first.why
     assert all(choice.about != "aggregation" for choice in fitted.choices)  # one whole fit, nothing to compare
-    assert AGGREGATIONS.spec(fitted.blend.aggregation) == "product"
+    assert AGGREGATIONS.spec(fitted.ensemble.aggregation) == "product"
 
 
 def test_whole_fits_are_compared_where_small_models_leave_it_open() -> None:
@@ -77,14 +80,14 @@ def test_few_labels_rule_nothing_out() -> None:
 def test_the_check_never_contradicts_what_auto_took(seed: int) -> None:
     for name in ("aggregation: labels are the best sentence's", "20% of the labels flipped"):
         block, corpus = laid(CASES[name].made(seed, 300))
-        settings = FitConfig(ALL, (ExpertSpec(("cosine", "overlap")),), plan=dataclasses.replace(PLAN, seed=seed))
-        fitted = fit_and_choose(block, corpus, settings)
+        settings = FitConfig((ExpertSpec(("cosine", "overlap")),), plan=dataclasses.replace(PLAN, seed=seed))
+        fitted = fit_ensembles(block, corpus, {"": ALL}, settings)[""]
         found = {finding.name: finding for finding in run_checks(block, corpus, fitted, seed=seed)}
         assert found["aggregation"].verdict == "ok"
 
 
 def test_only_priors_with_signal_are_tried_and_only_gains_are_kept() -> None:
-    fitted = quick(CASES["nothing; a column with signal"].made(0), aggregations=ALL[:1])
+    fitted = quick(CASES["nothing; a column with signal"].made(0), *ALL[:1])
     tried = [choice for choice in fitted.choices if choice.about.startswith("prior ") and choice.costs]
     assert {"prior cosine", "prior column(column='mine')"} <= {choice.about for choice in tried}
     for choice in tried:
@@ -105,7 +108,7 @@ def test_only_priors_with_signal_are_tried_and_only_gains_are_kept() -> None:
 )
 def test_priors_without_signal_or_against_it_get_no_weight(case: str, prior: str, why: str) -> None:
     right = AGGREGATIONS.build(CASES[case].right)
-    fitted = quick(CASES[case].made(0), aggregations=(right,))
+    fitted = quick(CASES[case].made(0), right)
     choice = told(fitted, f"prior {prior}")
     assert (choice.taken, choice.costs) == ("without", {})
     assert why in choice.why
@@ -115,7 +118,7 @@ def test_priors_without_signal_or_against_it_get_no_weight(case: str, prior: str
 def test_a_column_that_no_score_could_reach_is_no_prior() -> None:
     made = CASES["nothing; a column with signal"].made(0)
     stretched = [dataclasses.replace(r, columns={"mine": tuple(5 * v for v in r.columns["mine"])}) for r in made]
-    fitted = quick(stretched, aggregations=ALL[:1])
+    fitted = quick(stretched, *ALL[:1])
     assert all("mine" not in choice.about for choice in fitted.choices)
 
 
@@ -139,7 +142,7 @@ def test_how_priors_are_asked_for() -> None:
 
 
 def test_full_supervision_tries_no_prior() -> None:
-    fitted = quick(CASES["nothing"].made(0, 120, bare=False), learn_from="sentences", aggregations=ALL[:1])
+    fitted = quick(CASES["nothing"].made(0, 120, bare=False), *ALL[:1], learn_from="sentences")
     assert [choice.about for choice in fitted.choices if choice.about.startswith("prior")] == []
 
 

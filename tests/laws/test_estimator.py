@@ -66,7 +66,7 @@ def test_a_response_score_is_the_mean_of_what_members_say_calibrated(
     fitted: SentenceScorer, responses: list[Response]
 ) -> None:
     """The curve was learned from single members; the mean of their log-odds is surer or less sure than any of them."""
-    block = fitted._embed(responses)
+    block = fitted.embed(responses)
     logits = fitted.ensemble_.logits(Predictor(block))
     offsets = torch.from_numpy(block.offsets)
     members = [fitted.ensemble_.aggregation.from_logits(logits[:, [m]], offsets)[:, 0] for m in range(PLAN.members)]

@@ -148,7 +148,7 @@ def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | P
 
     ENCODERS.build(scorer.encoder)
     SPLITTERS.build(scorer.splitter)
-    scorer._prepare(records)
+    scorer.prepare(records)
 
 
 def fit(

@@ -10,7 +10,7 @@ from fractal.evaluation.findings import Finding, Verdict
 
 if TYPE_CHECKING:
     from fractal.encoders.block import EncodedBlock
-    from fractal.ensemble.fit import FitResult
+    from fractal.ensemble.result import FitResult
     from fractal.mil.aggregations import Aggregation
     from fractal.records.corpus import Corpus
 

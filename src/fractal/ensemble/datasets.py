@@ -1,10 +1,10 @@
-"""Columns and bags for each expert to come; experts that read the same columns share them."""
+"""What each expert trains on: its columns as bags, with labels, pairs and folds; equal columns are built once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.config import FitConfig
+from fractal.ensemble.initialisation import InitialLogits
 from fractal.ensemble.length_bias import length_offsets
-from fractal.ensemble.prior import InitialLogits
 from fractal.ensemble.specs import ExpertSpec
-from fractal.ensemble.tensors import build_bags
+from fractal.ensemble.tensors import build_bags, sentence_targets
+from fractal.evaluation.folds import member_weights
 from fractal.features import prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.bags import Bags
-from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, pairwise_similarity
-from fractal.mil.training.plan import TrainingPlan
 from fractal.records.corpus import Corpus
 
 __all__ = ["ExpertData", "build_training_sets"]
@@ -29,58 +29,54 @@ __all__ = ["ExpertData", "build_training_sets"]
 
 @dataclass(frozen=True, eq=False)
 class ExpertData:
-    """The bags of one expert's columns, and what is needed to lay others alike."""
+    """The bags that one expert trains on, and what is needed to build those of other responses alike."""
 
     spec: ExpertSpec
     bags: Bags
-    columns: FeaturePipeline
+    pipeline: FeaturePipeline
     similarity: NDArray[np.float32]
     initial: InitialLogits = field(default_factory=InitialLogits)
 
     def starting_at(self, initial: InitialLogits) -> Self:
         """Return the same bags for a head that starts elsewhere."""
-        return replace(
-            self, initial=initial, bags=replace(self.bags, initial_logits=torch.from_numpy(initial(self.similarity)))
-        )
+        if initial == self.initial:
+            return self
+        logits = torch.from_numpy(initial(self.similarity))
+        return replace(self, initial=initial, bags=replace(self.bags, initial_logits=logits))
 
-    def with_pseudo_labels(self, guesses: Tensor) -> Self:
-        """Return the same bags with guessed sentence labels."""
-        return replace(self, bags=self.bags.with_targets(pseudo=guesses))
+    def with_pseudo_labels(self, labels: Tensor) -> Self:
+        """Return the same bags with pseudo-labels (sentence,)."""
+        return replace(self, bags=self.bags.with_targets(pseudo=labels))
 
 
 def build_training_sets(
-    block: EncodedBlock,
-    corpus: Corpus,
-    specs: Sequence[ExpertSpec],
-    *,
-    priors: Sequence[Term],
-    directions: int,
-    plan: TrainingPlan,
+    block: EncodedBlock, corpus: Corpus, specs: Sequence[ExpertSpec], config: FitConfig
 ) -> list[ExpertData]:
-    """Lay the bags of each expert, with what the priors read."""
-    similarity = prior_similarity(block)
-    own = [term.column for term in priors if isinstance(term, ColumnPrior)]
-    lengths_told = plan.length_control and len(corpus.pairs) > 0
-    length_offset = length_offsets(corpus.responses, corpus.pairs) if lengths_told else None
-    correlated = any(isinstance(term, CorrelationPrior) for term in priors)
-    read: dict[tuple[tuple[str, ...], int], tuple[Bags, FeaturePipeline]] = {}
-    wanted = [(spec.features, spec.kept(directions)) for spec in specs]
-    for features, kept in dict.fromkeys(wanted):
-        columns, table = FeaturePipeline.fit(block, features, kept, plan.seed)
-        bags = build_bags(
-            block,
-            table,
-            InitialLogits(),
-            corpus=corpus,
-            columns=own,
-            members=plan.members,
-            folds=plan.folds,
-            seed=plan.seed,
-            length_offset=length_offset,
-        )
-        if correlated:
-            bags = replace(
-                bags, sentence_pairs=pairwise_similarity(replace(bags, vectors=torch.from_numpy(block.sentences)))
-            )
-        read[features, kept] = bags, columns
-    return [ExpertData(spec, *read[key], similarity) for spec, key in zip(specs, wanted, strict=True)]
+    """Build the bags of each expert, with what the priors read."""
+    similarity, labels = prior_similarity(block), _labels(block, corpus, config)
+    pairwise = any(isinstance(term, CorrelationPrior) for term in config.priors)
+    built: dict[tuple[tuple[str, ...], int], tuple[Bags, FeaturePipeline]] = {}
+    inputs = [(spec.features, spec.kept_directions(config.directions)) for spec in specs]
+    for features, directions in dict.fromkeys(inputs):
+        pipeline, table = FeaturePipeline.fit(block, features, directions, config.plan.seed)
+        bags = build_bags(block, table, InitialLogits(), **labels)
+        if pairwise:
+            vectors = replace(bags, vectors=torch.from_numpy(block.sentences))
+            bags = replace(bags, sentence_pairs=pairwise_similarity(vectors))
+        built[features, directions] = bags, pipeline
+    return [ExpertData(spec, *built[key], similarity) for spec, key in zip(specs, inputs, strict=True)]
+
+
+def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str, Any]:
+    """Return what all experts learn from, as tensors: labels, targets of sentences, pairs, and who holds out what."""
+    plan, pairs = config.plan, corpus.pairs
+    columns = [term.column for term in config.priors if isinstance(term, ColumnPrior)]
+    by_length = plan.length_control and len(pairs) > 0
+    weights = member_weights(corpus.groups, corpus.labels, plan.members, plan.folds, plan.seed)
+    return {
+        "labels": torch.from_numpy(corpus.label_columns.astype(np.float32)),
+        "targets": {name: torch.from_numpy(values) for name, values in sentence_targets(block, columns).items()},
+        "pairs": torch.from_numpy(pairs) if len(pairs) else None,
+        "weights": torch.from_numpy(weights),
+        "length_offset": torch.from_numpy(length_offsets(corpus.responses, pairs)) if by_length else None,
+    }

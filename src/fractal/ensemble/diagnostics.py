@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.fit import FitResult
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
-from fractal.ensemble.screening import Compared, held_out_responses
+from fractal.ensemble.result import FitResult
+from fractal.ensemble.screening import FormComparison, held_out_responses
 from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import CONFIDENCE, Outcome
 from fractal.evaluation.solvers import minimise, sigmoid
@@ -45,7 +45,7 @@ def method_checks(
     rated = Outcome.of(corpus.responses)
     enough = len(rated) >= MIN_RESPONSES and rated.differs and not len(corpus.pairs)
     if enough:
-        found.append(_aggregation(block, corpus, chosen, seed))
+        found.append(_aggregation(fitted, block, corpus, chosen, seed))
     found += _priors(block, corpus, fitted, chosen, columns, seed)
     if enough:
         leads = _fitted_leads(fitted, block) if fitted else held_out_responses(block, corpus, FORMS[chosen], seed)
@@ -56,18 +56,19 @@ def method_checks(
 def _direction(fitted: FitResult | None, aggregation: str | Aggregation | None, corpus: Corpus) -> str:
     """The hard rule that is assumed: that of the fit, the one given, else the first that the labels allow."""
     if fitted is not None:
-        return str(fitted.blend.aggregation.direction)
+        return str(fitted.ensemble.aggregation.direction)
     if aggregation is not None and aggregation != "auto":
         return str(AGGREGATIONS.build(aggregation).direction)
     return corpus.directions[0]
 
 
-def _aggregation(block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:
+def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:
     """Held-out likelihood of the response labels under each hard rule, by one small model each."""
-    costs = Compared.of(block, corpus, FORMS, seed)
+    costs = fitted.screening if fitted is not None and fitted.screening is not None else None
+    costs = costs or FormComparison.of(block, corpus, FORMS, seed)
     rival = costs.best(name for name in FORMS if name != chosen)
     value, low, high = costs.saved(chosen, rival)
-    shown = f"{value:+.3f} nats a response [{low:+.3f}, {high:+.3f}]"
+    shown = f"{value:+.3f} of held-out log-loss a response [{low:+.3f}, {high:+.3f}]"
     if costs.clearly_worse(chosen, rival):
         sentence = (
             f"Held-out labels are explained better by '{rival}' than by '{chosen}', which is assumed ({shown}): "
@@ -102,7 +103,7 @@ def _despite(finding: Finding) -> Finding:
 
 
 def _fitted_leads(fitted: FitResult, block: EncodedBlock) -> Floats:
-    found = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(block.offsets))
+    found = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(block.offsets))
     return np.asarray(flat(found).double().numpy())
 
 

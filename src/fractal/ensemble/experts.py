@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import InitialLogits
+from fractal.ensemble.initialisation import InitialLogits
 from fractal.ensemble.tensors import build_bags
 from fractal.ensemble.weighting import without_common
 from fractal.features import Projection, Standardiser
@@ -30,7 +30,7 @@ __all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts
 class Expert:
     """Heads trained on one recipe of columns: all that is needed to score sentences again."""
 
-    columns: FeaturePipeline
+    pipeline: FeaturePipeline
     initial: InitialLogits
     head: Head
     outputs: Outputs | None = None  # which outputs are read of a head that aspects share; None: all
@@ -38,8 +38,8 @@ class Expert:
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
         return {
-            "recipe": list(self.columns.recipe),
-            "standardiser": self.columns.standardiser.as_dict(),
+            "recipe": list(self.pipeline.recipe),
+            "standardiser": self.pipeline.standardiser.as_dict(),
             "initial_logits": {"scale": self.initial.scale, "centre": self.initial.centre},
             "head": self.head.shape.__dict__,
             "outputs": self.outputs,
@@ -48,7 +48,7 @@ class Expert:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the weights, and the directions that vectors are projected on."""
         arrays = {f"head.{name}": value.detach().cpu().numpy() for name, value in self.head.state_dict().items()}
-        projection = self.columns.projection.arrays() if self.columns.projection else {}
+        projection = self.pipeline.projection.arrays() if self.pipeline.projection else {}
         return arrays | {f"projection.{name}": value for name, value in projection.items()}
 
     @classmethod
@@ -75,15 +75,15 @@ class Predictor:
     def __init__(self, block: EncodedBlock) -> None:
         self.block = block
         self._bags: dict[tuple[FeaturePipeline, InitialLogits], Bags] = {}
-        self._said: dict[Head, Tensor] = {}
+        self._logits: dict[Head, Tensor] = {}
 
     def logits(self, expert: Expert) -> Tensor:
         """Return the expert's log-odds of every sentence: (sentence, [level − 1,] member)."""
-        if expert.head not in self._said:
-            self._said[expert.head] = predict_logits(expert.head, self._laid(expert.columns, expert.initial))
-        return read_outputs(self._said[expert.head], expert.outputs)
+        if expert.head not in self._logits:
+            self._logits[expert.head] = predict_logits(expert.head, self._inputs(expert.pipeline, expert.initial))
+        return read_outputs(self._logits[expert.head], expert.outputs)
 
-    def _laid(self, columns: FeaturePipeline, initial: InitialLogits) -> Bags:
+    def _inputs(self, columns: FeaturePipeline, initial: InitialLogits) -> Bags:
         if (columns, initial) not in self._bags:
             self._bags[columns, initial] = build_bags(self.block, columns(self.block), initial)
         return self._bags[columns, initial]

@@ -1,329 +1,268 @@
-"""How a scorer is fitted: heads learn from response labels, a blend of them guesses sentences, fresh heads learn those.
+"""How scorers are fitted: one head an expert for all aspects that read it, weighed for each by held-out labels.
 
-Every choice is made by response labels that the chosen heads have not seen.
+Every choice is made by response labels that the chosen heads have not seen. A scorer of one label is the case of one
+aspect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.config import FitConfig
 from fractal.ensemble.datasets import ExpertData, build_training_sets
 from fractal.ensemble.experts import Ensemble, Expert
 from fractal.ensemble.initialisation import initialisations
-from fractal.ensemble.objective import label_terms, labels_cost
-from fractal.ensemble.screening import MIN_GAIN_NATS
-from fractal.ensemble.self_training import SelfTraining, most_certain, pseudo_labels
+from fractal.ensemble.objective import gold_cost, labels_cost, objective_of
+from fractal.ensemble.result import Choice, FitResult
+from fractal.ensemble.selection import select_aggregations, with_priors
+from fractal.ensemble.self_training import most_certain, pseudo_labels
 from fractal.ensemble.specs import ExpertSpec
 from fractal.ensemble.weighting import ensemble_weights, pair_similarity, response_cost, sentence_cost, without_common
-from fractal.errors import BadData, BadSpec
-from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.errors import BadData
+from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head
-from fractal.mil.objectives.base import Scores, Term
+from fractal.mil.objectives.aspects import MultiAspect
 from fractal.mil.objectives.losses import SentenceLoss
+from fractal.mil.outputs import Outputs, read_outputs
 from fractal.mil.training.callbacks import Callback, Epoch, at_stage, stages
 from fractal.mil.training.checkpoints import checkpoint_of
 from fractal.mil.training.loop import fit_head
-from fractal.mil.training.plan import Objective, TrainingPlan
+from fractal.mil.training.plan import Objective
 from fractal.mil.training.validation import held_out_logits
-from fractal.records.corpus import Corpus, all_or_nothing
+from fractal.records.corpus import Corpus
 
-__all__ = ["Choice", "FitConfig", "FitResult", "best_form", "ensemble_choice", "fit_ensemble", "refuse_unlabelled"]
+__all__ = ["fit_ensembles", "refuse_unlabelled"]
 
 TOPIC_SHARE = 1 / 2  # how much of what the two answers to one question share is taken off, where only pairs were judged
-PSEUDO_SHARE = 2 / 3  # how much heads that learned from guesses count beside those that learned from response labels
+PSEUDO_SHARE = 2 / 3  # how much heads that learned from pseudo-labels count beside those that learned from responses
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """What a fit may try and how: every choice that is not made by the labels."""
+def fit_ensembles(
+    block: EncodedBlock,
+    corpus: Corpus,
+    forms: Mapping[str, Sequence[Aggregation]],
+    config: FitConfig,
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, FitResult]:
+    """Train one head an expert for all aspects that read it; weigh the heads for each aspect by held-out labels.
 
-    aggregations: tuple[Aggregation, ...]
-    experts: tuple[ExpertSpec, ...]
-    mean_experts: tuple[ExpertSpec, ...] = ()  # under aggregations by the mean; as before if empty
-    later: tuple[ExpertSpec, ...] = ()  # those that train on guesses; as before if empty
-    priors: tuple[Term, ...] = ()
-    try_priors: bool = False  # those that could serve, one by one: what priors='auto' means
-    start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer
-    directions: int = 64
-    self_training: SelfTraining = field(default_factory=SelfTraining)
-    gold_weight: float = 1.0
-    learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
-    plan: TrainingPlan = field(default_factory=TrainingPlan)
-    checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
-
-    def __post_init__(self) -> None:
-        if self.learn_from not in ("responses", "sentences"):
-            raise BadSpec(f"learn_from={self.learn_from!r}: give 'responses' or 'sentences'")
-        if self.start not in ("even", "prior", "auto"):
-            raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
-
-    def experts_under(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[ExpertSpec, ...]:
-        """Return the first experts: they see of the rest of a response only where no shortcut leads over it."""
-        summed = aggregation.direction == "mean" and not has_pairs
-        return self.mean_experts if summed and self.mean_experts else self.experts
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One thing that held-out labels decided: what was tried, what each cost, and what was taken."""
-
-    about: str
-    costs: dict[str, float]
-    taken: str
-    why: str = ""  # for people, where the costs do not say it
+    `forms` names the aggregation of each aspect, or several of which held-out labels choose one; the response's own
+    label is the aspect without a name.
+    """
+    selection = select_aggregations(fit_ensembles, block, corpus, forms, config, callbacks)
+    aspects, results = selection.aspects, {}
+    if len(aspects) == 1 and selection.fitted:
+        results = selection.fitted
+    else:
+        readers = experts_by_aspect(aspects, config, has_pairs=len(corpus.pairs) > 0)
+        trained = []
+        for data, stage in stages(build_training_sets(block, corpus, list(readers), config), partial(_stage, readers)):
+            rules = {name: aspects[name] for name in readers[data.spec]}
+            objective = objective_of(rules, list(aspects), data.bags, config)
+            trained.append(train_expert(data, objective, config, at_stage(callbacks, stage)))
+        for name, aggregation in aspects.items():
+            parts = [expert.of_aspect(name) for expert in trained if name in readers[expert.data.spec]]
+            ensemble = weigh(parts, aggregation, config)
+            if config.self_training.rounds and not config.supervised:
+                ensemble = _self_trained(ensemble, block, corpus, config, callbacks)
+            results[name] = _without_topic(ensemble, config).result(ensemble.cost(config), config)
+    results = {name: selection.explain(name, result) for name, result in results.items()}
+    if config.try_priors and not config.supervised:
+        results = {n: with_priors(fit_ensembles, r, block, corpus, config, callbacks) for n, r in results.items()}
+    return results
 
 
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """A blend, the held-out log-odds of every training sentence under it, and how it was chosen."""
-
-    blend: Ensemble
-    held_out: Tensor  # (sentence, [level − 1,] 1)
-    cost: float
-    choices: tuple[Choice, ...]
-    history: tuple[Epoch, ...]
-    weights: NDArray[np.float32]  # (bag, member): 0 where a member held a response out
-    priors: tuple[Term, ...] = ()  # that had weight
+def experts_by_aspect(
+    aspects: Mapping[str, Aggregation], config: FitConfig, *, has_pairs: bool
+) -> dict[ExpertSpec, list[str]]:
+    """Return which aspects read each expert: an aspect has the experts that it would have alone."""
+    readers: dict[ExpertSpec, list[str]] = {}
+    for name, aggregation in aspects.items():
+        for spec in config.experts_for(aggregation, has_pairs=has_pairs):
+            readers.setdefault(spec, []).append(name)
+    return readers
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedExpert:
-    """Heads that learned from laid bags, and what they say of the responses they did not see."""
+    """Heads that learned from one expert's data, and what they say of the responses they did not see."""
 
-    laid: ExpertData
+    data: ExpertData
     head: Head
-    held_out: Tensor
-    cost: float
+    aggregation: Aggregation
+    held_out: Tensor  # (sentence, [output,] 1)
     history: tuple[Epoch, ...]
+    choices: tuple[Choice, ...] = ()
+    outputs: Outputs | None = None  # which outputs are read, where aspects share the head; None: all
 
     @property
     def expert(self) -> Expert:
-        return Expert(self.laid.columns, self.laid.initial, self.head)
+        return Expert(self.data.pipeline, self.data.initial, self.head, self.outputs)
+
+    def of_aspect(self, name: str) -> TrainedExpert:
+        """Return the same as one aspect reads it: its outputs, its labels and its aggregation."""
+        if not isinstance(self.aggregation, MultiAspect):
+            return self
+        aspect = next(aspect for aspect in self.aggregation.aspects if aspect.name == name)
+        bags = replace(self.data.bags, labels=self.data.bags.labels[:, aspect.column])
+        return replace(
+            self,
+            data=replace(self.data, bags=bags),
+            aggregation=aspect.aggregation,
+            held_out=read_outputs(self.held_out, aspect.outputs),
+            outputs=aspect.outputs,
+        )
+
+
+def train_expert(
+    data: ExpertData, objective: Objective, config: FitConfig, callbacks: Sequence[Callback] = (), turn: int = 0
+) -> TrainedExpert:
+    """Train the heads of one expert; of several initial logits those stay that held-out labels prefer."""
+    plan = replace(data.spec.plan(config.plan), seed=config.plan.seed + 1000 * turn)
+    candidates = {"": data.initial}
+    if not turn and config.start != "even" and not isinstance(objective.aggregation, MultiAspect):
+        candidates = dict(initialisations(config.start, data.similarity, data.bags, objective.aggregation))
+    trained: dict[str, TrainedExpert] = {}
+    for name, initial in candidates.items():
+        heard = at_stage(callbacks, f"start at {name}") if len(candidates) > 1 else callbacks
+        started = data.starting_at(initial)
+        checkpoint = checkpoint_of(config.checkpoints, data.spec, initial, objective, plan)
+        fitted = fit_head(started.bags, objective, plan, heard, checkpoint)
+        held_out = held_out_logits(fitted.head, started.bags)
+        trained[name] = TrainedExpert(started, fitted.head, objective.aggregation, held_out, fitted.history)
+    if len(trained) == 1:
+        return next(iter(trained.values()))
+    costs = {name: _cost(expert.held_out, data.bags, objective.aggregation, config) for name, expert in trained.items()}
+    best = min(costs, key=lambda name: costs[name])
+    return replace(trained[best], choices=(Choice(f"start of {data.spec}", costs, best),))
 
 
 @dataclass(frozen=True, eq=False)
 class WeighedExperts:
-    """Trained experts and how they are mixed."""
+    """Trained experts of one aspect and how they are weighed."""
 
     parts: tuple[TrainedExpert, ...]
     weights: tuple[float, ...]
     shift: float
+    aggregation: Aggregation
+    choices: tuple[Choice, ...] = ()
     topic_share: float = 0.0
 
     @property
+    def bags(self) -> Bags:
+        return self.parts[0].data.bags
+
+    @property
     def held_out(self) -> Tensor:
-        summed = torch.stack([w * part.held_out for w, part in zip(self.weights, self.parts, strict=True)]).sum(0)
-        return without_common(summed, self.parts[0].laid.bags.offsets, self.topic_share) + self.shift
+        logits = torch.stack([w * part.held_out for w, part in zip(self.weights, self.parts, strict=True)]).sum(0)
+        return without_common(logits, self.bags.offsets, self.topic_share) + self.shift
+
+    def cost(self, config: FitConfig) -> float:
+        """Return what held-out labels cost."""
+        return _cost(self.held_out, self.bags, self.aggregation, config)
+
+    def result(self, cost: float, config: FitConfig) -> FitResult:
+        """Return what a scorer keeps; `cost` is what held-out labels cost."""
+        experts = tuple(part.expert for part in self.parts)
+        return FitResult(
+            Ensemble(experts, self.weights, self.shift, self.aggregation, self.topic_share),
+            self.held_out,
+            cost,
+            self.choices,
+            tuple(epoch for part in self.parts for epoch in part.history),
+            self.bags.weights.numpy(),
+            config.priors,
+        )
 
 
-def fit_ensemble(
-    block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback] = ()
-) -> FitResult:
-    """Fit every form of aggregation and keep the one that explains held-out response labels best."""
-    refuse_unlabelled(corpus, settings)
-    fits = [
-        _fit_under(block, corpus, aggregation, settings, at_stage(callbacks, stage))
-        for aggregation, stage in stages(settings.aggregations, AGGREGATIONS.spec)
-    ]
-    found = {AGGREGATIONS.spec(fitted.blend.aggregation): fitted for fitted in fits}
-    costs = {spec: fitted.cost for spec, fitted in found.items()}
-    taken = best_form(costs, corpus.labels)
-    best = found[taken]
-    if len(fits) > 1:
-        best = replace(best, choices=(Choice("aggregation", costs, taken), *best.choices))
-    return best
+def weigh(parts: Sequence[TrainedExpert], aggregation: Aggregation, config: FitConfig) -> WeighedExperts:
+    """Weigh the experts of an aspect by what their held-out log-odds say of its labels."""
+    choices = tuple(choice for part in parts for choice in part.choices)
+    if len(parts) == 1:
+        return WeighedExperts(tuple(parts), (1.0,), 0.0, aggregation, choices)
+    data_bags = parts[0].data.bags
+    bags = replace(data_bags, weights=torch.ones(len(data_bags), 1))
+    cost = gold_cost(bags, aggregation) if config.supervised else labels_cost(bags, aggregation, config.gold_weight)
+    weights, shift = ensemble_weights([part.held_out for part in parts], cost)
+    costs = {str(part.data.spec): _cost(part.held_out, bags, aggregation, config) for part in parts}
+    shares = [f"{weight:.2f} × {name}" for name, weight in zip(costs, weights, strict=True)]
+    weighing = Choice("ensemble weights", costs, " + ".join(shares))
+    return WeighedExperts(tuple(parts), weights, shift, aggregation, (*choices, weighing))
 
 
-def best_form(costs: Mapping[str, float], labels: NDArray[np.float64]) -> str:
-    """Return the form of aggregation that held-out labels prefer: {form: nats a response} → form.
-
-    Labels that are all or nothing are seldom means of sentences, so there a mean has to save clearly on the others.
-    """
-    doubted = "mean" if all_or_nothing(labels) else ""
-    return min(costs, key=lambda spec: costs[spec] + MIN_GAIN_NATS * (AGGREGATIONS.build(spec).direction == doubted))
-
-
-def _fit_under(
-    block: EncodedBlock, corpus: Corpus, aggregation: Aggregation, settings: FitConfig, callbacks: Sequence[Callback]
-) -> FitResult:
-    """Train each expert, blend them, and let fresh ones learn what the blend guesses."""
-    choices: list[Choice] = []
-    first = []
-    specs = settings.experts_under(aggregation, has_pairs=len(corpus.pairs) > 0)
-    for laid, stage in stages(_lay(block, corpus, specs, settings), lambda part: str(part.spec)):
-        trained, choice = _best_start(laid, aggregation, settings, at_stage(callbacks, stage))
-        first.append(trained)
-        choices += choice
-    bags = first[0].laid.bags
-    mixed = _blended(first, aggregation, settings)
-    cost = _cost_of(mixed.held_out, bags, aggregation, settings)
-    choices += _blend_choice(mixed)
-    if settings.learn_from == "responses" and settings.self_training.rounds:
-        later = _lay(block, corpus, settings.later, settings) or [part.laid for part in first]
-        mixed, cost, rounds = _self_trained(mixed, cost, later, aggregation, settings, callbacks)
-        choices += rounds
-    if settings.learn_from == "responses" and bags.pairs is not None and bool(bags.labels.isnan().all()):
-        mixed = _compared_only(mixed, bags.offsets, bags.pairs, topic_control=settings.plan.topic_control)
-    blend = Ensemble(
-        tuple(part.expert for part in mixed.parts), mixed.weights, mixed.shift, aggregation, mixed.topic_share
-    )
-    history = tuple(epoch for part in mixed.parts for epoch in part.history)
-    return FitResult(blend, mixed.held_out, cost, tuple(choices), history, bags.weights.numpy(), settings.priors)
+def _self_trained(
+    first: WeighedExperts, block: EncodedBlock, corpus: Corpus, config: FitConfig, callbacks: Sequence[Callback]
+) -> WeighedExperts:
+    """Let fresh heads learn the ensemble's pseudo-labels, in rounds, as long as held-out labels gain (PsLab)."""
+    best, cost, choices = first, first.cost(config), list(first.choices)
+    specs = config.pseudo_label_experts
+    sets = build_training_sets(block, corpus, specs, config) if specs else [part.data for part in first.parts]
+    objective = Objective((SentenceLoss(target="pseudo"),), first.aggregation, validation_loss="pseudo")
+    rounds, soft = config.self_training.rounds, config.self_training.soft
+    for number in range(rounds):
+        labels = pseudo_labels(best.held_out, sets[0].bags, first.aggregation, soft=soft)
+        labels = most_certain(labels, config.self_training.share(number))
+        heard = at_stage(callbacks, f"self-training ({number + 1} of {rounds})")
+        later = [
+            train_expert(data.with_pseudo_labels(labels), objective, config, at_stage(heard, stage), number + 1)
+            for data, stage in stages(sets, lambda data: str(data.spec))
+        ]
+        candidate = _with_pseudo_experts(first, weigh(later, first.aggregation, config))
+        after = candidate.cost(config)
+        gained = after < cost
+        about = f"round {number + 1} of self-training"
+        choices.append(Choice(about, {"before": cost, "after": after}, "after" if gained else "before"))
+        if not gained:
+            break
+        best, cost = candidate, after
+    return replace(best, choices=tuple(choices))
 
 
-def _compared_only(mixed: WeighedExperts, offsets: Tensor, pairs: Tensor, *, topic_control: bool) -> WeighedExperts:
-    """Keep less of what preferences cannot teach: they tell which answer is better, never how good either is.
+def _with_pseudo_experts(first: WeighedExperts, later: WeighedExperts) -> WeighedExperts:
+    """Join heads that learned from pseudo-labels to those that learned from response labels."""
+    before = tuple(weight * (1 - PSEUDO_SHARE) for weight in first.weights)
+    after = tuple(weight * PSEUDO_SHARE for weight in later.weights)
+    shift = first.shift * (1 - PSEUDO_SHARE) + later.shift * PSEUDO_SHARE
+    return replace(first, parts=(*first.parts, *later.parts), weights=(*before, *after), shift=shift)
+
+
+def _without_topic(ensemble: WeighedExperts, config: FitConfig) -> WeighedExperts:
+    """Keep less of what preferences alone cannot teach: they tell which answer is better, never how good either is.
 
     What both answers to a question have in common was learned from nothing; much of it is the question's topic. How
     much they have in common, beside answers to other questions, tells how much of it there is. The middle of the
     scores is put at one half.
     """
-    if topic_control:
-        mixed = replace(mixed, topic_share=TOPIC_SHARE * pair_similarity(mixed.held_out, offsets, pairs))
-    return replace(mixed, shift=mixed.shift - float(mixed.held_out.median()))
+    bags = ensemble.bags
+    if config.supervised or bags.pairs is None or not bool(bags.labels.isnan().all()):
+        return ensemble
+    if config.plan.topic_control:
+        likeness = pair_similarity(ensemble.held_out, bags.offsets, bags.pairs)
+        ensemble = replace(ensemble, topic_share=TOPIC_SHARE * likeness)
+    return replace(ensemble, shift=ensemble.shift - float(ensemble.held_out.median()))
 
 
-def _self_trained(
-    first: WeighedExperts,
-    cost: float,
-    laid: Sequence[ExpertData],
-    aggregation: Aggregation,
-    settings: FitConfig,
-    callbacks: Sequence[Callback],
-) -> tuple[WeighedExperts, float, list[Choice]]:
-    """Go round as long as held-out response labels gain by it."""
-    best, choices = first, []
-    for number in range(settings.self_training.rounds):
-        round_of = at_stage(callbacks, f"self-training ({number + 1} of {settings.self_training.rounds})")
-        later = _retrained(best, laid, number, aggregation, settings, round_of)
-        mixed = _with_pseudo_experts(first, _blended(later, aggregation, settings))
-        after = _cost_of(mixed.held_out, laid[0].bags, aggregation, settings)
-        kept = after < cost
-        about = f"round {number + 1} of self-training"
-        choices.append(Choice(about, {"before": cost, "after": after}, "after" if kept else "before"))
-        if not kept:
-            break
-        best, cost = mixed, after
-    return best, cost, choices
+def _cost(held_out: Tensor, bags: Bags, aggregation: Aggregation, config: FitConfig) -> float:
+    return (sentence_cost if config.supervised else response_cost)(held_out, bags, aggregation)
 
 
-def _lay(block: EncodedBlock, corpus: Corpus, specs: Sequence[ExpertSpec], settings: FitConfig) -> list[ExpertData]:
-    return build_training_sets(
-        block, corpus, specs, priors=settings.priors, directions=settings.directions, plan=settings.plan
-    )
+def _stage(readers: Mapping[ExpertSpec, Sequence[str]], data: ExpertData) -> str:
+    names = [name for name in readers[data.spec] if name]
+    return f"{' + '.join(names)} · {data.spec}" if names else str(data.spec)
 
 
-def _best_start(
-    laid: ExpertData, aggregation: Aggregation, settings: FitConfig, callbacks: Sequence[Callback]
-) -> tuple[TrainedExpert, list[Choice]]:
-    objective = _objective(laid.bags, aggregation, settings)
-    found = initialisations(settings.start, laid.similarity, laid.bags, aggregation)
-    tried = {}
-    for name, initial in found.items():
-        from_here = at_stage(callbacks, f"start at {name}") if len(found) > 1 else callbacks
-        tried[name] = _fit(laid.starting_at(initial), objective, settings, from_here)
-    taken = min(tried, key=lambda name: tried[name].cost)
-    costs = {name: candidate.cost for name, candidate in tried.items()}
-    about = f"start of {laid.spec}"
-    return tried[taken], [Choice(about, costs, taken)] if len(tried) > 1 else []
-
-
-def _objective(bags: Bags, aggregation: Aggregation, settings: FitConfig) -> Objective:
-    if settings.learn_from == "sentences":
-        return Objective((SentenceLoss(),), aggregation, validation_loss="gold")
-    terms = label_terms(bags, settings.gold_weight)
-    return Objective(
-        (*terms, *settings.priors),
-        aggregation,
-        curriculum=settings.plan.curriculum,
-        reads_labels=len(terms),
-    )
-
-
-def _fit(
-    laid: ExpertData, objective: Objective, settings: FitConfig, callbacks: Sequence[Callback], turn: int = 0
-) -> TrainedExpert:
-    plan = replace(laid.spec.plan(settings.plan), seed=settings.plan.seed + 1000 * turn)
-    checkpoint = checkpoint_of(settings.checkpoints, laid.spec, laid.initial, objective, plan)
-    fitted = fit_head(laid.bags, objective, plan, callbacks, checkpoint)
-    held_out = held_out_logits(fitted.head, laid.bags)
-    return TrainedExpert(
-        laid, fitted.head, held_out, _cost_of(held_out, laid.bags, objective.aggregation, settings), fitted.history
-    )
-
-
-def _cost_of(held_out: Tensor, bags: Bags, aggregation: Aggregation, settings: FitConfig) -> float:
-    cost_of = sentence_cost if settings.learn_from == "sentences" else response_cost
-    return cost_of(held_out, bags, aggregation)
-
-
-def _blended(parts: Sequence[TrainedExpert], aggregation: Aggregation, settings: FitConfig) -> WeighedExperts:
-    """Weigh the experts by what their held-out log-odds say of the labels."""
-    if len(parts) == 1:
-        return WeighedExperts(tuple(parts), (1.0,), 0.0)
-    bags = replace(parts[0].laid.bags, weights=torch.ones(len(parts[0].laid.bags), 1))
-
-    def gold_cost(logits: Tensor) -> Tensor:
-        return SentenceLoss()(Scores(logits, bags.offsets, aggregation), bags).sum()
-
-    supervised = settings.learn_from == "sentences"
-    cost = gold_cost if supervised else labels_cost(bags, aggregation, settings.gold_weight)
-    weights, shift = ensemble_weights([part.held_out for part in parts], cost)
-    return WeighedExperts(tuple(parts), weights, shift)
-
-
-def _blend_choice(mixed: WeighedExperts) -> list[Choice]:
-    if len(mixed.parts) == 1:
-        return []
-    specs, costs = [part.laid.spec for part in mixed.parts], [part.cost for part in mixed.parts]
-    return [ensemble_choice(specs, mixed.weights, costs)]
-
-
-def ensemble_choice(specs: Sequence[ExpertSpec], weights: Sequence[float], costs: Sequence[float]) -> Choice:
-    """Say how experts are blended, and what each would cost alone."""
-    names = [str(spec) for spec in specs]
-    shares = [f"{weight:.2f} × {name}" for name, weight in zip(names, weights, strict=True)]
-    return Choice("blend", dict(zip(names, costs, strict=True)), " + ".join(shares))
-
-
-def _retrained(
-    before: WeighedExperts,
-    laid: Sequence[ExpertData],
-    number: int,
-    aggregation: Aggregation,
-    settings: FitConfig,
-    callbacks: Sequence[Callback],
-) -> list[TrainedExpert]:
-    """One round of PsLab: fresh heads learn the sentence labels that the blend before them guesses."""
-    how = settings.self_training
-    guesses = most_certain(pseudo_labels(before.held_out, laid[0].bags, aggregation, soft=how.soft), how.share(number))
-    objective = Objective((SentenceLoss(target="pseudo"),), aggregation, validation_loss="pseudo")
-    return [
-        _fit(part.with_pseudo_labels(guesses), objective, settings, at_stage(callbacks, stage), number + 1)
-        for part, stage in stages(laid, lambda part: str(part.spec))
-    ]
-
-
-def _with_pseudo_experts(first: WeighedExperts, later: WeighedExperts) -> WeighedExperts:
-    """Mix heads that learned from guesses with those that learned from response labels."""
-    old = tuple(weight * (1 - PSEUDO_SHARE) for weight in first.weights)
-    new = tuple(weight * PSEUDO_SHARE for weight in later.weights)
-    shift = first.shift * (1 - PSEUDO_SHARE) + later.shift * PSEUDO_SHARE
-    return WeighedExperts((*first.parts, *later.parts), (*old, *new), shift)
-
-
-def refuse_unlabelled(corpus: Corpus, settings: FitConfig) -> None:
-    """Refuse data that no label tells apart."""
-    if settings.learn_from == "sentences":
+def refuse_unlabelled(corpus: Corpus, config: FitConfig, aspect: str | None = None) -> None:
+    """Refuse data that no label tells apart, of one of several aspects where it is named."""
+    field = f"aspects.{aspect}" if aspect else "label"
+    if config.supervised:
         if all(sentence.label is None for response in corpus.responses for sentence in response.sentences):
             raise BadData("no sentence has a label: learn_from='sentences' needs some", field="sentence_labels")
         return
@@ -331,9 +270,10 @@ def refuse_unlabelled(corpus: Corpus, settings: FitConfig) -> None:
     if len(corpus.pairs):
         return
     if not len(labels):
-        raise BadData("no response has a label and there are no preferences: nothing can be learned", field="label")
+        missing = "and there are no preferences" if aspect is None else "of this aspect"
+        raise BadData(f"no response has a label {missing}: nothing can be learned", field=field)
     if labels.min() == labels.max():
         raise BadData(
             f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
-            field="label",
+            field=field,
         )

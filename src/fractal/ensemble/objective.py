@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,34 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from fractal.ensemble.config import FitConfig
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
+from fractal.mil.objectives.aspects import AspectTerm, MultiAspect, held_out_by_aspect
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
+from fractal.mil.training.plan import Objective
 
-__all__ = ["label_terms", "labels_cost"]
+__all__ = ["gold_cost", "label_terms", "labels_cost", "objective_of"]
+
+
+def objective_of(
+    aspects: Mapping[str, Aggregation], columns: Sequence[str], bags: Bags, config: FitConfig
+) -> Objective:
+    """Return what a head trains on: the labels there are, or those of several aspects beside each other, and priors.
+
+    `columns` names the columns of the labels, where these are of several aspects.
+    """
+    if bags.labels.dim() > 1:
+        shared = MultiAspect.of([(name, columns.index(name), rule) for name, rule in aspects.items()])
+        each = [AspectTerm.of(term, a) for term in (ResponseLoss(), *config.priors) for a in shared.aspects]
+        validation, count = held_out_by_aspect(shared.aspects), len(shared.aspects)
+        return Objective(tuple(each), shared, config.plan.curriculum, validation, reads_labels=count)
+    aggregation = next(iter(aspects.values()))
+    if config.supervised:
+        return Objective((SentenceLoss(),), aggregation, validation_loss="gold")
+    terms = label_terms(bags, config.gold_weight)
+    return Objective((*terms, *config.priors), aggregation, config.plan.curriculum, reads_labels=len(terms))
 
 
 def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
@@ -33,12 +55,12 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     if not terms or rated:
         terms.append(ResponseLoss(observed=given))
     if known:
-        terms.append(SentenceLoss(weight=gold_weight * known / max(_told(bags), 1)))
+        terms.append(SentenceLoss(weight=gold_weight * known / max(_label_count(bags), 1)))
     return tuple(terms)
 
 
-def _told(bags: Bags) -> int:
-    """How much labels of responses tell: each rating one thing, all pairs among k responses k − 1 differences."""
+def _label_count(bags: Bags) -> int:
+    """How much labels of responses tell: each rating counts one, all pairs among k responses k − 1 differences."""
     rated = ~bags.labels.isnan()
     if bags.pairs is None or not len(bags.pairs):
         return int(rated.sum())
@@ -57,5 +79,14 @@ def labels_cost(bags: Bags, aggregation: Aggregation, gold_weight: float = 0.0) 
     def cost(logits: Tensor) -> Tensor:
         scores = Scores(logits, bags.offsets, aggregation)
         return torch.stack([term.weight * term(scores, bags) for term in terms]).sum()
+
+    return cost
+
+
+def gold_cost(bags: Bags, aggregation: Aggregation) -> Callable[[Tensor], Tensor]:
+    """Return what sentence labels cost under given log-odds of sentences."""
+
+    def cost(logits: Tensor) -> Tensor:
+        return SentenceLoss()(Scores(logits, bags.offsets, aggregation), bags).sum()
 
     return cost

@@ -20,7 +20,7 @@ from fractal.features import RECIPES, Standardiser, compute
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.records.corpus import Corpus
 
-__all__ = ["MIN_GAIN_NATS", "Compared", "held_out_responses"]
+__all__ = ["MIN_GAIN_NATS", "FormComparison", "held_out_responses"]
 
 MIN_GAIN_NATS = 0.01  # a response: what one form must save on another to be called better
 
@@ -31,7 +31,7 @@ RIDGE = 3e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Compared:
+class FormComparison:
     """What each rated response's held-out label costs under several forms of aggregation, by one small model each."""
 
     costs: dict[str, NDArray[np.float64]]  # (case,) by name
@@ -39,14 +39,14 @@ class Compared:
     seed: int
 
     @classmethod
-    def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> Compared:
+    def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> FormComparison:
         """Fit a small model under each form: name → form as it is written."""
         kept = _sampled(corpus, seed)
-        columns, offsets, labels, fold, groups = _laid(block, corpus, kept, seed)
+        columns, offsets, labels, fold, groups = _design(block, corpus, kept, seed)
         costs = {}
         for name, form in forms.items():
-            leads = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
-            costs[name] = _refined(leads, labels).numpy()
+            logits = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
+            costs[name] = _refined(logits, labels).numpy()
         return cls(costs, groups, seed)
 
     def best(self, names: Iterable[str]) -> str:
@@ -69,7 +69,7 @@ class Compared:
 def held_out_responses(block: EncodedBlock, corpus: Corpus, form: str, seed: int) -> NDArray[np.float64]:
     """Return the held-out log-odds of every response under a form: (response,); 0 where none was computed."""
     kept = np.flatnonzero(~np.isnan(corpus.labels))
-    columns, offsets, labels, fold, _ = _laid(block, corpus, kept, seed)
+    columns, offsets, labels, fold, _ = _design(block, corpus, kept, seed)
     found = np.zeros(len(corpus.responses))
     found[kept] = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form)).numpy()
     return found
@@ -82,7 +82,7 @@ def _sampled(corpus: Corpus, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(known, MAX_RESPONSES, replace=False))
 
 
-def _laid(
+def _design(
     block: EncodedBlock, corpus: Corpus, kept: NDArray[np.int64], seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, NDArray[np.int64]]:
     """Columns (sentence, column) with a constant last, offsets, labels, folds and groups (bag,) of these responses."""
@@ -130,10 +130,10 @@ def _held_out(columns: Tensor, offsets: Tensor, labels: Tensor, fold: Tensor, fo
         return found.gather(1, fold.unsqueeze(1)).squeeze(1).double()
 
 
-def _refined(leads: Tensor, labels: Tensor) -> Tensor:
+def _refined(logits: Tensor, labels: Tensor) -> Tensor:
     """Cost of each label under the best line through the log-odds: forms differ in how sure they are."""
-    leads, labels = leads.clamp(-30, 30), labels.double()
-    columns = torch.stack([leads, torch.ones_like(leads)], 1)
+    logits, labels = logits.clamp(-30, 30), labels.double()
+    columns = torch.stack([logits, torch.ones_like(logits)], 1)
     line = torch.zeros(2, dtype=torch.float64)
     for _ in range(25):
         chance = torch.sigmoid(columns @ line)

@@ -5,25 +5,27 @@ A check costs a small part of a fit. So it comes first, and whole fits are compa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.fit import Choice, FitConfig, FitResult, fit_ensemble
+from fractal.ensemble.config import FitConfig
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
-from fractal.ensemble.screening import MIN_GAIN_NATS, Compared
+from fractal.ensemble.result import Choice, FitResult
+from fractal.ensemble.screening import MIN_GAIN_NATS, FormComparison
 from fractal.errors import BadSpec
 from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import Outcome
-from fractal.mil.aggregations import AGGREGATIONS
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import PRIORS, ColumnPrior, CorrelationPrior
-from fractal.mil.training.callbacks import Callback, at_stage
-from fractal.records.corpus import Corpus, sentence_column
+from fractal.mil.training.callbacks import Callback, at_stage, stages
+from fractal.records.corpus import Corpus, all_or_nothing, sentence_column
 
-__all__ = ["asked_priors", "fit_and_choose"]
+__all__ = ["asked_priors", "best_form", "select_aggregations", "with_priors"]
 
 MOST_TRIED = 3  # priors that whole fits are spent on, those with the clearest signal first
 
@@ -38,71 +40,136 @@ def asked_priors(given: str | Term | Sequence[str | Term]) -> tuple[tuple[Term, 
     return (), True
 
 
-def fit_and_choose(
-    block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback] = ()
-) -> FitResult:
-    """Fit what the checks leave open, and keep what explains held-out response labels best."""
-    left, screened = _screened(block, corpus, settings)
-    fitted = fit_ensemble(block, corpus, left, callbacks)
-    choices = (*screened, *map(_doubted, fitted.choices))
-    if settings.try_priors and settings.learn_from == "responses":
-        settings = replace(settings, aggregations=(fitted.blend.aggregation,))
-        fitted, tried = _with_priors(fitted, block, corpus, settings, callbacks)
-        choices = (*choices, *tried)
-    return replace(fitted, choices=choices)
+Fit = Callable[..., dict[str, FitResult]]  # `fit_ensembles`, with which whole fits are compared
 
 
-def _screened(block: EncodedBlock, corpus: Corpus, settings: FitConfig) -> tuple[FitConfig, list[Choice]]:
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The aggregation of every aspect, how it was chosen, and the whole fit that decided where there was one."""
+
+    aspects: dict[str, Aggregation]
+    choices: dict[str, tuple[Choice, ...]]
+    screening: dict[str, FormComparison | None]
+    fitted: dict[str, FitResult]
+
+    def explain(self, name: str, result: FitResult) -> FitResult:
+        """Return a fit with the choices that led to it."""
+        return replace(result, choices=(*self.choices[name], *result.choices), screening=self.screening[name])
+
+
+def select_aggregations(
+    fit: Fit,
+    block: EncodedBlock,
+    corpus: Corpus,
+    forms: Mapping[str, Sequence[Aggregation]],
+    config: FitConfig,
+    callbacks: Sequence[Callback] = (),
+) -> Selection:
+    """Choose one aggregation an aspect: small models rule out what they can, whole fits decide between the rest."""
+    selection = Selection({}, {}, {}, {})
+    for number, (name, options) in enumerate(forms.items(), 1):
+        rated = corpus.of_aspect(name)
+        read = replace(block, responses=rated.responses)
+        options, screened, selection.screening[name] = _screened(read, rated, options, config)
+        if len(options) > 1:
+            alone, heard = config, callbacks
+            if rated is not corpus:
+                folder = config.checkpoints and config.checkpoints / f"aspect {number}"
+                alone, heard = replace(config, checkpoints=folder), at_stage(callbacks, name)
+            selection.fitted[name], decided = _compared(fit, read, rated, options, alone, heard)
+            screened = (*screened, decided)
+            options = (selection.fitted[name].ensemble.aggregation,)
+        selection.aspects[name], selection.choices[name] = options[0], screened
+    return selection
+
+
+def _screened(
+    block: EncodedBlock, corpus: Corpus, forms: Sequence[Aggregation], config: FitConfig
+) -> tuple[Sequence[Aggregation], tuple[Choice, ...], FormComparison | None]:
     """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
+    if len(forms) == 1 or config.supervised or len(corpus.pairs):
+        return forms, (), None
     rated = Outcome.of(corpus.responses)
-    asked = len(settings.aggregations) > 1 and settings.learn_from == "responses" and not len(corpus.pairs)
-    if not asked or len(rated) < MIN_RESPONSES or not rated.differs:
-        return settings, []
-    forms = {AGGREGATIONS.spec(form): form for form in settings.aggregations}
-    compared = Compared.of(block, corpus, {spec: spec for spec in forms}, settings.plan.seed)
-    best = compared.best(forms)
-    kept = [spec for spec in forms if spec == best or not compared.clearly_worse(spec, best)]
-    costs = {spec: float(cost.mean()) for spec, cost in compared.costs.items()}
+    if len(rated) < MIN_RESPONSES or not rated.differs:
+        return forms, (), None
+    comparison = FormComparison.of(block, corpus, FORMS, config.plan.seed)
+    directions = {str(form.direction): form for form in forms}
+    best = comparison.best(directions)
+    remaining = [name for name in directions if name == best or not comparison.clearly_worse(name, best)]
+    specs = {name: AGGREGATIONS.spec(form) for name, form in directions.items()}
+    costs = {specs[name]: float(comparison.costs[name].mean()) for name in directions}
     why = "Small models explain held-out labels clearly worse under the others, which were not fitted."
-    if len(kept) == len(forms):
+    if len(remaining) == len(forms):
         why = "Small models cannot tell them apart: all were fitted."
-    choice = Choice("aggregation, by small models", costs, " or ".join(kept), why)
-    return replace(settings, aggregations=tuple(forms[spec] for spec in kept)), [choice]
+    choice = Choice("aggregation, by small models", costs, " or ".join(specs[name] for name in remaining), why)
+    return [directions[name] for name in remaining], (choice,), comparison
 
 
-def _doubted(choice: Choice) -> Choice:
+def _compared(
+    fit: Fit,
+    block: EncodedBlock,
+    corpus: Corpus,
+    forms: Sequence[Aggregation],
+    config: FitConfig,
+    callbacks: Sequence[Callback],
+) -> tuple[FitResult, Choice]:
+    """Fit every form and keep the one that explains held-out response labels best."""
+    without = replace(config, try_priors=False)
+    results = {
+        AGGREGATIONS.spec(form): fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
+        for form, stage in stages(forms, AGGREGATIONS.spec)
+    }
+    costs = {spec: result.cost for spec, result in results.items()}
+    best = best_form(costs, corpus.labels)
+    return results[best], _with_doubt(Choice("aggregation", costs, best))
+
+
+def best_form(costs: Mapping[str, float], labels: NDArray[np.float64]) -> str:
+    """Return the form of aggregation that held-out labels prefer: {form: held-out log-loss a response} → form.
+
+    Labels that are all or nothing are seldom means of sentences, so there a mean has to save clearly on the others.
+    """
+    doubted = "mean" if all_or_nothing(labels) else ""
+    return min(costs, key=lambda spec: costs[spec] + MIN_GAIN_NATS * (AGGREGATIONS.build(spec).direction == doubted))
+
+
+def _with_doubt(choice: Choice) -> Choice:
     """Say so where whole fits under several aggregations hardly differ: somebody may know better."""
-    if choice.about != "aggregation":
-        return choice
     rival = min((spec for spec in choice.costs if spec != choice.taken), key=lambda spec: choice.costs[spec])
     saved = choice.costs[rival] - choice.costs[choice.taken]
     if saved >= MIN_GAIN_NATS:
         return choice
-    found = f"Only {saved:.3f} nats a response better than {rival}"
+    margin = f"Only {saved:.3f} of held-out log-loss a response better than {rival}"
     if saved < 0:
-        found = f"{rival} saves only {-saved:.3f} nats a response, and labels of 0 and 1 are seldom means of sentences"
-    why = f"{found}: say how people rated, if you know."
-    return replace(choice, why=why)
+        margin = f"{rival} saves only {-saved:.3f} of held-out log-loss a response; labels of 0 and 1 are seldom means"
+    return replace(choice, why=f"{margin}: say how people rated, if you know.")
 
 
-def _with_priors(
-    fitted: FitResult, block: EncodedBlock, corpus: Corpus, settings: FitConfig, callbacks: Sequence[Callback]
-) -> tuple[FitResult, list[Choice]]:
+def with_priors(
+    fit: Fit,
+    result: FitResult,
+    block: EncodedBlock,
+    corpus: Corpus,
+    config: FitConfig,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
     """Try the priors that tell good responses from bad, the clearest first; each that held-out labels gain by stays."""
     terms = [*filter(lambda term: _in_range(term, block), serving(corpus.responses)), CorrelationPrior()]
-    found = prior_findings(block, corpus, terms, str(fitted.blend.aggregation.direction), settings.plan.seed)
-    promising = sorted((term for term in found if found[term].verdict == "ok"), key=lambda term: -found[term].value)
-    choices = [_left_out(term, found.get(term)) for term in terms if term not in promising[:MOST_TRIED]]
+    aggregation = result.ensemble.aggregation
+    findings = prior_findings(block, corpus, terms, str(aggregation.direction), config.plan.seed)
+    promising = sorted((term for term in findings if findings[term].verdict == "ok"), key=lambda t: -findings[t].value)
+    choices = [_left_out(term, findings.get(term)) for term in terms if term not in promising[:MOST_TRIED]]
     for term in promising[:MOST_TRIED]:
-        with_it = replace(settings, priors=(*fitted.priors, term))
-        trial = fit_ensemble(block, corpus, with_it, at_stage(callbacks, f"with {PRIORS.spec(term)}"))
-        kept = trial.cost < fitted.cost
-        costs = {"without": fitted.cost, "with": trial.cost}
-        gained = "Held-out labels gain by it." if kept else "Held-out labels do not gain by it."
-        why = f"{found[term].sentence} {gained}"
-        choices.append(Choice(f"prior {PRIORS.spec(term)}", costs, "with" if kept else "without", why))
-        fitted = trial if kept else fitted
-    return fitted, choices
+        config = replace(config, priors=(*result.priors, term), try_priors=False)
+        heard = at_stage(callbacks, f"with {PRIORS.spec(term)}")
+        trial = fit(block, corpus, {"": (aggregation,)}, config, heard)[""]
+        gained = trial.cost < result.cost
+        costs = {"without": result.cost, "with": trial.cost}
+        words = "Held-out labels gain by it." if gained else "Held-out labels do not gain by it."
+        why = f"{findings[term].sentence} {words}"
+        choices.append(Choice(f"prior {PRIORS.spec(term)}", costs, "with" if gained else "without", why))
+        result = replace(trial, choices=result.choices, screening=result.screening) if gained else result
+    return replace(result, choices=(*result.choices, *choices))
 
 
 def _left_out(term: Term, finding: Finding | None) -> Choice:

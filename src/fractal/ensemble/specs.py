@@ -33,7 +33,7 @@ class ExpertSpec:
             return plan
         return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
 
-    def kept(self, directions: int) -> int:
+    def kept_directions(self, directions: int) -> int:
         """Return how many principal directions of its vectors are kept, where others keep so many."""
         return directions if self.directions is None else self.directions
 

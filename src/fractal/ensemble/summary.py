@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fractal.ensemble.fit import FitResult
+from fractal.ensemble.result import FitResult
 from fractal.evaluation.calibration import Calibrator, fit_calibrator
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.outputs import flat
@@ -37,14 +37,14 @@ def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) ->
     known = ~np.isnan(corpus.labels)
     if not known.any():
         return None
-    implied = fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
+    implied = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
     groups = np.unique(np.array(corpus.groups)[known], return_inverse=True)[1]
     return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known], groups=groups)
 
 
 def held_out_metrics(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
     """What can be said without a sentence label: how held-out responses are told apart."""
-    found = flat(fitted.blend.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
+    found = flat(fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
     if len(corpus.pairs):
         return {"held-out preferences put right": preferences_right(corpus.pairs, found)}
     return {"held-out response pairs in order": concordance(corpus.labels, found), "held-out cost": fitted.cost}

@@ -1,20 +1,20 @@
-"""From records to what training reads: responses and pairs gathered, their columns standardised, their bags laid."""
+"""From arrays to the tensors that heads read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.prior import InitialLogits
+from fractal.ensemble.initialisation import InitialLogits
 from fractal.errors import BadData
-from fractal.evaluation.folds import member_weights
 from fractal.features import FeatureTable, prior_similarity
 from fractal.mil.bags import Bags, Shared
-from fractal.records.corpus import Corpus, sentence_column
+from fractal.records.corpus import sentence_column
 
 __all__ = ["build_bags", "sentence_targets"]
 
@@ -33,34 +33,16 @@ def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[s
     return targets
 
 
-def build_bags(
-    block: EncodedBlock,
-    table: FeatureTable,
-    initial: InitialLogits,
-    *,
-    corpus: Corpus | None = None,
-    members: int = 1,
-    folds: int = 0,
-    seed: int = 0,
-    columns: Sequence[str] = (),
-    length_offset: NDArray[np.float32] | None = None,
-) -> Bags:
-    """Lay the tensors of a block: with a corpus also its labels, its pairs and who holds out what."""
-    targets = sentence_targets(block, columns) if corpus is not None else {}
-    weights = None
-    if corpus is not None:
-        weights = torch.from_numpy(member_weights(corpus.groups, corpus.labels, members, folds, seed))
+def build_bags(block: EncodedBlock, table: FeatureTable, initial: InitialLogits, **labels: Any) -> Bags:
+    """Return the tensors of a block: what heads read, and for training the labels that `Bags.make` takes."""
+    similarity = prior_similarity(block) if initial.scale else np.zeros(block.offsets[-1])
     return Bags.make(
         torch.from_numpy(table.dense),
         torch.from_numpy(table.offsets),
-        torch.from_numpy(corpus.labels.astype(np.float32)) if corpus is not None else None,
         shared=tuple(
             Shared(torch.from_numpy(s.values), torch.from_numpy(s.row_offsets), torch.from_numpy(s.index))
             for s in table.shared
         ),
-        targets={name: torch.from_numpy(values) for name, values in targets.items()},
-        initial_logits=torch.from_numpy(initial(prior_similarity(block))),
-        pairs=torch.from_numpy(corpus.pairs) if corpus is not None and len(corpus.pairs) else None,
-        weights=weights,
-        length_offset=None if length_offset is None else torch.from_numpy(length_offset),
+        initial_logits=torch.from_numpy(initial(similarity)),
+        **labels,
     )

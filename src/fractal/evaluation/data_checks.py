@@ -91,7 +91,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _prepare(response: Response) -> tuple[Hashable, ...]:
+def _question(response: Response) -> tuple[Hashable, ...]:
     return _plain(response.query), *map(_plain, response.context)
 
 
@@ -99,7 +99,7 @@ def _contradicted_responses(responses: Sequence[Response]) -> Finding:
     same: dict[Hashable, list[float]] = defaultdict(list)
     for r in responses:
         if r.label is not None:
-            same[_prepare(r), _plain(r.text)].append(r.label)
+            same[_question(r), _plain(r.text)].append(r.label)
     return _contradiction("contradicted responses", "responses", "flip rate of labels", same.values())
 
 
@@ -107,7 +107,7 @@ def _contradicted_sentences(responses: Sequence[Response]) -> Finding:
     """The same sentence under the same query and context, so that only its neighbours differ."""
     same: dict[Hashable, list[float]] = defaultdict(list)
     for r in responses:
-        asked = _prepare(r) if any(sentence.label is not None for sentence in r.sentences) else ()
+        asked = _question(r) if any(sentence.label is not None for sentence in r.sentences) else ()
         for sentence in r.sentences:
             if sentence.label is not None and sentence.text.count(" ") >= PLAIN_WORDS:
                 same[asked, _plain(sentence.text)].append(sentence.label)

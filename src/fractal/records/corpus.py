@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from fractal.errors import BadData
 from fractal.records import Preference, Response
 
-__all__ = ["DIRECTIONS", "Corpus", "all_or_nothing", "gather", "response_labels", "sentence_column"]
+__all__ = [
+    "DIRECTIONS",
+    "Corpus",
+    "all_or_nothing",
+    "gather",
+    "gather_aspects",
+    "response_labels",
+    "sentence_column",
+]
 
 DIRECTIONS = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
@@ -23,11 +31,24 @@ class Corpus:
 
     responses: tuple[Response, ...]
     pairs: NDArray[np.int64]  # (pair, 3): better, worse, tie
+    aspects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # of several labels each: (response,)
 
     @cached_property
     def labels(self) -> NDArray[np.float64]:
         """The label of each response, nan where it is unknown."""
         return response_labels(self.responses)
+
+    @cached_property
+    def label_columns(self) -> NDArray[np.float64]:
+        """The labels to learn: (response,), or of several aspects (response, aspect)."""
+        return np.stack(list(self.aspects.values()), 1) if len(self.aspects) > 1 else self.labels
+
+    def of_aspect(self, name: str) -> Corpus:
+        """Return the responses as one who rates only this aspect sees them."""
+        if name not in self.aspects:
+            return self
+        labels = (None if np.isnan(label) else label for label in self.aspects[name].tolist())
+        return Corpus(tuple(map(_relabelled, self.responses, labels)), self.pairs)
 
     @cached_property
     def directions(self) -> tuple[str, ...]:
@@ -69,6 +90,21 @@ def all_or_nothing(labels: NDArray[np.float64]) -> bool:
     """Whether some labels are known, and all that are known are 0 or 1."""
     labels = labels[~np.isnan(labels)]
     return bool(len(labels) and np.isin(labels, (0.0, 1.0)).all())
+
+
+def _relabelled(response: Response, label: float | None) -> Response:
+    return replace(response.without_labels(), label=label)
+
+
+def gather_aspects(responses: Sequence[Response], names: Sequence[str]) -> Corpus:
+    """Collect responses with labels of aspects; each is known by the mean of its labels, by which folds are dealt."""
+    columns = [[np.nan if (label := r.label_of(name)) is None else label for r in responses] for name in names]
+    labels = np.array(columns, dtype=np.float64)  # (aspect, response)
+    rated = ~np.isnan(labels)
+    means = np.where(rated, labels, 0.0).sum(0) / rated.sum(0).clip(min=1)
+    wholes = np.where(rated.any(0), means, np.nan).tolist()
+    bare = (_relabelled(r, None if np.isnan(whole) else whole) for r, whole in zip(responses, wholes, strict=True))
+    return Corpus(tuple(bare), np.empty((0, 3), dtype=np.int64), dict(zip(names, labels, strict=True)))
 
 
 def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> Corpus:

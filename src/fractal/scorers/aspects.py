@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from fractal.encoders import Encoder
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.aspect_fit import fit_aspects, refuse_aspects
+from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Expert, Predictor, expert_arrays, restored_experts
-from fractal.ensemble.fit import Choice, FitConfig
+from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
+from fractal.ensemble.result import Choice
 from fractal.ensemble.summary import concordance
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.findings import Finding
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.records.corpus import Corpus
+from fractal.records.corpus import Corpus, gather_aspects
 from fractal.scorers.base import Scorer
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import aspects_card
@@ -70,30 +71,38 @@ class AspectScorer(Scorer):
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was.
         """
-        responses, scorers, corpora, settings = self._prepare(X)
-        kept = Path(checkpoints) if checkpoints else None
-        settings = {name: dataclasses.replace(own, checkpoints=kept) for name, own in settings.items()}
-        block = self._made()._embed(responses)
-        fits = fit_aspects(block, corpora, settings, callbacks)
-        self.scorers_ = {
-            name: scorer._store(fits[name], _labelled(block, corpora[name]), corpora[name], settings[name])
-            for name, scorer in scorers.items()
-        }
+        corpus, config = self.prepare(X)
+        config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
+        plain = self._unfitted()
+        block = plain.embed(corpus.responses)
+        scorers = {name: self._unfitted(aggregation=rule) for name, rule in self._rules(_rated(X)).items()}
+        forms = {name: scorer.forms(corpus.of_aspect(name)) for name, scorer in scorers.items()}
+        results = fit_ensembles(block, corpus, forms, config, callbacks)
+        self.scorers_ = {}
+        for name, scorer in scorers.items():
+            alone = corpus.of_aspect(name)
+            self.scorers_[name] = scorer.store(results[name], _labelled(block, alone), alone, config)
         return self
 
-    def _prepare(
-        self, X: Sequence[Response | Preference]
-    ) -> tuple[Sequence[Response], dict[str, SentenceScorer], dict[str, Corpus], dict[str, FitConfig]]:
+    def prepare(self, X: Sequence[Response | Preference], y: None = None) -> tuple[Corpus, FitConfig]:
+        """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         responses = _rated(X)
-        scorers = {name: self._made(aggregation=rule) for name, rule in self._given(responses).items()}
-        corpora = {name: _under(responses, name) for name in scorers}
-        settings = {name: scorer._settings(corpora[name]) for name, scorer in scorers.items()}
-        refuse_aspects(corpora, settings)
-        return responses, scorers, corpora, settings
+        names = list(self._rules(responses))
+        config = self._unfitted().fit_config()
+        if config.supervised or config.start != "even" or config.self_training.rounds or config.try_priors:
+            raise BadSpec(
+                "aspects learn from labels of responses alone: leave out learn_from, start, self_training "
+                "and priors='auto'"
+            )
+        corpus = gather_aspects(responses, names)
+        for name, rule in self._rules(responses).items():
+            self._unfitted(aggregation=rule).forms(corpus.of_aspect(name))
+            refuse_unlabelled(corpus.of_aspect(name), config, name)
+        return corpus, config
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> list[ScoredResponse]:
         """Score one raw text, cut by the scorer's own splitter: one record an aspect."""
-        return self.score_responses([self._made().read(response, query=query, context=context)])
+        return self.score_responses([self._unfitted().read(response, query=query, context=context)])
 
     def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
         """Return the response scores: (response, aspect), aspects in the order of `scorers_`."""
@@ -103,24 +112,24 @@ class AspectScorer(Scorer):
 
     def score(self, X: Sequence[Response], y: None = None) -> float:
         """Return the share of response pairs put in the right order, the mean over aspects."""
-        found = self.predict(X)
-        shares = [concordance(_under(X, name).labels, own) for name, own in zip(self.scorers_, found.T, strict=True)]
-        return float(np.mean(shares))
+        labels = gather_aspects(X, list(self.scorers_)).aspects
+        columns = zip(self.scorers_, self.predict(X).T, strict=True)
+        return float(np.mean([concordance(labels[name], scores) for name, scores in columns]))
 
     @property
     def splitter(self) -> str:
         """How texts are cut."""
-        return self._made().splitter
+        return self._unfitted().splitter
 
     @property
     def encoder(self) -> str | Encoder:
         """What turns texts into vectors."""
-        return self._made().encoder
+        return self._unfitted().encoder
 
     @property
     def cache(self) -> str | PathLike[str] | bool:
         """Where vectors are kept."""
-        return self._made().cache
+        return self._unfitted().cache
 
     @property
     def aggregation_(self) -> dict[str, str]:
@@ -174,12 +183,12 @@ class AspectScorer(Scorer):
     def _first(self) -> SentenceScorer:
         return next(iter(self.scorers_.values()))
 
-    def _made(self, **options: Any) -> SentenceScorer:
+    def _unfitted(self, **options: Any) -> SentenceScorer:
         """Return an unfitted scorer with the options that all aspects share, and with others."""
         given = self.scorer.get_params(deep=False) if self.scorer is not None else {}
         return SentenceScorer(**{**given, **options})
 
-    def _given(self, responses: Sequence[Response]) -> dict[str, str | Aggregation]:
+    def _rules(self, responses: Sequence[Response]) -> dict[str, str | Aggregation]:
         """Return the aspects to learn, each with its rule."""
         known = sorted({name for response in responses for name in response.aspects})
         given = dict.fromkeys(known, "auto") if self.aggregations == "auto" else self.aggregations
@@ -202,21 +211,21 @@ class AspectScorer(Scorer):
 
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
         """Encode once, run every head once, and give each response its record of every aspect."""
-        block = self._first._embed(responses)
+        block = self._first.embed(responses)
         read = Predictor(block)
         found = []
         for name, scorer in self.scorers_.items():
             logits = scorer.ensemble_.logits(read)
             if labelled:
-                told = scorer._to_labelled_records(_labelled(block, _under(responses, name)), logits)
+                told = scorer.to_labelled_records(_labelled(block, gather_aspects(responses, [name])), logits)
             else:
-                told = scorer._told(block, logits)
+                told = scorer.to_records(block, logits)
             found.append(_named(name, told, responses))
         return itertools.chain.from_iterable(zip(*found, strict=True))
 
     def _saved(self) -> Saved:
         """Keep what aspects share once: the encoder, the plan, the heads."""
-        told = {name: scorer._config() for name, scorer in self.scorers_.items()}
+        told = {name: scorer.config() for name, scorer in self.scorers_.items()}
         experts = _distinct(scorer.ensemble_ for scorer in self.scorers_.values())
         config = {
             **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
@@ -240,7 +249,7 @@ class AspectScorer(Scorer):
         experts = restored_experts(saved.config["experts"], saved.arrays)
         seen = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         found = {
-            name: SentenceScorer._from_config({**shared, **own}, _restored_ensemble(own["ensemble"], experts), seen)
+            name: SentenceScorer.from_config({**shared, **own}, _restored_ensemble(own["ensemble"], experts), seen)
             for name, own in saved.config["aspects"].items()
         }
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
@@ -282,12 +291,6 @@ def _rated(X: Iterable[Response | Preference]) -> tuple[Response, ...]:
     if not responses or len(responses) < len(found):
         raise BadData("aspects are learned from labels of responses, not from preferences: give rated responses")
     return responses
-
-
-def _under(responses: Sequence[Response], aspect: str) -> Corpus:
-    """Return the responses as one who rates only this aspect sees them."""
-    own = (dataclasses.replace(r.without_labels(), label=r.label_of(aspect)) for r in responses)
-    return Corpus(tuple(own), np.empty((0, 3), dtype=np.int64))
 
 
 def _labelled(block: EncodedBlock, corpus: Corpus) -> EncodedBlock:

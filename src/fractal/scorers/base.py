@@ -88,7 +88,7 @@ class Scorer(BaseEstimator, ABC):
         return card_fragment(name, self._facts())
 
     @abstractmethod
-    def _prepare(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
+    def prepare(self, X: Sequence[Response | Preference]) -> tuple[Any, ...]:
         """Return what to learn from and with which settings; refuse what teaches nothing before texts are encoded."""
 
     @abstractmethod

@@ -19,9 +19,11 @@ from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
+from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Predictor
-from fractal.ensemble.fit import Choice, FitConfig, FitResult, refuse_unlabelled
-from fractal.ensemble.selection import asked_priors, fit_and_choose
+from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
+from fractal.ensemble.result import Choice, FitResult
+from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS, RESPONSE_EXPERTS, ExpertSpec
 from fractal.ensemble.summary import calibrated, concordance, described, held_out_metrics, preferences_right
@@ -162,32 +164,35 @@ class SentenceScorer(Scorer):
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
         """
-        corpus, settings = self._prepare(X, y)
-        settings = dataclasses.replace(settings, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = self._embed(corpus.responses)
-        return self._store(fit_and_choose(block, corpus, settings, callbacks), block, corpus, settings)
+        corpus, config = self.prepare(X, y)
+        config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
+        block = self.embed(corpus.responses)
+        results = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)
+        return self.store(results[""], block, corpus, config)
 
-    def _prepare(
+    def prepare(
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
     ) -> tuple[Corpus, FitConfig]:
+        """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         corpus = gather(X, y)
-        settings = self._settings(corpus)
-        refuse_unlabelled(corpus, settings)
-        return corpus, settings
+        config = self.fit_config()
+        self.forms(corpus)
+        refuse_unlabelled(corpus, config)
+        return corpus, config
 
-    def _store(self, fitted: FitResult, block: EncodedBlock, corpus: Corpus, settings: FitConfig) -> Self:
-        """Keep what a fit found, and what can be said of it."""
-        self.ensemble_ = fitted.blend
-        self.aggregation_ = AGGREGATIONS.spec(fitted.blend.aggregation)
-        self.choices_ = fitted.choices
-        self.history_ = fitted.history
-        self.cost_ = fitted.cost
-        self.calibrator_ = calibrated(fitted, block.offsets, corpus)
+    def store(self, result: FitResult, block: EncodedBlock, corpus: Corpus, config: FitConfig) -> Self:
+        """Keep what a fit gave, and what can be said of it."""
+        self.ensemble_ = result.ensemble
+        self.aggregation_ = AGGREGATIONS.spec(result.ensemble.aggregation)
+        self.choices_ = result.choices
+        self.history_ = result.history
+        self.cost_ = result.cost
+        self.calibrator_ = calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
-        self.held_out_index_ = HeldOutIndex.of(corpus.responses, fitted.weights)
+        self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
         self.data_ = described(corpus)
-        self.metrics_ = held_out_metrics(fitted, block.offsets, corpus)
-        self.checks_ = run_checks(block, corpus, fitted, seed=settings.plan.seed)
+        self.metrics_ = held_out_metrics(result, block.offsets, corpus)
+        self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
@@ -215,17 +220,17 @@ class SentenceScorer(Scorer):
             return preferences_right(corpus.pairs, found)
         return concordance(corpus.labels, found)
 
-    def _settings(self, corpus: Corpus) -> FitConfig:
+    def fit_config(self) -> FitConfig:
+        """Return these options as a fit reads them."""
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
-        first, summed, later = self._experts()
+        experts, mean_experts, pseudo_label_experts = self._experts()
         priors, try_priors = asked_priors(self.priors)
         return FitConfig(
-            aggregations=self._aggregations(corpus),
-            experts=first,
-            mean_experts=summed,
-            later=later,
+            experts=experts,
+            mean_experts=mean_experts,
+            pseudo_label_experts=pseudo_label_experts,
             priors=priors,
             try_priors=try_priors,
             start=self.start,
@@ -237,17 +242,15 @@ class SentenceScorer(Scorer):
         )
 
     def _experts(self) -> tuple[tuple[ExpertSpec, ...], ...]:
-        """The experts that train on labels, on labels that are means, and on guesses."""
+        """The experts that train on labels, on labels that are means, and on pseudo-labels."""
         if self.recipe != "auto":
             return (ExpertSpec.of(self.recipe),), (), ()
-        return (
-            (MEAN_EXPERTS, (), ())
-            if self.learn_from == "sentences"
-            else (RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS)
-        )
+        if self.learn_from == "sentences":
+            return MEAN_EXPERTS, (), ()
+        return RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS
 
-    def _aggregations(self, corpus: Corpus) -> tuple[Aggregation, ...]:
-        """The forms to try: the one given, or one of each direction that the labels allow."""
+    def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
+        """Return the aggregations to try: the one asked for, or one of each direction that the labels allow."""
         if self.aggregation != "auto":
             return (AGGREGATIONS.build(self.aggregation),)
         return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in corpus.directions)
@@ -255,7 +258,8 @@ class SentenceScorer(Scorer):
     def _encoder(self) -> Encoder:
         return ENCODERS.build(self.encoder)
 
-    def _embed(self, responses: Sequence[Response]) -> EncodedBlock:
+    def embed(self, responses: Sequence[Response]) -> EncodedBlock:
+        """Encode responses, through the cache where one is wanted."""
         self._warn_of_another_encoder()
         return embed(responses, self._encoder(), EmbeddingCache.at(self.cache))
 
@@ -268,11 +272,11 @@ class SentenceScorer(Scorer):
             )
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
-        block = self._embed(responses)
-        return self._told(block, self.ensemble_.logits(Predictor(block)))
+        block = self.embed(responses)
+        return self.to_records(block, self.ensemble_.logits(Predictor(block)))
 
-    def _told(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
-        """Say what log-odds (sentence, [level − 1,] member) mean of the block's responses."""
+    def to_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Return records of the scores that log-odds (sentence, [level − 1,] member) give the block's responses."""
         aggregation = self.ensemble_.aggregation
         middle = logits.mean(-1, keepdim=True)
         scores = aggregation.sentence_scores(middle).squeeze(-1)
@@ -287,11 +291,11 @@ class SentenceScorer(Scorer):
         return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
-        block = self._embed(responses)
-        return self._to_labelled_records(block, self.ensemble_.logits(Predictor(block)))
+        block = self.embed(responses)
+        return self.to_labelled_records(block, self.ensemble_.logits(Predictor(block)))
 
-    def _to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
-        """Say what log-odds mean of the block's responses beside their known labels."""
+    def to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
+        """Return records of what the log-odds say of the block's responses beside their known labels."""
         responses = block.responses
         aggregation, offsets = self.ensemble_.aggregation, torch.from_numpy(block.offsets)
         share = torch.from_numpy(self.held_out_index_.shares(responses, logits.shape[-1]))  # (bag, member)
@@ -305,7 +309,7 @@ class SentenceScorer(Scorer):
         return records(responses, block.offsets, soft, implied, hard=hard)
 
     def _saved(self) -> Saved:
-        config = self._config()
+        config = self.config()
         arrays = {
             **self.ensemble_.arrays(),
             "seen.keys": self.held_out_index_.keys,
@@ -313,7 +317,8 @@ class SentenceScorer(Scorer):
         }
         return Saved(config, arrays, model_card(config))
 
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
+        """Return everything but the arrays, as plain data: what `config.json` holds."""
         from fractal import __version__
 
         return {
@@ -338,26 +343,26 @@ class SentenceScorer(Scorer):
     def _restored(cls, saved: Saved) -> Self:
         arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
         ensemble = Ensemble.restored(saved.config["ensemble"], arrays)
-        return cls._from_config(
+        return cls.from_config(
             saved.config, ensemble, HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         )
 
     @classmethod
-    def _from_config(cls, config: Mapping[str, Any], blend: Ensemble, seen: HeldOutIndex) -> Self:
+    def from_config(cls, config: Mapping[str, Any], ensemble: Ensemble, held_out: HeldOutIndex) -> Self:
         """Return the fitted scorer that a saved configuration tells of."""
         scorer = cls(
-            aggregation=AGGREGATIONS.spec(blend.aggregation),
-            recipe=blend.experts[0].columns.recipe if len(blend.experts) == 1 else "auto",
+            aggregation=AGGREGATIONS.spec(ensemble.aggregation),
+            recipe=ensemble.experts[0].pipeline.recipe if len(ensemble.experts) == 1 else "auto",
             encoder=config["encoder"],
             splitter=config["splitter"],
         )
-        scorer.ensemble_, scorer.aggregation_ = blend, AGGREGATIONS.spec(blend.aggregation)
+        scorer.ensemble_, scorer.aggregation_ = ensemble, AGGREGATIONS.spec(ensemble.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
         scorer.encoder_fingerprint_ = config["encoder_fingerprint"]
         scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
-        scorer.held_out_index_ = seen
+        scorer.held_out_index_ = held_out
         scorer.history_ = ()
         return scorer
 

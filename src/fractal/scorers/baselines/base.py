@@ -14,7 +14,7 @@ from torch import Tensor
 from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
-from fractal.ensemble.screening import Compared
+from fractal.ensemble.screening import FormComparison
 from fractal.errors import BadData, NotFitted
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.records import Preference, Response, ScoredResponse
@@ -99,7 +99,8 @@ class LearnedBaseline(Baseline):
         """The aggregation given, else the one that the labels allow, of several what explains held-out labels best."""
         chosen = self.aggregation
         if chosen == "auto":
-            forms = {FORMS[direction]: FORMS[direction] for direction in corpus.directions}
-            chosen = Compared.of(block, corpus, forms, self.seed).best(forms) if len(forms) > 1 else next(iter(forms))
+            names = corpus.directions
+            best = FormComparison.of(block, corpus, FORMS, self.seed).best(names) if len(names) > 1 else names[0]
+            chosen = FORMS[best]
         form: Aggregation = AGGREGATIONS.build(chosen)
         return form

@@ -1,0 +1,49 @@
+"""What a fit may try and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fractal.ensemble.self_training import SelfTraining
+from fractal.ensemble.specs import ExpertSpec
+from fractal.errors import BadSpec
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.objectives.base import Term
+from fractal.mil.training.plan import TrainingPlan
+
+__all__ = ["FitConfig"]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What a fit may try and how: every choice that is not made by the labels."""
+
+    experts: tuple[ExpertSpec, ...]
+    mean_experts: tuple[ExpertSpec, ...] = ()  # under aggregations by the mean; as before if empty
+    pseudo_label_experts: tuple[ExpertSpec, ...] = ()  # those that train on pseudo-labels; as before if empty
+    priors: tuple[Term, ...] = ()
+    try_priors: bool = False  # those that could serve, one by one: what priors='auto' means
+    start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer
+    directions: int = 64
+    self_training: SelfTraining = field(default_factory=SelfTraining)
+    gold_weight: float = 1.0
+    learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
+    plan: TrainingPlan = field(default_factory=TrainingPlan)
+    checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
+
+    def __post_init__(self) -> None:
+        if self.learn_from not in ("responses", "sentences"):
+            raise BadSpec(f"learn_from={self.learn_from!r}: give 'responses' or 'sentences'")
+        if self.start not in ("even", "prior", "auto"):
+            raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
+
+    @property
+    def supervised(self) -> bool:
+        """Whether sentence labels are what is learned from."""
+        return self.learn_from == "sentences"
+
+    def experts_for(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[ExpertSpec, ...]:
+        """Return the first experts: they see of the rest of a response only where no shortcut leads over it."""
+        by_mean = aggregation.direction == "mean" and not has_pairs
+        return self.mean_experts if by_mean and self.mean_experts else self.experts
