@@ -16,8 +16,6 @@ from typing import IO, Any, cast
 
 from fractal.errors import BadData
 
-__all__ = ["open_target", "put_in_place", "whole_file", "whole_folder"]
-
 LONGEST_PREFIX = 40  # characters of a name, at most 160 bytes: what is put around it must fit into 255
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # of Linux: AT_FDCWD, RENAME_EXCHANGE
 

@@ -12,8 +12,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row
 from fractal.registry import Registry
 
-__all__ = ["READERS", "Reader"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Reader(ABC):

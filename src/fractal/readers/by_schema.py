@@ -10,8 +10,6 @@ from fractal.readers.base import READERS, Reader
 from fractal.readers.sniffing import guess_reader
 from fractal.readers.sources import BadRow, Row
 
-__all__ = ["Chat", "Preferences", "Stepwise"]
-
 
 @dataclasses.dataclass(frozen=True)
 class BySchema(Reader):

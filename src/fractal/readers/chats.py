@@ -10,8 +10,6 @@ import msgspec
 
 from fractal.errors import BadData
 
-__all__ = ["read_chat"]
-
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 
 

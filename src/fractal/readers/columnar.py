@@ -16,8 +16,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import DAMAGED, BadRow, Row, name_of, open_bytes
 from fractal.records import Preference, Response
 
-__all__ = ["Arrow", "Frame", "Parquet", "Rows", "plain_row"]
-
 ROWS_AT_ONCE = 1024  # what is in memory as Python objects while a file of any size is read
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from fractal.errors import BadData, BadSpec, suggestion
 from fractal.readers.report import ReadReport
 
-__all__ = ["COMMON_NAMES", "ColumnRoles"]
-
 COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "uid", "response_id", "example_id", "record_id"),
     "query": ("query", "question", "prompt", "instruction", "problem", "user_input"),

@@ -11,8 +11,6 @@ from fractal.readers.base import READERS, Reader
 from fractal.readers.columnar import plain_row
 from fractal.readers.sources import BadRow, Row, name_of
 
-__all__ = ["Hub"]
-
 
 @READERS.register("hub")
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,11 @@ from msgspec import UNSET, UnsetType
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.schemas import SCHEMAS
-from fractal.readers.session import ReadSession, Record
+from fractal.readers.session import ESCAPED_NUL, ReadSession, Record
 from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, text_of
 from fractal.records import NOTHING, Response, checked_response
 
-__all__ = ["JsonLines", "decode_line"]
-
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-ESCAPED_NUL = rb"\u0000"
 PATIENCE = 64  # lines in a row that are not native, after which the fast way is no longer tried
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from fractal.errors import BadData, BadSpec
 
-__all__ = ["WORDS", "LabelColumn", "LabelForm", "Scale", "read_label"]
-
 THUMBS = {
     "👍": 1.0,
     "👎": 0.0,

@@ -14,8 +14,6 @@ from fractal.records import Preference, Response
 if TYPE_CHECKING:
     from fractal.readers.session import ReadSession, Record
 
-__all__ = ["SCHEMAS"]
-
 Roles = dict[str, Any]
 RecordMaker = Callable[[Roles, dict[str, Any], "ReadSession", str], Iterator["Record"]]
 

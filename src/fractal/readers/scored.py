@@ -14,8 +14,6 @@ from fractal.readers.session import ReadSession
 from fractal.readers.sniffing import guess_reader
 from fractal.records import SCORE_FIELDS, ScoredResponse
 
-__all__ = ["read_scored"]
-
 IMPLIED: dict[str, Callable[[tuple[float, ...]], float]] = {"min": min, "max": max, "avg": statistics.fmean}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-__all__ = ["SeenIds"]
-
 SMALLEST_RUN = 1 << 18  # a set up to here takes about 18 MB
 
 

@@ -18,8 +18,6 @@ from fractal.readers.seen_ids import SeenIds
 from fractal.readers.sources import BadRow, Row, name_of
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 
-__all__ = ["ReadSession", "Record", "Splitter"]
-
 Record = Response | Preference
 Splitter = Callable[[str], tuple[Sentence, ...]]
 RowSchema = Callable[[Mapping[str, Any], "ReadSession", int], Iterable[Record]]

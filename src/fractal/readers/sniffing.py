@@ -13,8 +13,6 @@ from fractal.readers.report import ReadReport
 from fractal.readers.session import Record, Splitter
 from fractal.readers.sources import endings, name_of, open_bytes, peeked
 
-__all__ = ["guess_reader", "read"]
-
 BY_ENDING = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

@@ -14,19 +14,6 @@ from typing import IO, Any, cast
 
 from fractal.errors import BadData
 
-__all__ = [
-    "DAMAGED",
-    "MAX_LINE",
-    "BadRow",
-    "Row",
-    "endings",
-    "name_of",
-    "numbered_lines",
-    "open_bytes",
-    "peeked",
-    "text_of",
-]
-
 MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
 SHOWN = 2_000  # characters of a broken line that the rejects file keeps
 DAMAGED = (EOFError, OSError, zlib.error)  # what cut or altered compression raises

@@ -13,8 +13,6 @@ from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
 from fractal.readers.sources import MAX_LINE, BadRow, Row, name_of, numbered_lines, open_bytes
 
-__all__ = ["Csv", "Tsv"]
-
 OF_A_SENTENCE = {
     "sentence_index": "",
     "sentence_count": "",
@@ -48,7 +46,7 @@ class Csv(Reader):
             if header is None:
                 return
             rows = records.rows(header)
-            yield from _joined(rows) if {"id", "sentence_index", "sentence"} <= {*header} else rows
+            yield from _by_response(rows) if {"id", "sentence_index", "sentence"} <= {*header} else rows
 
 
 @READERS.register("tsv")
@@ -138,22 +136,22 @@ class _Records:
             yield text
 
 
-def _joined(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+def _by_response(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
     """Join rows of one sentence each: those of one id (and aspect) that follow each other are a response."""
     for (kind, _), group in itertools.groupby(rows, _belongs_to):
-        if kind == "broken":
+        if kind == "bad":
             yield from group
         else:
-            yield _whole([row for row in group if isinstance(row, Row)])
+            yield _one_response([row for row in group if isinstance(row, Row)])
 
 
 def _belongs_to(row: Row | BadRow) -> tuple[str, Any]:
     if isinstance(row, BadRow):
-        return "broken", row.line
+        return "bad", row.line
     return "sentence", (row.fields["id"], row.fields.get("aspect"))
 
 
-def _whole(rows: list[Row]) -> Row | BadRow:
+def _one_response(rows: list[Row]) -> Row | BadRow:
     line, first = rows[0].line, dict(rows[0].fields)
     numbers = [row.fields["sentence_index"] for row in rows]
     count = first.get("sentence_count", "") or str(len(rows))

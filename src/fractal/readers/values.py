@@ -16,20 +16,6 @@ from fractal.records import Sentence
 if TYPE_CHECKING:
     from fractal.readers.session import ReadSession
 
-__all__ = [
-    "aspects",
-    "bare_response",
-    "columns",
-    "context",
-    "group",
-    "id_of",
-    "mapping",
-    "pairs",
-    "query",
-    "ranked",
-    "sentences",
-]
-
 TEXT_KEYS = ("text", "sentence", "content", "passage", "value")
 
 

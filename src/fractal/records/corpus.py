@@ -12,16 +12,6 @@ from numpy.typing import NDArray
 from fractal.errors import BadData
 from fractal.records import Preference, Response
 
-__all__ = [
-    "DIRECTIONS",
-    "Corpus",
-    "all_or_nothing",
-    "gather",
-    "gather_aspects",
-    "response_labels",
-    "sentence_column",
-]
-
 DIRECTIONS = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
 

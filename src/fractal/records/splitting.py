@@ -17,8 +17,6 @@ from fractal.errors import BadSpec
 from fractal.records import Sentence
 from fractal.registry import Registry
 
-__all__ = ["SPLITTERS", "Lines", "Presplit", "Sentences", "Splitter", "Steps"]
-
 
 class Splitter(Protocol):
     """Cuts a text into its parts; `text[part.start:part.end] == part.text` holds for each."""

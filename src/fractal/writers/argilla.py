@@ -9,8 +9,6 @@ from fractal.records import ScoredResponse
 from fractal.writers.base import WRITERS
 from fractal.writers.spans import Annotations, labelled_spans
 
-__all__ = ["Argilla", "argilla_record"]
-
 
 def argilla_record(
     scored: ScoredResponse, threshold: float = 0.5, agent: str = "fractal", only_bad: bool = False

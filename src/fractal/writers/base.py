@@ -14,8 +14,6 @@ from fractal.records import Preference, Response, ScoredResponse
 from fractal.registry import Registry
 from fractal.writers.native import Writable
 
-__all__ = ["WRITERS", "Writer", "write"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Writer(ABC):
@@ -38,7 +36,7 @@ def write(records: Iterable[Writable] | Writable, target: str | Path | IO[Any], 
     A file appears whole under its name or not at all; `-` is standard output; an ending of .gz compresses. The writer
     is guessed by the ending: .jsonl (and anything unknown), .csv, .tsv, .parquet.
     """
-    chosen = _guess(target) if writer == "auto" else WRITERS.build(writer)
+    chosen = _by_ending(target) if writer == "auto" else WRITERS.build(writer)
     items = [records] if isinstance(records, Response | Preference | ScoredResponse) else records
     counted = _Counted(items)
     with open_target(target) as stream:
@@ -62,7 +60,7 @@ class _Counted:
             self.count += 1
 
 
-def _guess(target: Any) -> Writer:
+def _by_ending(target: Any) -> Writer:
     suffixes = Path(target).suffixes if isinstance(target, str | Path) else []
     for ending in reversed([suffix.lower() for suffix in suffixes]):
         for name in WRITERS:

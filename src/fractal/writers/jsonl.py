@@ -12,8 +12,6 @@ from fractal.errors import BadData
 from fractal.writers.base import WRITERS, Writer
 from fractal.writers.native import Writable, to_native
 
-__all__ = ["JsonLines", "encode_line", "encoded"]
-
 ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 

@@ -9,8 +9,6 @@ from fractal.records import ScoredResponse
 from fractal.writers.base import WRITERS
 from fractal.writers.spans import Annotations, labelled_spans
 
-__all__ = ["LABEL_CONFIG", "LabelStudio", "label_studio_task"]
-
 # The labelling interface that the tasks fit: paste it under Settings → Labeling Interface.
 LABEL_CONFIG = """<View>
   <Header value="$query"/>

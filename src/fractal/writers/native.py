@@ -8,8 +8,6 @@ from typing import Any
 
 from fractal.records import NATIVE_FIELDS, SCORE_FIELDS, Preference, Response, ScoredResponse, join_sentences
 
-__all__ = ["RESERVED", "Writable", "preference_fields", "response_fields", "score_fields", "to_native"]
-
 Writable = Response | Preference | ScoredResponse
 
 RESERVED = {*NATIVE_FIELDS, *SCORE_FIELDS}

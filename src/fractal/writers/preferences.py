@@ -14,8 +14,6 @@ from fractal.writers.jsonl import encoded
 from fractal.writers.native import Writable
 from fractal.writers.spans import scored_only
 
-__all__ = ["Dpo", "Evidence", "Kto", "dpo_pairs", "kto_rows"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:

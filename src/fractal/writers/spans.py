@@ -13,8 +13,6 @@ from fractal.writers.base import Writer
 from fractal.writers.jsonl import encoded
 from fractal.writers.native import Writable
 
-__all__ = ["Annotations", "LabelledSpan", "labelled_spans", "scored_only"]
-
 
 class LabelledSpan(NamedTuple):
     """One sentence: its place in the response, the label that its score suggests, and how sure the score is of it."""

@@ -12,8 +12,6 @@ from fractal.writers.base import WRITERS, Writer
 from fractal.writers.jsonl import encoded
 from fractal.writers.native import Writable, carried
 
-__all__ = ["Stepwise"]
-
 
 @WRITERS.register("stepwise")
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,6 @@ from fractal.writers.base import WRITERS, Writer
 from fractal.writers.jsonl import encoded
 from fractal.writers.native import RESERVED, Writable, to_native
 
-__all__ = ["Csv", "Parquet", "Tsv"]
-
 RECORDS_AT_ONCE = 1024
 EVERY_ROW = ("id", "group", "label", "response_score", "aspect")
 FIRST_ROW = ("query", "context", "response", "aspects", "columns", "extra")

@@ -14,8 +14,6 @@ from fractal.errors import FractalError
 from fractal.records import Response
 from fractal.registry import Registry
 
-__all__ = ["CORRUPTORS", "GENERATORS", "Case", "Corruptor", "Generator", "GeneratorFailed"]
-
 
 class GeneratorFailed(FractalError, RuntimeError):
     """A generator cannot work at all: no server, no model, no right to ask; says what would work."""

@@ -11,8 +11,6 @@ from fractal.datasets.corruption.base import CORRUPTORS, GENERATORS, Case, Corru
 from fractal.errors import BadData, BadSpec
 from fractal.records import Response, Sentence
 
-__all__ = ["CorruptionReport", "corrupt"]
-
 PAPER = ("sentences", "sentences", "sentences", "words")  # 5,500 of 7,500 negatives have whole sentences replaced
 BORROWED = 60  # other responses that a case may borrow from
 

@@ -11,8 +11,6 @@ from fractal.datasets.corruption.facts import Fact, find_facts, find_words
 from fractal.datasets.corruption.vetting import vetted
 from fractal.errors import BadSpec
 
-__all__ = ["Sentences", "Words"]
-
 
 @CORRUPTORS.register("sentences")
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,6 @@ import functools
 import re
 from collections.abc import Iterator
 
-__all__ = ["OPPOSITES", "Fact", "Span", "find_facts", "find_words", "plain"]
-
 Span = tuple[int, int]
 CALENDAR = (
     "January February March April May June July August September October November December Monday Tuesday "

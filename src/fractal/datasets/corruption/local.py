@@ -12,8 +12,6 @@ from fractal.datasets.corruption.base import GENERATORS, Case, Generator, Genera
 from fractal.datasets.corruption.facts import Fact
 from fractal.errors import MissingExtra
 
-__all__ = ["Transformers"]
-
 WORDS_MASKED = 0.4  # of a sentence that a masked model rewrites
 CONTEXT = 384  # tokens before the place that are read
 

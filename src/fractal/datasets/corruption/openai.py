@@ -13,8 +13,6 @@ import urllib.request
 from fractal.datasets.corruption.base import GENERATORS, GeneratorFailed
 from fractal.datasets.corruption.prompts import Prompted
 
-__all__ = ["OpenAI"]
-
 BUSY = {408, 409, 429, 500, 502, 503, 504}
 
 

@@ -10,8 +10,6 @@ from random import Random
 from fractal.datasets.corruption.base import Case, Generator
 from fractal.datasets.corruption.facts import Fact
 
-__all__ = ["Prompted"]
-
 NEXT = """Here is the beginning of a text:
 
 {left}

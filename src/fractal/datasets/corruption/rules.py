@@ -13,8 +13,6 @@ from fractal.datasets.corruption.facts import DAYS, MONTHS, OPPOSITES, Fact, fin
 from fractal.records import Response
 from fractal.records.splitting import SPLITTERS
 
-__all__ = ["Rules"]
-
 MOST_SENTENCES = 40  # sentences of other summaries that are looked at
 CLOSEST = 3  # of them, by length, one is taken
 MOST_YEARS = 30

@@ -7,8 +7,6 @@ import re
 from fractal.datasets.corruption.base import Case
 from fractal.datasets.corruption.facts import plain
 
-__all__ = ["vetted"]
-
 MARKS = re.compile(
     r"\[\s*mask\s*\]|<\s*/?\s*(?:mask|unk|pad|s|eos|bos)\s*>|<\|.*?\|>|\[\d+\]|_{3,}|\[(?:unk|sep|cls|pad)\]", re.I
 )

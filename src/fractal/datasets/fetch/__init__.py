@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fractal.datasets.fetch.downloads import FetchFailed, check_content, checksum, download, settle
+from fractal.datasets.fetch.downloads import FetchFailed, check_content, check_present, checksum, download
 from fractal.errors import UnknownName
 from fractal.files import whole_file
 
@@ -122,7 +122,7 @@ def fetch(
     for file in _wanted(name, source, only):
         path = target / file.name
         if path.exists():
-            settle(path, file.sha256)
+            check_present(path, file.sha256)
         else:
             shown = (lambda done, total, name=file.name: report(name, done, total)) if report else None
             url = f"{base}/{file.path}"

@@ -15,8 +15,6 @@ from typing import IO, Any
 from fractal.errors import FractalError
 from fractal.files import put_in_place
 
-__all__ = ["FetchFailed", "check_content", "checksum", "download", "settle"]
-
 CHUNK = 1 << 16
 LFS = b"version https://git-lfs"
 PAGE = (b"<!doctype html", b"<html")
@@ -29,7 +27,7 @@ class FetchFailed(FractalError, OSError):
     """A file could not be fetched, or is not what it should be; says what was met and what would work."""
 
 
-class _Broken(Exception):
+class _TransientFailure(Exception):
     """The connection or the server failed in a way that may pass."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -56,13 +54,13 @@ def download(
         try:
             _receive(url, part, bool(sha256), timeout, report)
             break
-        except _Broken as broken:
+        except _TransientFailure as failure:
             if attempt == attempts:
                 arrived = part.stat().st_size if part.exists() else 0
                 raise FetchFailed(
-                    f"{url}: {broken}, {attempts} times. {arrived:,} bytes are kept: run it again to go on from there."
-                ) from broken
-            time.sleep(min(pause * 2 ** (attempt - 1) if broken.wait is None else broken.wait, LONGEST_PAUSE))
+                    f"{url}: {failure}, {attempts} times. {arrived:,} bytes are kept: run it again to go on from there."
+                ) from failure
+            time.sleep(min(pause * 2 ** (attempt - 1) if failure.wait is None else failure.wait, LONGEST_PAUSE))
     try:
         check_content(part, sha256, url)
     except FetchFailed:
@@ -96,7 +94,7 @@ def check_content(path: Path, sha256: str, name: object = "") -> None:
         )
 
 
-def settle(path: Path, sha256: str) -> None:
+def check_present(path: Path, sha256: str) -> None:
     """Check a file that is there already against the published checksum, else that of its first fetch."""
     beside = path.with_name(f"{path.name}.sha256")
     expected = sha256 or (beside.read_text().partition(" ")[0] if beside.is_file() else "")
@@ -135,14 +133,14 @@ def _receive(url: str, part: Path, checked: bool, timeout: float, report: Progre
             _refused(error, url, part)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
-        raise _Broken(f"the connection failed ({reason or type(error).__name__})") from error
+        raise _TransientFailure(f"the connection failed ({reason or type(error).__name__})") from error
 
 
 def _write(answer: Any, part: Path, have: int, report: Progress | None) -> None:
     going_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     if answer.status == 206 and not going_on:
         _forget(part)
-        raise _Broken("the server sent another part than the one that is missing")
+        raise _TransientFailure("the server sent another part than the one that is missing")
     have = have if going_on else 0
     length = answer.headers.get("Content-Length")
     total = have + int(length) if length and length.isdecimal() else 0
@@ -165,17 +163,19 @@ def _copy(answer: Any, file: IO[bytes], have: int, total: int, report: Progress 
             report(have, total)
     os.fsync(file.fileno())
     if total and have < total:
-        raise _Broken(f"the connection broke off after {have:,} of {total:,} bytes")
+        raise _TransientFailure(f"the connection broke off after {have:,} of {total:,} bytes")
 
 
 def _refused(error: urllib.error.HTTPError, url: str, part: Path) -> None:
     error.close()
     if error.code == 416:  # what is here is no beginning of what is there
         _forget(part)
-        raise _Broken("the file there is shorter than what is here") from error
+        raise _TransientFailure("the file there is shorter than what is here") from error
     if error.code in AGAIN:
         asked = error.headers.get("Retry-After", "")
-        raise _Broken(f"the server answers {error.code}", float(asked) if asked.isdecimal() else None) from error
+        raise _TransientFailure(
+            f"the server answers {error.code}", float(asked) if asked.isdecimal() else None
+        ) from error
     if error.code in (401, 403):
         raise FetchFailed(
             f"{url}: the server answers {error.code}, it wants to know who asks. Get the file with a browser and give "

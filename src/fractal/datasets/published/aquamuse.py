@@ -17,8 +17,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
-__all__ = ["AQuaMuSe"]
-
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*tf-examples*", "*.tfrecord")
 
 

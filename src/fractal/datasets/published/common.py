@@ -13,8 +13,6 @@ from fractal.errors import BadData, BadSpec
 from fractal.readers.sources import name_of, open_bytes
 from fractal.records import Sentence
 
-__all__ = ["Span", "chosen", "field", "files_in", "joined", "json_document", "overlaps", "text_places"]
-
 Span = tuple[int, int]  # first character, and the one after the last
 LFS = b"version https://git-lfs"
 LETTER = re.compile(r"[^\W_]")

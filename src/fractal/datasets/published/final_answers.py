@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-__all__ = ["said_answer", "same_answer"]
-
 DROPPED = re.compile(
     r"\\left|\\right|\\[!,;: ]|\\%|\\\$|[$%\s]|\\text\{[^{}]*\}|\\mathrm\{[^{}]*\}|\^\\circ|\^\{\\circ\}"
 )

@@ -17,8 +17,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row, open_bytes
 from fractal.records import Response, Sentence
 
-__all__ = ["FiRA"]
-
 LEVELS = 4
 NO_RANGES = "<no ranges selected>"
 FOLDERS = (".", "input", "..", "../input")  # where the texts stand, seen from the judgements

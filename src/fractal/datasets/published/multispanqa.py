@@ -15,8 +15,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row, name_of
 from fractal.records import Response, Sentence
 
-__all__ = ["MultiSpanQA"]
-
 GLUED = {",", ".", ";", ":", "?", "!", ")", "]", "}", "%", "'s", "n't", "''", "'re", "'ve", "'ll", "'d", "'m"}
 OPENING = {"(", "[", "{", "``", "$", "#"}
 MARKS = {"O", "B", "I"}

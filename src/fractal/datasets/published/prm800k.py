@@ -16,8 +16,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
-__all__ = ["PRM800K"]
-
 NEUTRAL: Mapping[str, float | None] = {"good": 1.0, "bad": 0.0, "half": 0.5, "unknown": None}
 Step = tuple[str, float | None]
 UNFINISHED = ("bad_problem", "give_up")

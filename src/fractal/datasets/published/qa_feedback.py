@@ -15,8 +15,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row
 from fractal.records import Preference, Response, Sentence
 
-__all__ = ["ERRORS", "QAFeedback"]
-
 ERRORS: Mapping[str, tuple[str, ...]] = {
     "relevance": ("Irrelevant", "Redundant", "Incoherent"),
     "facts": ("Wrong-Grounding", "Unverifiable"),

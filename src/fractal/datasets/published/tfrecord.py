@@ -9,8 +9,6 @@ from typing import IO, Any
 from fractal.errors import BadData
 from fractal.readers.sources import BadRow
 
-__all__ = ["examples"]
-
 LONGEST = 100_000_000  # bytes of one record
 LENGTH_DELIMITED, VARINT = 2, 0
 FIXED = {1: 8, 5: 4}  # wire type → bytes

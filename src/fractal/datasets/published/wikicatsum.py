@@ -15,8 +15,6 @@ from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row, numbered_lines, open_bytes
 from fractal.records import Response
 
-__all__ = ["WikiCatSum"]
-
 SPLITS = ("all", "train", "valid", "test")
 
 

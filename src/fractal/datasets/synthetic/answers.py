@@ -7,8 +7,6 @@ from random import Random
 
 from fractal.datasets.synthetic.faithful import RetellingScene, draw_source
 
-__all__ = ["open_answer"]
-
 POOLS = {
     "blunt": ("invented value", "unsupported claim", "off topic", "said before"),
     "subtle": ("swapped value", "turned trend", "wrong subject", "added detail"),

@@ -8,8 +8,6 @@ from random import Random
 
 from fractal.datasets.synthetic.scenes import Scene, Written, capitalised, choose_fault, load_texts
 
-__all__ = ["ProblemScene", "open_problem"]
-
 POOLS = {
     "blunt": ("foreign number", "foreign number", "wrong operation", "wrong unit"),
     "subtle": ("wrong result", "misread number"),

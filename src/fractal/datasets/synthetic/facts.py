@@ -10,8 +10,6 @@ from random import Random
 
 from fractal.datasets.synthetic.scenes import capitalised, load_texts
 
-__all__ = ["Fact", "Schema", "Subject", "World", "draw_fact", "draw_subjects", "draw_tail", "draw_value", "worlds"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Schema:

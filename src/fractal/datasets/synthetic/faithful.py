@@ -10,8 +10,6 @@ from fractal.datasets.synthetic.facts import Fact, draw_fact, draw_subjects, wor
 from fractal.datasets.synthetic.faults import FAULTS, Case
 from fractal.datasets.synthetic.scenes import Scene, Written, choose_fault, load_texts
 
-__all__ = ["RetellingScene", "draw_source"]
-
 UNTRUE = ("swapped value", "invented value", "wrong subject", "turned trend")  # false with or without a detail
 
 

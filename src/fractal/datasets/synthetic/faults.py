@@ -8,8 +8,6 @@ from random import Random
 
 from fractal.datasets.synthetic.facts import Fact, draw_fact, draw_subjects, draw_tail, draw_value, worlds
 
-__all__ = ["FAULTS", "Case"]
-
 NUMBERS = ("count", "money", "price", "percent")
 
 

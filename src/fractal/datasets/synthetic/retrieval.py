@@ -9,8 +9,6 @@ from random import Random
 from fractal.datasets.synthetic.facts import Fact, Subject, draw_fact, draw_subjects, draw_tail, worlds
 from fractal.datasets.synthetic.scenes import Scene, Written, choose_fault, load_texts
 
-__all__ = ["QuestionScene", "open_question"]
-
 POOLS = {
     "blunt": ("other fact", "other fact", "other fact and subject", "off topic"),
     "subtle": ("other subject", "no answer"),

@@ -11,8 +11,6 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-__all__ = ["Scene", "Written", "capitalised", "choose_fault", "load_texts"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Written:

@@ -9,8 +9,6 @@ from typing import TypeVar
 from fractal.errors import BadData
 from fractal.records import Preference, Response
 
-__all__ = ["make_splits"]
-
 Record = TypeVar("Record", Response, Preference)
 
 

@@ -6,8 +6,6 @@ from random import Random
 
 from fractal.datasets.synthetic.faithful import RetellingScene, draw_source
 
-__all__ = ["open_summary"]
-
 POOLS = {
     "blunt": ("invented value", "invented value", "unsupported claim", "off topic"),
     "subtle": ("swapped value", "turned trend", "wrong subject", "added detail"),

@@ -9,8 +9,6 @@ from random import Random
 
 from fractal.errors import BadData, UnknownName
 
-__all__ = ["AGGREGATION_NAMES", "LabelRule", "label_rule"]
-
 AGGREGATION_NAMES = ("count", "max", "max_levels", "mean", "min", "min_levels")
 BINARY_ONLY = {"min": "min_levels", "max": "max_levels", "count": "mean"}
 
