@@ -36,7 +36,7 @@ from fractal.mil.outputs import by_member, flat
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
-from fractal.records.corpus import Corpus, gather
+from fractal.records.corpus import Corpus, gather, response_labels
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
 from fractal.scorers.membership import HeldOutIndex
@@ -302,7 +302,7 @@ class SentenceScorer(Scorer):
         by = share[torch.from_numpy(block.sentence_bag)]
         middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
-        labels = torch.tensor([np.nan if r.label is None else r.label for r in responses], dtype=torch.float32)
+        labels = torch.from_numpy(response_labels(responses).astype(np.float32))
         soft = flat(aggregation.posterior(scores, offsets, labels))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
