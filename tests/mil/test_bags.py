@@ -28,11 +28,11 @@ def build(sizes, pairs=None, seed=0):
     row_offsets = torch.cat([torch.zeros(1, dtype=torch.long), chunks.cumsum(0)])
     index = row_offsets[bag] + (torch.rand(rows, generator=generator) * chunks[bag]).long()
     shared = Shared(torch.repeat_interleave(torch.arange(count), chunks).float().unsqueeze(1), row_offsets, index)
-    couples = [(i, j) for i in range(rows) for j in range(i + 1, rows) if bag[i] == bag[j]]
-    table = torch.tensor(couples, dtype=torch.long).reshape(-1, 2)
-    couple_counts = torch.tensor([size * (size - 1) // 2 for size in sizes])
-    couple_offsets = torch.cat([torch.zeros(1, dtype=torch.long), couple_counts.cumsum(0)])
-    likeness = (table[:, 0] * 100 + table[:, 1]).float()
+    sentence_pairs = [(i, j) for i in range(rows) for j in range(i + 1, rows) if bag[i] == bag[j]]
+    table = torch.tensor(sentence_pairs, dtype=torch.long).reshape(-1, 2)
+    pair_counts = torch.tensor([size * (size - 1) // 2 for size in sizes])
+    pair_offsets = torch.cat([torch.zeros(1, dtype=torch.long), pair_counts.cumsum(0)])
+    similarity = (table[:, 0] * 100 + table[:, 1]).float()
     return Bags.make(
         torch.stack([sentence, bag.float()], dim=1),
         offsets,
@@ -43,7 +43,7 @@ def build(sizes, pairs=None, seed=0):
         initial_logits=sentence,
         pairs=pairs,
         weights=torch.arange(count, dtype=torch.float32).unsqueeze(1).expand(-1, 2),
-        sentence_pairs=SentencePairs(table[:, 0], table[:, 1], likeness, couple_offsets),
+        sentence_pairs=SentencePairs(table[:, 0], table[:, 1], similarity, pair_offsets),
     )
 
 

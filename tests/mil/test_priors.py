@@ -1,4 +1,4 @@
-"""Priors equal their twins in plain Python; couples are compared once and never across bags."""
+"""Priors equal their twins in plain Python; pairs of sentences are compared once and never across bags."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_correlation_slopes_are_those_of_automatic_differentiation(sizes, seed):
 
 @settings(max_examples=20)
 @given(sizes=sizes, seed=seeds)
-def test_relations_hold_every_couple_of_a_bag_once(sizes, seed):
+def test_every_pair_of_sentences_of_a_bag_is_compared_once(sizes, seed):
     bags = random_bags(sizes, seed)
     found = pairwise_similarity(bags)
     bag = bags.sentence_bag.tolist()
-    couples = [(i, j) for i in range(len(bag)) for j in range(i + 1, len(bag)) if bag[i] == bag[j]]
-    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == couples
+    expected = [(i, j) for i in range(len(bag)) for j in range(i + 1, len(bag)) if bag[i] == bag[j]]
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == expected
     rows = bags.vectors.tolist()
-    close(found.similarity, [(1 + slow.pearson(rows[i], rows[j])) / 2 for i, j in couples])
+    close(found.similarity, [(1 + slow.pearson(rows[i], rows[j])) / 2 for i, j in expected])
     assert found.offsets.diff().tolist() == [size * (size - 1) // 2 for size in sizes]
 
 

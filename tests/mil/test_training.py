@@ -41,7 +41,7 @@ def make_bags(count=90, members=3, seed=0, pairs=False):
     for member in range(members):
         weights[member::3, member] = 0.0
     order = torch.randperm(count // 3, generator=generator) * 3  # both of a pair in one fold
-    couples = torch.stack(
+    preferences = torch.stack(
         [order[::2][: len(order) // 2], order[1::2], torch.zeros(len(order) // 2, dtype=torch.long)], 1
     )
     return Bags.make(
@@ -51,7 +51,7 @@ def make_bags(count=90, members=3, seed=0, pairs=False):
         targets={"gold": gold, "cosine": torch.rand(len(features), generator=generator)},
         vectors=torch.randn(len(features), 5, generator=generator),
         initial_logits=torch.randn(len(features), generator=generator) * 0.1,
-        pairs=couples if pairs else None,
+        pairs=preferences if pairs else None,
         weights=weights,
     )
 

@@ -253,8 +253,8 @@ def _assembled(
 ) -> EncodedBlock:
     offsets = offsets_of([len(bag.sentences) for bag in bags])
     queries = np.zeros((len(bags), pooled.rows.shape[1]), np.float32)
-    asked = [row for row, bag in enumerate(bags) if bag.query]
-    queries[asked] = pooled.of([bags[row].query for row in asked])
+    with_query = [row for row, bag in enumerate(bags) if bag.query]
+    queries[with_query] = pooled.of([bags[row].query for row in with_query])
     late = np.zeros((int(offsets[-1]), len(LATE_COLUMNS)), np.float32)
     if matched is not None:
         for side in range(2):

@@ -67,15 +67,15 @@ def similarities(block: EncodedBlock) -> Similarities:
     for bag in range(len(block)):
         rows = slice(block.offsets[bag], block.offsets[bag + 1])
         start, stop = block.chunk_offsets[bag : bag + 2]
-        sentences, asked = block.sentences[rows], block.queries[bag]
+        sentences, question = block.sentences[rows], block.queries[bag]
         earlier[rows] = _nearest_earlier(sentences)
         others[rows] = (sentences @ sentences.sum(axis=0) - 1) / max(len(sentences) - 1, 1)
-        query[rows] = sentences @ asked
+        query[rows] = sentences @ question
         if stop > start:
             chunks = block.chunks[start:stop]
             near, first[rows], second[rows], mean[rows] = _compare_with_chunks(sentences, chunks)
             best[rows] = start + near
-            chunk_query[rows] = (chunks @ asked)[near]
+            chunk_query[rows] = (chunks @ question)[near]
     cosines = dict(zip(COSINES, (first, second, mean, query, chunk_query), strict=True))
     return Similarities(best, cosines, earlier, others, np.where(best >= 0, first, query))
 

@@ -32,12 +32,12 @@ def _spread(block: EncodedBlock, scale: float) -> np.float32:
 def partner(block: EncodedBlock, other: str) -> Floats:
     """Return what each sentence is set against: its nearest context chunk, its query; zero where there is none."""
     best = similarities(block).best
-    asked: Floats = block.queries[block.sentence_bag]
+    query: Floats = block.queries[block.sentence_bag]
     if other == "query" or not len(block.chunks):
-        return asked if other != "context" else np.zeros_like(asked)
+        return query if other != "context" else np.zeros_like(query)
     near = block.chunks[best]  # row −1 is overwritten
     without = best < 0
-    near[without] = 0 if other == "context" else asked[without]
+    near[without] = 0 if other == "context" else query[without]
     return near
 
 

@@ -19,7 +19,7 @@ __all__ = ["Callback", "Epoch", "JsonLines", "TensorBoard", "at_stage", "stages"
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """What is told of an epoch to whoever listens."""
+    """What callbacks receive after every epoch."""
 
     epoch: int
     epochs: int
@@ -37,15 +37,14 @@ T = TypeVar("T")
 
 
 def at_stage(callbacks: Sequence[Callback], stage: str) -> tuple[Callback, ...]:
-    """Let listeners hear at which stage a training is; a stage inside another one is named after it."""
+    """Return callbacks that receive epochs with the name of their stage; a stage inside another is named after it."""
 
-    def telling(listen: Callback) -> Callback:
-        def tell(epoch: Epoch) -> None:
-            listen(dataclasses.replace(epoch, stage=f"{stage} · {epoch.stage}" if epoch.stage else stage))
+    def named(callback: Callback) -> Callback:
+        return lambda epoch: callback(
+            dataclasses.replace(epoch, stage=f"{stage} · {epoch.stage}" if epoch.stage else stage)
+        )
 
-        return tell
-
-    return tuple(map(telling, callbacks))
+    return tuple(map(named, callbacks))
 
 
 def stages(things: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, str]]:
@@ -55,7 +54,7 @@ def stages(things: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, s
 
 
 class _Closing:
-    """A listener that holds something open while it listens: use it in a `with` block, or close it."""
+    """A callback that holds something open: use it in a `with` block, or close it."""
 
     def __enter__(self) -> Self:
         return self
