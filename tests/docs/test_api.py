@@ -33,7 +33,7 @@ def test_every_public_name_has_its_entry():
 def test_every_option_is_described_where_it_is_set(kind):
     described = options(kind)
     assert list(described) == [name for name in inspect.signature(kind).parameters if name != "self"]
-    assert all(len(text) > 20 and text.endswith(".") for text in described.values())
+    assert all(len(text) > 15 and text.endswith(".") for text in described.values())
     assert all(name in inspect.getdoc(kind) for name in described)  # what help() shows
 
 
