@@ -123,8 +123,9 @@ def test_train_reports_what_it_chose_and_names_the_next_command(fractal, folder,
     assert ended.out == ""
     for said in (
         "40 responses",
-        "held-out response pairs in order",
-        "own: done",
+        "held-out response ROC AUC",
+        "held-out log-loss",
+        "scalar features of sentence and context: done",
         "AUC 0.",
         "fractal score",
         "length shortcut",
@@ -133,8 +134,31 @@ def test_train_reports_what_it_chose_and_names_the_next_command(fractal, folder,
     assert (tmp_path / "s" / "config.json").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"s", "epochs.jsonl"}
     told = [json.loads(line) for line in (tmp_path / "epochs.jsonl").open()]
-    assert [(epoch["epoch"], epoch["stage"]) for epoch in told] == [(number, "product · own") for number in (1, 2, 3)]
+    assert [(epoch["epoch"], epoch["stage"]) for epoch in told] == [
+        (number, "scalar features of sentence and context") for number in (1, 2, 3)
+    ]
     assert all(0.0 <= epoch["auc"] <= 1.0 for epoch in told)
+
+
+@pytest.mark.parametrize("where", ["--cache", "--no-cache"])
+def test_one_training_encodes_every_text_once(fractal, folder, tmp_path, monkeypatch, where):
+    from collections import Counter
+
+    from fractal.encoders.hashing import Hashing
+
+    texts, encode = Counter(), Hashing.encode_tokens
+
+    def counting(self, batch, progress=None):
+        texts.update(batch)
+        return encode(self, batch, progress)
+
+    monkeypatch.setattr(Hashing, "encode_tokens", counting)
+    place = [where, tmp_path / "cache"] if where == "--cache" else [where]
+    ended = fractal("train", folder / "truth.jsonl", "-o", tmp_path / "s", *place, *QUICK)
+    assert ended.code == 0
+    assert ended.err.count("responses encoded: 40 in") == 1
+    assert len(texts) > 100
+    assert set(texts.values()) == {1}
 
 
 def test_train_tells_all_as_json(fractal, folder, tmp_path):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["command", "embed_ahead", "fit", "gathered", "refuse"]
+__all__ = ["command", "fit", "gathered"]
 
 WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselves
 
@@ -82,7 +82,6 @@ def command(
     silent = quiet or as_json
     records = gathered(sources, gold, reading, silent)
     kept_apart = list(reading.responses(valid)) if valid else []
-    refuse(scorer, records)
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json)
         return
@@ -141,16 +140,6 @@ def _with_gold(record: Response | Preference, labelled: dict[tuple[str, str], Re
     return dataclasses.replace(record, sentences=gold.sentences) if gold else record
 
 
-def refuse(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference]) -> None:
-    """Refuse options and data that nothing can be learned with, before texts are encoded: that may take long."""
-    from fractal.encoders import ENCODERS
-    from fractal.records.splitting import SPLITTERS
-
-    ENCODERS.build(scorer.encoder)
-    SPLITTERS.build(scorer.splitter)
-    scorer.prepare(records)
-
-
 def fit(
     scorer: SentenceScorer | AspectScorer,
     records: Sequence[Response | Preference],
@@ -161,10 +150,16 @@ def fit(
 ) -> None:
     """Train, show how it goes, and tell those who write it down."""
     with contextlib.ExitStack() as stack:
-        written = [stack.enter_context(listener) for listener in writing]
-        embed_ahead(scorer, records, quiet)
-        progress = stack.enter_context(TrainingReporter(quiet))
-        scorer.fit(records, callbacks=[progress, *written], checkpoints=checkpoints)
+        callbacks = [stack.enter_context(listener) for listener in writing]
+        encoding = stack.enter_context(ProgressReporter("responses encoded", quiet))
+        training = stack.enter_context(TrainingReporter(quiet))
+
+        def on_encode(done: int, total: int) -> None:
+            encoding(done, total)
+            if done >= total:
+                encoding.close()
+
+        scorer.fit(records, callbacks=[training, *callbacks], checkpoints=checkpoints, on_encode=on_encode)
 
 
 def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
@@ -177,26 +172,12 @@ def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator
         yield TensorBoard(tensorboard)
 
 
-def embed_ahead(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
-    """Fill the cache while the progress is shown; training then finds every vector there."""
-    from fractal.encoders import ENCODERS, EmbeddingCache
-    from fractal.encoders.embedding import embed
-    from fractal.records.corpus import gather
-
-    cache = EmbeddingCache.at(scorer.cache)
-    if cache is None or not records:
-        return
-    responses = gather(records).responses
-    with ProgressReporter("responses encoded", quiet) as progress:
-        embed(responses, ENCODERS.build(scorer.encoder), cache, progress=progress)
-
-
 def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
     from fractal.ensemble.summary import described
-    from fractal.records.corpus import gather
 
+    corpus, _ = scorer.prepare(records)  # refuses what nothing can be learned with
     params = {name: value for name, value in scorer.get_params().items() if name not in WHOLES}
-    facts = {"data": described(gather(records)), "options": {name: str(value) for name, value in params.items()}}
+    facts = {"data": described(corpus), "options": {name: str(value) for name, value in params.items()}}
     if as_json:
         print_json(facts)
         return
@@ -239,15 +220,20 @@ def _summary(
 
 def _tell(summary: dict[str, Any], source: str) -> None:
     rule = summary["aggregation"]
-    shown = rule if isinstance(rule, str) else ", ".join(f"{name}={own}" for name, own in rule.items())
-    told = {**summary["data"], **summary["held out"], "aggregation": shown}
-    table("Trained", ("", "value"), [(name, _number(value)) for name, value in told.items()], stderr=True)
+    shown = rule if isinstance(rule, str) else ", ".join(f"{name}={spec}" for name, spec in rule.items())
+    facts = {**summary["data"], **summary["held out"], "aggregation": shown}
+    table("Trained", ("", "value"), [(name, _number(value)) for name, value in facts.items()], stderr=True)
     if summary["choices"]:
         rows = [(choice["about"], choice["taken"], _grounds(choice)) for choice in summary["choices"]]
-        table("What held-out response labels decided", ("choice", "taken", "cost of each, and why"), rows, stderr=True)
+        table(
+            "What held-out response labels decided",
+            ("choice", "taken", "held-out log-loss of each, and why"),
+            rows,
+            stderr=True,
+        )
     if summary["checks"]:
-        found = [(one["verdict"], one["name"], one["sentence"]) for one in summary["checks"]]
-        table("Checks of the assumptions", ("verdict", "check", "what it says"), found, stderr=True)
+        checks = [(check["verdict"], check["name"], check["sentence"]) for check in summary["checks"]]
+        table("Checks of the assumptions", ("verdict", "check", "what it says"), checks, stderr=True)
     measured = summary["validation"] or {}
     for aspect, one in ({"": measured} if "rows" in measured else measured).items():
         values = [(row["metric"], _number(row["value"])) for row in one["rows"]]

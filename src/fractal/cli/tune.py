@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,12 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
+from fractal.cli._progress import ProgressReporter
 from fractal.cli._train_options import ScorerOptions, scorer_options
 from fractal.files import whole_file
 
 if TYPE_CHECKING:
+    from fractal.records import Preference, Response
     from fractal.scorers.sentence import SentenceScorer
     from fractal.scorers.tuning import Search, Trial
 
@@ -55,12 +57,11 @@ def command(
     any time: the same command goes on with the same study. No sentence label is looked at. Options given here hold for
     every trial, but for those that are searched.
     """
-    from fractal.cli.train import embed_ahead, gathered, refuse
+    from fractal.cli.train import gathered
     from fractal.scorers.tuning import options_of, tune
 
     records = gathered(sources, None, reading, quiet or as_json)
-    refuse(options.scorer(reading.splitter), records)
-    embed_ahead(options.scorer(reading.splitter), records, quiet or as_json)
+    _encode_ahead(options.scorer(reading.splitter), records, quiet or as_json)
 
     def make(settings: Mapping[str, Any]) -> SentenceScorer:
         return _with_settings(options, settings).scorer(reading.splitter)
@@ -83,6 +84,14 @@ def command(
         )
     else:
         _show(search, output, sources[0], quiet)
+
+
+def _encode_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
+    """Refuse what nothing can be learned with, then fill the cache: every trial finds the vectors there."""
+    corpus, _ = scorer.prepare(records)
+    if scorer.cache is not False:
+        with ProgressReporter("responses encoded", quiet) as progress:
+            scorer.embed(corpus.responses, progress)
 
 
 def _with_settings(options: ScorerOptions, settings: Mapping[str, Any]) -> ScorerOptions:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from fractal.features import RECIPES, feature_specs
+from fractal.features import RECIPE_SUMMARIES, RECIPES, feature_specs
 from fractal.mil.training.plan import TrainingPlan
 
 __all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "ExpertSpec"]
@@ -39,8 +39,10 @@ class ExpertSpec:
 
     def __str__(self) -> str:
         named = next((name for name, features in RECIPES.items() if features == self.features), None)
-        whole = self.features[0] if len(self.features) == 1 else f"{self.features[0]} … {self.features[-1]}"
-        return f"{named or whole}{', linear' if self.linear else ''}"
+        features = (
+            f"{self.features[0]} … {self.features[-1]}" if len(self.features) > 1 else f"{self.features[0]} feature"
+        )
+        return f"{RECIPE_SUMMARIES[named] if named else features}{', linear' if self.linear else ''}"
 
 
 def _blend(readers: str) -> tuple[ExpertSpec, ...]:

@@ -12,7 +12,7 @@ from fractal.ensemble.result import FitResult
 from fractal.evaluation.calibration import Calibrator, fit_calibrator
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.outputs import flat
-from fractal.records.corpus import Corpus
+from fractal.records.corpus import Corpus, all_or_nothing
 
 __all__ = ["calibrated", "concordance", "described", "held_out_metrics", "preferences_right"]
 
@@ -46,8 +46,11 @@ def held_out_metrics(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corp
     """What can be said without a sentence label: how held-out responses are told apart."""
     found = flat(fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
     if len(corpus.pairs):
-        return {"held-out preferences put right": preferences_right(corpus.pairs, found)}
-    return {"held-out response pairs in order": concordance(corpus.labels, found), "held-out cost": fitted.cost}
+        return {"held-out preference accuracy": preferences_right(corpus.pairs, found)}
+    measure = (
+        "ROC AUC" if all_or_nothing(corpus.labels) else "concordance"
+    )  # the same: on graded labels by its own name
+    return {f"held-out response {measure}": concordance(corpus.labels, found), "held-out log-loss": fitted.cost}
 
 
 def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:

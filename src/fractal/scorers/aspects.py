@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.encoders import Encoder
+from fractal.encoders.base import Progress
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Expert, Predictor, expert_arrays, restored_experts
@@ -66,15 +67,17 @@ class AspectScorer(Scorer):
         *,
         callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
+        on_encode: Progress | None = None,
     ) -> Self:
         """Learn from responses that carry labels of aspects, each any of them; `y` is not used.
 
-        With `checkpoints`, a folder, a fit that was killed goes on where it was.
+        With `checkpoints`, a folder, a fit that was killed goes on where it was. `callbacks` are told every epoch,
+        `on_encode` how many of how many responses are encoded.
         """
         corpus, config = self.prepare(X)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         plain = self._unfitted()
-        block = plain.embed(corpus.responses)
+        block = plain.embed(corpus.responses, on_encode)
         scorers = {name: self._unfitted(aggregation=rule) for name, rule in self._rules(_rated(X)).items()}
         forms = {name: scorer.forms(corpus.of_aspect(name)) for name, scorer in scorers.items()}
         results = fit_ensembles(block, corpus, forms, config, callbacks)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
+from fractal.encoders.base import Progress
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
@@ -159,14 +160,16 @@ class SentenceScorer(Scorer):
         *,
         callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
+        on_encode: Progress | None = None,
     ) -> Self:
         """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
 
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
+        `callbacks` are told every epoch, `on_encode` how many of how many responses are encoded.
         """
         corpus, config = self.prepare(X, y)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = self.embed(corpus.responses)
+        block = self.embed(corpus.responses, on_encode)
         results = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)
         return self.store(results[""], block, corpus, config)
 
@@ -225,6 +228,7 @@ class SentenceScorer(Scorer):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
+        ENCODERS.build(self.encoder), SPLITTERS.build(self.splitter)  # a wrong name is said before texts are encoded
         experts, mean_experts, pseudo_label_experts = self._experts()
         priors, try_priors = asked_priors(self.priors)
         return FitConfig(
@@ -258,10 +262,10 @@ class SentenceScorer(Scorer):
     def _encoder(self) -> Encoder:
         return ENCODERS.build(self.encoder)
 
-    def embed(self, responses: Sequence[Response]) -> EncodedBlock:
+    def embed(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted."""
         self._warn_of_another_encoder()
-        return embed(responses, self._encoder(), EmbeddingCache.at(self.cache))
+        return embed(responses, self._encoder(), EmbeddingCache.at(self.cache), progress=on_encode)
 
     def _warn_of_another_encoder(self) -> None:
         """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
