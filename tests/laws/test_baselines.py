@@ -12,7 +12,7 @@ from fractal.datasets.synthetic import make_preferences, make_responses
 from fractal.errors import BadData, NotFitted
 from fractal.records import Response
 from fractal.scorers.baselines import BASELINES, LearnedBaseline
-from fractal.scorers.baselines.networks import Learned, NetworkPlan
+from fractal.scorers.baselines.networks import NetworkBaseline, NetworkPlan
 from support.baseline_models import cross_encoder
 
 NAMES = [name for name in BASELINES if issubclass(BASELINES[name], LearnedBaseline)]  # type: ignore[arg-type]
@@ -38,7 +38,7 @@ def entailment_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def baseline(name: str, model: str, **options: object) -> LearnedBaseline:
     made: LearnedBaseline = BASELINES[name](aggregation="product", encoder="hashing(dim=32)", cache=False, **options)
-    if isinstance(made, Learned):
+    if isinstance(made, NetworkBaseline):
         made.network_plan = NetworkPlan(epochs=3)
     if name == "nli":
         made.model = model  # type: ignore[attr-defined]

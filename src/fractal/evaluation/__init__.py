@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.arrays import LabelledScores, Scored, matched
 from fractal.evaluation.intervals import percentile_interval
-from fractal.evaluation.metrics import METRICS, Floats, Metric, Reading, Sample, resampled_weights
+from fractal.evaluation.metrics import METRICS, Floats, Measurement, Metric, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
 
 __all__ = [
@@ -21,10 +21,10 @@ __all__ = [
     "LabelledScores",
     "Row",
     "compare",
-    "compare_judged",
+    "compare_labelled",
     "evaluate",
     "evaluate_arrays",
-    "evaluate_judged",
+    "evaluate_labelled",
     "matched",
 ]
 
@@ -33,9 +33,9 @@ Metrics = Sequence[str | Metric] | str | None
 SHAKY = 0.05  # share of resamples without a value above which a row says so
 
 
-def _built(metrics: Metrics, judged: LabelledScores) -> list[Metric]:
+def _built(metrics: Metrics, labelled: LabelledScores) -> list[Metric]:
     chosen = [metrics] if isinstance(metrics, str) else metrics
-    return [METRICS.build(metric) for metric in (judged.usual_metrics() if chosen is None else chosen)]
+    return [METRICS.build(metric) for metric in (labelled.usual_metrics() if chosen is None else chosen)]
 
 
 def _check(bootstrap: int, confidence: float) -> None:
@@ -46,13 +46,13 @@ def _check(bootstrap: int, confidence: float) -> None:
 
 
 def _draws(
-    judged: LabelledScores, bootstrap: int, seed: int, readings: Sequence[Callable[[Floats], Floats]]
+    labelled: LabelledScores, bootstrap: int, seed: int, measurements: Sequence[Callable[[Floats], Floats]]
 ) -> list[Floats]:
-    """Return the resampled values of every reading, all on the same draws of responses."""
-    drawn: list[list[Floats]] = [[] for _ in readings]
-    for weights in resampled_weights(len(judged.ids), bootstrap, seed):
-        for values, reading in zip(drawn, readings, strict=True):
-            values.append(reading(weights))
+    """Return the resampled values of every measurement, all on the same draws of responses."""
+    drawn: list[list[Floats]] = [[] for _ in measurements]
+    for weights in resampled_weights(len(labelled.ids), bootstrap, seed):
+        for values, measurement in zip(drawn, measurements, strict=True):
+            values.append(measurement(weights))
     return [np.concatenate(values) if values else np.empty(0) for values in drawn]
 
 
@@ -72,7 +72,7 @@ def evaluate(
     aspect: str | None = None,
 ) -> Evaluation:
     """Measure scores against the labels that the responses carry; without `metrics`, those that the labels allow."""
-    return evaluate_judged(
+    return evaluate_labelled(
         LabelledScores.of(scored, aspect), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence
     )
 
@@ -93,43 +93,43 @@ def evaluate_arrays(
     flat = Sample.of(truth, scores, groups)
     names = tuple(map(str, np.unique(np.asarray(groups))))
     unknown = np.full(flat.responses, np.nan)
-    known = unknown if response_truth is None or response_scores is None else response_truth
-    whole = Sample.of(known, np.zeros(flat.responses) if response_scores is None else response_scores)
+    labels = unknown if response_truth is None or response_scores is None else response_truth
+    whole = Sample.of(labels, np.zeros(flat.responses) if response_scores is None else response_scores)
     if whole.responses != flat.responses:
         raise BadData(f"{whole.responses} response labels for {flat.responses} groups: give one a group")
-    return evaluate_judged(
+    return evaluate_labelled(
         LabelledScores(names, flat, whole), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence
     )
 
 
-def evaluate_judged(
-    judged: LabelledScores, metrics: Metrics = None, *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
+def evaluate_labelled(
+    labelled: LabelledScores, metrics: Metrics = None, *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Evaluation:
     """Measure scores that are already laid out."""
     _check(bootstrap, confidence)
-    built = _built(metrics, judged)
-    readings = [metric.read(judged.sample(metric)) for metric in built]
-    draws = _draws(judged, bootstrap, seed, [reading.resampled for reading in readings])
-    rows = tuple(_row(*each, confidence) for each in zip(built, readings, draws, strict=True))
-    return Evaluation(rows, *_sizes(judged), bootstrap, seed, confidence)
+    built = _built(metrics, labelled)
+    measurements = [metric.read(labelled.sample(metric)) for metric in built]
+    draws = _draws(labelled, bootstrap, seed, [measurement.resampled for measurement in measurements])
+    rows = tuple(_row(*each, confidence) for each in zip(built, measurements, draws, strict=True))
+    return Evaluation(rows, *_sizes(labelled), bootstrap, seed, confidence)
 
 
-def _sizes(judged: LabelledScores) -> tuple[int, int, int]:
-    truth = judged.sentences.truth
-    return len(judged.ids), truth.size, int((~np.isnan(truth)).sum())
+def _sizes(labelled: LabelledScores) -> tuple[int, int, int]:
+    truth = labelled.sentences.truth
+    return len(labelled.ids), truth.size, int((~np.isnan(truth)).sum())
 
 
-def _row(metric: Metric, reading: Reading, draws: Floats, confidence: float) -> Row:
+def _row(metric: Metric, measurement: Measurement, draws: Floats, confidence: float) -> Row:
     low, high, shaky = _bounds(draws, confidence)
     return Row(
         metric=METRICS.spec(metric),
         level=metric.level,
-        value=reading.value,
+        value=measurement.value,
         low=low,
         high=high,
-        count=reading.count,
-        unit=reading.unit or metric.level,
-        note=reading.reason or shaky,
+        count=measurement.count,
+        unit=measurement.unit or metric.level,
+        note=measurement.reason or shaky,
     )
 
 
@@ -146,10 +146,10 @@ def compare(
 ) -> Comparison:
     """Compare two sets of scores of the same responses, met by id, on the same resamples."""
     pair = matched(LabelledScores.of(first, aspect), LabelledScores.of(second, aspect))
-    return compare_judged(*pair, metrics, bootstrap=bootstrap, seed=seed, confidence=confidence, names=names)
+    return compare_labelled(*pair, metrics, bootstrap=bootstrap, seed=seed, confidence=confidence, names=names)
 
 
-def compare_judged(
+def compare_labelled(
     first: LabelledScores,
     second: LabelledScores,
     metrics: Metrics = None,
@@ -164,7 +164,7 @@ def compare_judged(
     built = _built(metrics, first)
     pairs = [(metric.read(first.sample(metric)), metric.read(second.sample(metric))) for metric in built]
 
-    def gap(pair: tuple[Reading, Reading]) -> Callable[[Floats], Floats]:
+    def gap(pair: tuple[Measurement, Measurement]) -> Callable[[Floats], Floats]:
         return lambda weights: pair[0].resampled(weights) - pair[1].resampled(weights)
 
     draws = _draws(first, bootstrap, seed, [gap(pair) for pair in pairs])
@@ -172,7 +172,9 @@ def compare_judged(
     return Comparison(rows, *_sizes(first), bootstrap, seed, confidence, names)
 
 
-def _comparison_row(metric: Metric, pair: tuple[Reading, Reading], draws: Floats, confidence: float) -> ComparisonRow:
+def _comparison_row(
+    metric: Metric, pair: tuple[Measurement, Measurement], draws: Floats, confidence: float
+) -> ComparisonRow:
     first, second = pair
     low, high, shaky = _bounds(draws, confidence)
     ahead = 0 if math.isnan(low) or low <= 0 <= high else (1 if (low > 0) == metric.higher_is_better else -1)

@@ -36,24 +36,24 @@ class LabelledScores:
     @classmethod
     def of(cls, scored: Iterable[Scored], aspect: str | None = None) -> LabelledScores:
         """Lay out records, or mappings with `id`, `sentence_scores`, `sentence_labels`, `response_score`, `label`."""
-        found = [_entry(item, number) for number, item in enumerate(scored)]
+        entries = [_entry(item, number) for number, item in enumerate(scored)]
         if aspect is not None:
-            found = [entry for entry in found if entry.aspect == aspect]
-        aspects = sorted({entry.aspect for entry in found})
+            entries = [entry for entry in entries if entry.aspect == aspect]
+        aspects = sorted({entry.aspect for entry in entries})
         if len(aspects) > 1:
             raise BadData(f"scores of several aspects ({', '.join(map(repr, aspects))}): choose one with aspect=…")
-        ids = tuple(entry.id for entry in found)
+        ids = tuple(entry.id for entry in entries)
         if len(set(ids)) < len(ids):
             twice = next(id for id, times in Counter(ids).items() if times > 1)
             raise BadData(
                 f"the response {twice!r} is scored more than once: give every response its own id", field="id"
             )
-        truth = [label for entry in found for label in entry.labels]
-        scores = [score for entry in found for score in entry.scores]
-        groups = np.repeat(np.arange(len(found)), [len(entry.scores) for entry in found])
+        truth = [label for entry in entries for label in entry.labels]
+        scores = [score for entry in entries for score in entry.scores]
+        groups = np.repeat(np.arange(len(entries)), [len(entry.scores) for entry in entries])
         flat = Sample.of(truth, scores)
-        whole = Sample.of([entry.label for entry in found], [entry.score for entry in found])
-        return cls(ids, dataclasses.replace(flat, groups=groups.astype(np.int64), responses=len(found)), whole)
+        whole = Sample.of([entry.label for entry in entries], [entry.score for entry in entries])
+        return cls(ids, dataclasses.replace(flat, groups=groups.astype(np.int64), responses=len(entries)), whole)
 
     def sample(self, metric: Metric) -> Sample:
         """Return what a metric looks at."""
@@ -140,8 +140,8 @@ def matched(first: LabelledScores, second: LabelledScores) -> tuple[LabelledScor
     return LabelledScores(first.ids, parts[0][0], parts[1][0]), LabelledScores(first.ids, parts[0][1], parts[1][1])
 
 
-def _spans(judged: LabelledScores) -> tuple[Any, Any]:
-    sizes = np.bincount(judged.sentences.groups, minlength=len(judged.ids))
+def _spans(labelled: LabelledScores) -> tuple[Any, Any]:
+    sizes = np.bincount(labelled.sentences.groups, minlength=len(labelled.ids))
     return sizes, np.cumsum(sizes) - sizes
 
 
@@ -149,9 +149,9 @@ def _same_labels(first: Sample, second: Sample) -> tuple[Sample, Sample]:
     both = ~np.isnan(first.truth) & ~np.isnan(second.truth)
     clash = np.flatnonzero(both & ~np.isclose(first.truth, second.truth))
     if clash.size:
-        given = f"{first.truth[clash[0]]:g} and {second.truth[clash[0]]:g}"
+        values = f"{first.truth[clash[0]]:g} and {second.truth[clash[0]]:g}"
         raise BadData(
-            f"the two sets of scores carry different labels for the same thing ({given}): "
+            f"the two sets of scores carry different labels for the same thing ({values}): "
             "compare scores of the same labelled responses"
         )
     truth = np.where(np.isnan(first.truth), second.truth, first.truth)

@@ -15,10 +15,10 @@ from fractal.records import Response
 
 __all__ = ["data_checks", "label_checks"]
 
-FEW = 40  # rated responses or pairs; below, nothing can be said
+MIN_CASES = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
 STRONG_SHORTCUT = 0.8
-MOST_SENTENCES = 10_000  # whose place is looked at
+MAX_SENTENCES = 10_000  # whose place is looked at
 PLAIN_WORDS = 4  # shorter sentences ("I agree.") repeat for no reason
 CONTRADICTED = 0.02  # share of duplicates at odds that is no slip of the pen
 LEAKED = 0.01
@@ -31,8 +31,8 @@ def data_checks(
     """Check what needs no model: labels given away by length or position, contradicted, or leaked by groups."""
     *length, contradicted = label_checks(responses, pairs, seed=seed)
     position = _position_shortcut(responses, seed)
-    found = [*length, position, contradicted, _contradicted_sentences(responses), _leakage(responses)]
-    return tuple(finding for finding in found if finding is not None)
+    findings = [*length, position, contradicted, _contradicted_sentences(responses), _leakage(responses)]
+    return tuple(finding for finding in findings if finding is not None)
 
 
 def label_checks(
@@ -40,8 +40,8 @@ def label_checks(
 ) -> tuple[Finding, ...]:
     """Check the labels of responses alone: given away by length, where enough are known, or contradicted."""
     outcome = Outcome.of(responses, pairs, seed)
-    told = len(outcome) >= FEW and outcome.differs
-    length = (_length_shortcut(responses, outcome, seed),) if told else ()
+    enough = len(outcome) >= MIN_CASES and outcome.differs
+    length = (_length_shortcut(responses, outcome, seed),) if enough else ()
     return (*length, _contradicted_responses(responses))
 
 
@@ -59,7 +59,7 @@ def _position_shortcut(responses: Sequence[Response], seed: int) -> Finding | No
     truth: list[float] = []
     groups: list[int] = []
     for number, response in enumerate(responses):
-        if len(truth) >= MOST_SENTENCES:
+        if len(truth) >= MAX_SENTENCES:
             break
         for place, sentence in enumerate(response.sentences):
             if sentence.label is not None:
@@ -67,10 +67,10 @@ def _position_shortcut(responses: Sequence[Response], seed: int) -> Finding | No
                 rows.append((place, place / max(last, 1), place == 0, place == last, last))
                 truth.append(sentence.label)
                 groups.append(number)
-    found = Outcome(np.array(truth), np.arange(len(truth)), np.empty(0, np.int64), np.array(groups, dtype=np.int64))
-    if len(found) < FEW or not found.differs:
+    outcome = Outcome(np.array(truth), np.arange(len(truth)), np.empty(0, np.int64), np.array(groups, dtype=np.int64))
+    if len(outcome) < MIN_CASES or not outcome.differs:
         return None
-    area = found.area(cross_validated(np.array(rows, dtype=np.float64), found, seed), seed)
+    area = outcome.area(cross_validated(np.array(rows, dtype=np.float64), outcome, seed), seed)
     return _shortcut("position shortcut", "The place in the response", "the labels of sentences", area)
 
 
@@ -116,7 +116,7 @@ def _contradicted_sentences(responses: Sequence[Response]) -> Finding:
 
 def _contradiction(name: str, things: str, rate: str, labels: Iterable[Sequence[float]]) -> Finding:
     """Among pairs of duplicates a share d is at odds; with flips at rate p, d = 2p(1 − p)."""
-    twins = [(found[i], found[i + 1]) for found in labels for i in range(len(found) - 1)]
+    twins = [(group[i], group[i + 1]) for group in labels for i in range(len(group) - 1)]
     if not twins:
         return Finding(name, "ok", f"No two rated {things} are the same.", 0.0)
     at_odds = sum(abs(a - b) >= APART for a, b in twins)
@@ -136,10 +136,10 @@ def _leakage(responses: Sequence[Response]) -> Finding:
     """The same text, or the same context, in two groups falls on both sides of a split by group."""
     groups: dict[Hashable, set[str]] = defaultdict(set)
     keys = [_leaking_keys(r) for r in responses]
-    for r, own in zip(responses, keys, strict=True):
-        for key in own:
+    for r, shared in zip(responses, keys, strict=True):
+        for key in shared:
             groups[key].add(r.split_group)
-    leaking = sum(any(len(groups[key]) > 1 for key in own) for own in keys)
+    leaking = sum(any(len(groups[key]) > 1 for key in shared) for shared in keys)
     share = leaking / max(len(responses), 1)
     low, high = wilson_interval(leaking, max(len(responses), 1), CONFIDENCE)
     if share < LEAKED:

@@ -18,8 +18,8 @@ def deal_folds(groups: Sequence[str], labels: NDArray[np.floating], folds: int, 
     number: dict[str, int] = {}
     member_of = np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)  # (response,)
     size = np.bincount(member_of).astype(float)
-    known = np.nan_to_num(np.asarray(labels, dtype=float), nan=0.5)
-    good = np.bincount(member_of, weights=known)
+    filled = np.nan_to_num(np.asarray(labels, dtype=float), nan=0.5)
+    good = np.bincount(member_of, weights=filled)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(size))
     order = order[np.argsort(-size[order], kind="stable")]

@@ -20,7 +20,7 @@ __all__ = ["Combined", "Judge", "combine", "combine_responses", "votes_of"]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-FEWEST = 3  # with fewer judges, accuracies cannot be told from agreement
+MIN_JUDGES = 3  # with fewer judges, accuracies cannot be told from agreement
 EXPECTED, PRIOR_VOTES = 2 / 3, 6.0  # before any data, a judge is right in four cases of six
 PRIOR_SPREAD, PRIOR_JUDGES = 0.1, 2.0  # how far judges' rates are expected to differ, worth two judges' evidence
 LEAST_VARIANCE = 1e-4
@@ -126,13 +126,13 @@ class _Votes:
 
     @classmethod
     def of(cls, votes: ArrayLike) -> _Votes:
-        given = np.array(votes, dtype=np.float64)  # None becomes nan
-        if given.ndim != 2 or not given.shape[1]:
-            raise BadData(f"votes of shape {given.shape}: give a table with a row a response and a column a judge")
-        seen = ~np.isnan(given)
-        if np.isinf(given).any():
+        table = np.array(votes, dtype=np.float64)  # None becomes nan
+        if table.ndim != 2 or not table.shape[1]:
+            raise BadData(f"votes of shape {table.shape}: give a table with a row a response and a column a judge")
+        seen = ~np.isnan(table)
+        if np.isinf(table).any():
             raise BadData("a vote is infinite: give numbers, and nan or None where a judge has not voted")
-        filled = np.where(seen, given, 0.0)
+        filled = np.where(seen, table, 0.0)
         binary = ((filled == 0) | (filled == 1)).all(axis=0)
         number = np.maximum(seen.sum(axis=0), 1)
         centred = (filled - filled.sum(axis=0) / number) * seen
@@ -179,14 +179,14 @@ def _chance(odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(odds, -SURE, SURE))))
 
 
-def _against_the_others(table: _Votes, kept: Mask, fit: _Fit, bootstrap: int, seed: int) -> Floats:
+def _against_the_others(table: _Votes, counted: Mask, fit: _Fit, bootstrap: int, seed: int) -> Floats:
     """Measure every judge by the labels that the other kept judges give: balanced accuracy, (resample, judge).
 
     Where P(good) is q, the mean vote is f + (s − f) q: so the slope of votes over q is s − f, what a judge tells.
     """
     evidence = fit.evidence(table)
-    odds = fit.odds + evidence[:, kept].sum(axis=1)
-    others = _chance(odds[:, None] - evidence * kept)  # (response, judge)
+    odds = fit.odds + evidence[:, counted].sum(axis=1)
+    others = _chance(odds[:, None] - evidence * counted)  # (response, judge)
     seen, size = table.seen.astype(np.float64), len(odds)
     parts = np.stack([seen, seen * others, table.filled, seen * others**2, table.filled * others, table.filled**2])
     drawn = [
@@ -209,26 +209,26 @@ def _sift(
     table: _Votes, drop: bool, contradicting: str, bootstrap: int, confidence: float, seed: int, rounds: int
 ) -> _Sifted:
     """Leave out the least useful judge and settle anew, until every judge that is left tells something."""
-    kept, reasons = np.asarray(table.seen.any(axis=0)), [""] * table.binary.size
+    counted, reasons = np.asarray(table.seen.any(axis=0)), [""] * table.binary.size
     while True:
-        good = _settle(table.take(kept), rounds)
+        good = _settle(table.take(counted), rounds)
         fit = _Fit.of(table, good)
-        draws = _against_the_others(table, kept, fit, bootstrap, seed)
+        draws = _against_the_others(table, counted, fit, bootstrap, seed)
         low, high = np.array([percentile_interval(each, confidence) for each in draws.T]).T
         distance = np.maximum(high - 0.5, 0.5 - low)  # from chance, at most
-        useless = kept & (distance < USELESS)
+        useless = counted & (distance < USELESS)
         if contradicting == "drop":
-            useless |= kept & (high < 0.5)
-        if not drop or kept.sum() < FEWEST or not useless.any():
+            useless |= counted & (high < 0.5)
+        if not drop or counted.sum() < MIN_JUDGES or not useless.any():
             break
         worst = int(np.argmin(np.where(useless, high, np.inf)))
-        kept[worst] = False
+        counted[worst] = False
         reasons[worst] = "contradicts the others" if high[worst] < 0.5 else "cannot be told from chance"
-    return _Sifted(kept, reasons, good, fit, low, high)
+    return _Sifted(counted, reasons, good, fit, low, high)
 
 
 class _Sifted(NamedTuple):
-    kept: Mask
+    counted: Mask
     reasons: list[str]
     good: Floats
     fit: _Fit
@@ -265,7 +265,7 @@ def combine(
     if not table.seen.any():
         raise BadData("no judge has voted on any response: there is nothing to combine")
     sifted = _sift(table, drop, contradicting, bootstrap, confidence, seed, rounds)
-    good = np.where(table.seen[:, sifted.kept].any(axis=1), sifted.good, np.nan)
+    good = np.where(table.seen[:, sifted.counted].any(axis=1), sifted.good, np.nan)
     accuracy = sifted.fit.rates(table.binary)
     judges = tuple(
         Judge(
@@ -285,10 +285,10 @@ def combine(
 
 
 def _report(good: Floats, judges: tuple[Judge, ...], share: float) -> tuple[str, ...]:
-    known = good[~np.isnan(good)]
-    unsure = int((np.abs(known - 0.5) < 0.3).sum())
+    labels = good[~np.isnan(good)]
+    unsure = int((np.abs(labels - 0.5) < 0.3).sum())
     lines = [
-        f"{known.size:,} responses labelled by {sum(not judge.dropped for judge in judges)} of {len(judges)} judges; "
+        f"{labels.size:,} responses labelled by {sum(not judge.dropped for judge in judges)} of {len(judges)} judges; "
         f"{share:.0%} are good; {unsure:,} labels lie between 0.2 and 0.8."
     ]
     for judge in judges:
@@ -298,14 +298,14 @@ def _report(good: Floats, judges: tuple[Judge, ...], share: float) -> tuple[str,
             f"{judge.name}: {judge.votes:,} {judge.kind}, right on {judge.on_good:.0%} of the good and "
             f"{judge.on_bad:.0%} of the bad (mean {judge.accuracy:.2f}, {judge.low:.2f} … {judge.high:.2f}); {state}."
         )
-    if len(judges) < FEWEST:
+    if len(judges) < MIN_JUDGES:
         lines.append("Fewer than three judges: their accuracies rest on what is expected of a judge, not on data.")
     return tuple(lines)
 
 
 def votes_of(responses: Sequence[Response], field: str = "votes") -> tuple[Floats, tuple[str, ...]]:
     """Return the table of votes that responses carry in an extra field: a list by place, or a mapping by judge."""
-    found: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     for response in responses:
         votes = response.extra.get(field, ())
         if not isinstance(votes, Mapping | Sequence) or isinstance(votes, str):
@@ -313,12 +313,12 @@ def votes_of(responses: Sequence[Response], field: str = "votes") -> tuple[Float
                 f"the response {response.id!r} has {votes!r}: give a list of votes, or votes by judge", field=field
             )
         listed = not isinstance(votes, Mapping)
-        found.append({f"judge {place + 1}": vote for place, vote in enumerate(votes)} if listed else dict(votes))
-    names = tuple(dict.fromkeys(name for votes in found for name in votes))
+        rows.append({f"judge {place + 1}": vote for place, vote in enumerate(votes)} if listed else dict(votes))
+    names = tuple(dict.fromkeys(name for votes in rows for name in votes))
     if not names:
         raise BadData("no response carries votes: give the field that holds them", field=field)
     try:
-        table = np.array([[votes.get(name) for name in names] for votes in found], dtype=np.float64)
+        table = np.array([[votes.get(name) for name in names] for votes in rows], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise BadData("a vote is no number: give 0, 1 or a score, and None where there is none", field=field) from error
     return table, names

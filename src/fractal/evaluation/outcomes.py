@@ -24,7 +24,7 @@ CONFIDENCE = 0.99  # a check that cries wolf is switched off
 RESAMPLES = 400
 FOLDS = 5
 RIDGE = 1e-2
-MOST = 5000  # cases looked at: more do not narrow an interval that anyone acts on
+MAX_CASES = 5000  # cases looked at: more do not narrow an interval that anyone acts on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Outcome:
             first, second = np.where(swapped, strict[:, 1], strict[:, 0]), np.where(swapped, strict[:, 0], strict[:, 1])
             return cls((~swapped).astype(np.float64), first, second, group[first])._sampled(seed)
         labels = response_labels(responses)
-        known = np.flatnonzero(~np.isnan(labels))
-        return cls(labels[known], known, np.empty(0, dtype=np.int64), group[known])._sampled(seed)
+        rated = np.flatnonzero(~np.isnan(labels))
+        return cls(labels[rated], rated, np.empty(0, dtype=np.int64), group[rated])._sampled(seed)
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -71,21 +71,21 @@ class Outcome:
         """Return the value of each case: (response, …) → (case, …), for pairs the lead of the first."""
         return values[self.first] - values[self.second] if len(self.second) else values[self.first]
 
-    def take(self, kept: NDArray[Any]) -> Outcome:
+    def take(self, cases: NDArray[Any]) -> Outcome:
         """Return these cases only."""
-        return Outcome(self.truth[kept], self.first[kept], self.second[kept[: len(self.second)]], self.groups[kept])
+        return Outcome(self.truth[cases], self.first[cases], self.second[cases[: len(self.second)]], self.groups[cases])
 
     def _sampled(self, seed: int) -> Outcome:
-        if len(self) <= MOST:
+        if len(self) <= MAX_CASES:
             return self
-        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), MOST, replace=False)))
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), MAX_CASES, replace=False)))
 
     def area(self, cases: Floats, seed: int = 0) -> Area:
         """Return how well values of cases tell outcomes apart, groups drawn anew for the interval."""
-        reading = METRICS.build("concordance").read(Sample.of(self.truth, cases))
+        measurement = METRICS.build("concordance").read(Sample.of(self.truth, cases))
         weights = resampled_weights(len(self), RESAMPLES, seed, self.groups)
-        resampled = np.concatenate([reading.resampled(part) for part in weights])
-        return Area(reading.value, *percentile_interval(resampled, CONFIDENCE))
+        resampled = np.concatenate([measurement.resampled(part) for part in weights])
+        return Area(measurement.value, *percentile_interval(resampled, CONFIDENCE))
 
 
 def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
@@ -93,8 +93,10 @@ def cross_validated(columns: Floats, outcome: Outcome, seed: int = 0) -> Floats:
     fold = deal_folds([str(group) for group in outcome.groups], outcome.truth, FOLDS, seed)
     scale = columns.std(0)
     scaled = (columns - columns.mean(0)) / np.where(scale > 0, scale, 1.0)
-    found = np.zeros(len(outcome))
+    logits = np.zeros(len(outcome))
     for number in np.unique(fold):
         out = fold == number
-        found[out] = with_constant(scaled[out]) @ logistic_line(with_constant(scaled[~out]), outcome.truth[~out], RIDGE)
-    return found
+        logits[out] = with_constant(scaled[out]) @ logistic_line(
+            with_constant(scaled[~out]), outcome.truth[~out], RIDGE
+        )
+    return logits

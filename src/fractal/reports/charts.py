@@ -81,19 +81,19 @@ def histogram_chart(counts: Sequence[int], threshold: float) -> Markup:
 def calibration_chart(bins: Sequence[ReliabilityBin], level: str) -> Markup:
     """Mean label against mean score; the nearer to the diagonal, the better; the larger the dot, the more there are."""
     frame = _Frame()
-    most = max((found.count for found in bins), default=1)
+    most = max((each.count for each in bins), default=1)
     dots = [
         _tag(
             "circle",
-            _tag("title", f"mean score {found.score:.2f}, mean label {found.label:.2f}, {found.count:,} {level}s"),
-            cx=frame.x(found.score),
-            cy=frame.y(found.label),
-            r=3 + 6 * math.sqrt(found.count / most),
+            _tag("title", f"mean score {each.score:.2f}, mean label {each.label:.2f}, {each.count:,} {level}s"),
+            cx=frame.x(each.score),
+            cy=frame.y(each.label),
+            r=3 + 6 * math.sqrt(each.count / most),
             class_="dot",
         )
-        for found in bins
+        for each in bins
     ]
-    path = _path([(frame.x(found.score), frame.y(found.label)) for found in bins], "curve")
+    path = _path([(frame.x(each.score), frame.y(each.label)) for each in bins], "curve")
     diagonal = _line(frame.x(0), frame.y(0), frame.x(1), frame.y(1), "threshold")
     axes = frame.axes(SHARES, SHARES, f"mean {level} score, against the mean label")
     return frame.svg(f"Calibration: mean label by mean {level} score", axes, diagonal, path, *dots)
@@ -101,21 +101,21 @@ def calibration_chart(bins: Sequence[ReliabilityBin], level: str) -> Markup:
 
 def position_chart(places: Sequence[Position]) -> Markup:
     """Mean score by the sentence's place in its response."""
-    last = max((found.place for found in places), default=1)
+    last = max((each.place for each in places), default=1)
     frame = _Frame(x_range=(0.5, last + 0.5))
-    points = [(frame.x(found.place), frame.y(found.score)) for found in places]
+    points = [(frame.x(each.place), frame.y(each.score)) for each in places]
     dots = [
         _tag(
             "circle",
-            _tag("title", f"sentence {found.place}: mean score {found.score:.2f}, {found.count:,} sentences"),
+            _tag("title", f"sentence {each.place}: mean score {each.score:.2f}, {each.count:,} sentences"),
             cx=x,
             cy=y,
             r=4,
             class_="dot",
         )
-        for found, (x, y) in zip(places, points, strict=True)
+        for each, (x, y) in zip(places, points, strict=True)
     ]
-    ticks = {float(found.place): f"{found.place}" for found in places if last <= 8 or found.place % 2 == 1}
+    ticks = {float(each.place): f"{each.place}" for each in places if last <= 8 or each.place % 2 == 1}
     return frame.svg(
         "Mean score by place in the response", frame.axes(ticks, SHARES, "place of the sentence"), _path(points), *dots
     )
@@ -125,15 +125,15 @@ def history_chart(
     series: Mapping[str, Sequence[tuple[float, float]]], what: str = "Training costs", top: float | None = None
 ) -> Markup:
     """Figures of a training by epoch, one line a part; from 0 to `top`, else as far as they reach."""
-    known = {name: points for name, points in series.items() if points}
-    xs = [x for points in known.values() for x, _ in points] or [0.0, 1.0]
-    ys = [y for points in known.values() for _, y in points] or [0.0, 1.0]
+    lines_by_name = {name: points for name, points in series.items() if points}
+    xs = [x for points in lines_by_name.values() for x, _ in points] or [0.0, 1.0]
+    ys = [y for points in lines_by_name.values() for _, y in points] or [0.0, 1.0]
     low = min(0.0, *ys)
     high = top or (max(ys) if max(ys) > low else low + 1.0)
     frame = _Frame(width=340, right=12, x_range=(min(xs), max(xs)), y_range=(low, high))
     lines = [
         _path([(frame.x(x), frame.y(y)) for x, y in points], f"curve c{number % 6}", name)
-        for number, (name, points) in enumerate(known.items())
+        for number, (name, points) in enumerate(lines_by_name.items())
     ]
     axes = frame.axes(
         {at: f"{at:g}" for at in sorted({min(xs), max(xs)})},

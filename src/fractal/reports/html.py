@@ -129,8 +129,8 @@ def history_series(history: Iterable[Any]) -> dict[str, list[tuple[float, float]
     """
     series: dict[str, list[tuple[float, float]]] = {}
     passed = last = 0.0
-    for number, told in enumerate(history, 1):
-        row = told if isinstance(told, Mapping) else {**vars(told)}
+    for number, epoch in enumerate(history, 1):
+        row = epoch if isinstance(epoch, Mapping) else {**vars(epoch)}
         values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else dict(row)
         values[AREA] = values.pop("auc", row.get("auc"))
         at = float(row.get("epoch", number))
@@ -151,14 +151,14 @@ def _evaluations(evaluation: Any) -> list[tuple[str, Any]]:
 
 def _grouped(checks: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[str, dict[str, list[Any]]]]:
     """Return the checks of each aspect by their groups; what has no group stands under none."""
-    found: list[tuple[str, dict[str, list[Any]]]] = []
-    for aspect, own in (checks if isinstance(checks, Mapping) else {"": checks}).items():
+    by_aspect: list[tuple[str, dict[str, list[Any]]]] = []
+    for aspect, findings in (checks if isinstance(checks, Mapping) else {"": checks}).items():
         groups: dict[str, list[Any]] = {}
-        for check in own:
+        for check in findings:
             groups.setdefault(getattr(check, "group", ""), []).append(check)
         if groups:
-            found.append((aspect, groups))
-    return found
+            by_aspect.append((aspect, groups))
+    return by_aspect
 
 
 def _by_aspect(items: Sequence[ScoredResponse], aspects: Sequence[str], threshold: float) -> list[Summary]:

@@ -20,16 +20,16 @@ _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 def embeddable_json(value: Any) -> str:
     """Return JSON that may stand inside a script element, whatever the texts in it hold."""
     plain = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", plain)
 
 
 def pieces(response: Response) -> list[str]:
     """Cut the text into gap, sentence, gap, sentence, …, gap: no offsets, which browsers count in other units."""
-    found, end = [], 0
+    cuts, end = [], 0
     for sentence in response.sentences:
-        found += [response.text[end : sentence.start], sentence.text]
+        cuts += [response.text[end : sentence.start], sentence.text]
         end = sentence.end
-    return [*found, response.text[end:]]
+    return [*cuts, response.text[end:]]
 
 
 def report_data(scored: Sequence[ScoredResponse], threshold: float) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def plot_roc(scored: Iterable[ScoredResponse]) -> Figure:
 def plot_precision_recall(scored: Iterable[ScoredResponse]) -> Figure:
     """Precision against recall in finding what is bad, from the lowest score upwards."""
     level, truth, scores = _known(scored)
-    found, false = _counts(1 - truth, 1 - scores)
-    precision, recall = found[1:] / (found[1:] + false[1:]), _share(found)[1:]
+    bad, good = _counts(1 - truth, 1 - scores)
+    precision, recall = bad[1:] / (bad[1:] + good[1:]), _share(bad)[1:]
     figure, axes = _axes(f"recall of bad {level}s", "precision", "equal")
     share = float(1 - truth.mean())
     axes.axhline(share, linestyle=":", color=INK, linewidth=0.8, label=f"by chance {share:.3f}")
@@ -67,13 +67,13 @@ def plot_calibration(scored: Iterable[ScoredResponse], bins: int = 10) -> Figure
     level, pairs = calibration_pairs(scored)
     if not pairs:
         raise _unlabelled()
-    found = calibration(pairs, bins)
-    largest = max(each.count for each in found)
+    table = calibration(pairs, bins)
+    largest = max(each.count for each in table)
     figure, axes = _axes(f"mean {level} score", "mean label", "equal")
     axes.plot([0, 1], [0, 1], linestyle=":", color=INK, linewidth=0.8)
-    where = [each.score for each in found], [each.label for each in found]
+    where = [each.score for each in table], [each.label for each in table]
     axes.plot(*where, color=LINE, linewidth=1)
-    axes.scatter(*where, s=[12 + 110 * each.count / largest for each in found], color=LINE, zorder=3)
+    axes.scatter(*where, s=[12 + 110 * each.count / largest for each in table], color=LINE, zorder=3)
     return figure
 
 
@@ -98,11 +98,11 @@ def plot_history(history: Iterable[Any]) -> Figure:
 
 def plot_positions(scored: Iterable[ScoredResponse], places: int = 20) -> Figure:
     """Mean sentence score by place in the response."""
-    found = positions(scored, places)
-    if not found:
+    means = positions(scored, places)
+    if not means:
         raise BadData("there is no scored response to plot")
     figure, axes = _axes("place of the sentence", "mean score", "free")
-    axes.plot([each.place for each in found], [each.score for each in found], color=LINE, marker="o", markersize=4)
+    axes.plot([each.place for each in means], [each.score for each in means], color=LINE, marker="o", markersize=4)
     axes.set_ylim(0, 1)
     axes.locator_params(axis="x", integer=True)
     return figure
@@ -193,5 +193,5 @@ def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
-    return x[kept], y[kept]
+    shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
+    return x[shown], y[shown]

@@ -72,8 +72,8 @@ def suggest_labels(
     if not responses:
         return []
     pool = _Pool.of(scorer, responses)
-    found = [pool.suggestion(row) for row in pool.drawn(k, diversity, reading, seed)]
-    return _dealt(found, annotators, overlap) if annotators else found
+    suggestions = [pool.suggestion(row) for row in pool.drawn(k, diversity, reading, seed)]
+    return _dealt(suggestions, annotators, overlap) if annotators else suggestions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,14 +93,14 @@ class _Pool:
         from fractal.encoders import ENCODERS, EmbeddingCache
         from fractal.encoders.embedding import embed
 
-        scores, given = _flat(scorer.score_responses(responses)), _flat(scorer.disaggregate(responses))
+        scores, posteriors = _flat(scorer.score_responses(responses)), _flat(scorer.disaggregate(responses))
         cache, encoder = EmbeddingCache.at(scorer.cache), ENCODERS.build(scorer.encoder)
         vectors = embed(responses, encoder, cache, late=False).sentences
         unknown = np.array([s.label is None for r in responses for s in r.sentences], dtype=bool)
         sizes = [len(r.sentences) for r in responses]
         bag = np.repeat(np.arange(len(sizes)), sizes)
         place = np.concatenate([np.arange(size) for size in sizes])
-        left_open = np.where(unknown, given * (1 - given), 0.0)
+        left_open = np.where(unknown, posteriors * (1 - posteriors), 0.0)
         return cls(responses, bag, place, scores, left_open, unknown, _directions(vectors))
 
     def drawn(self, k: int, diversity: float, reading: float, seed: int) -> list[int]:
@@ -111,8 +111,8 @@ class _Pool:
         """
         generator = np.random.default_rng(seed)
         x, weight = self.directions, np.maximum(self.scores * (1 - self.scores), IMPLIED)
-        told = np.maximum(weight - self.open, 0.0)  # by response labels, and by known labels
-        information = np.eye(x.shape[1]) * (x**2).sum(1).mean() / PRIOR + (x.T * told) @ x
+        settled = np.maximum(weight - self.open, 0.0)  # by response labels, and by known labels
+        information = np.eye(x.shape[1]) * (x**2).sum(1).mean() / PRIOR + (x.T * settled) @ x
         wanted = (x.T * weight) @ x
         words, around = self._words()
         opened, left = np.zeros(len(self.responses), dtype=bool), self.unknown.copy()
@@ -131,9 +131,9 @@ class _Pool:
 
     def _words(self) -> tuple[Floats, Floats]:
         """How much there is to read: in each sentence, and around the sentences of each response."""
-        own = [_words(sentence.text) for response in self.responses for sentence in response.sentences]
+        inside = [_words(sentence.text) for response in self.responses for sentence in response.sentences]
         around = [_words(r.query, *r.context, r.text) for r in self.responses]
-        return np.array(own, dtype=np.float64), np.array(around, dtype=np.float64)
+        return np.array(inside, dtype=np.float64), np.array(around, dtype=np.float64)
 
     def suggestion(self, row: int) -> Suggestion:
         response, place = self.responses[self.bag[row]], int(self.place[row])
@@ -171,11 +171,11 @@ def _words(*texts: str) -> int:
     return sum(text.count(" ") + 1 for text in texts if text)
 
 
-def _dealt(found: Sequence[Suggestion], annotators: Sequence[str], overlap: float) -> list[Suggestion]:
+def _dealt(suggestions: Sequence[Suggestion], annotators: Sequence[str], overlap: float) -> list[Suggestion]:
     """Give each response to whoever has least to read; the first sentences, up to the overlap, to the next one too."""
-    twice = {(one.response_id, one.sentence) for one in found[: round(overlap * len(found))]}
+    twice = {(one.response_id, one.sentence) for one in suggestions[: round(overlap * len(suggestions))]}
     by_response: dict[str, list[Suggestion]] = defaultdict(list)
-    for one in found:
+    for one in suggestions:
         by_response[one.response_id].append(one)
     load = dict.fromkeys(annotators, 0)
     dealt: list[Suggestion] = []
@@ -208,9 +208,9 @@ def read_answers(path: str | Path) -> list[Suggestion]:
 def _answer(line: str, source: str, number: int) -> Suggestion:
     try:
         fields: Any = json.loads(line)
-        known = {field.name for field in dataclasses.fields(Suggestion)}
-        given = {name: value for name, value in fields.items() if name in known}
-        answer = Suggestion(**{**given, "context": tuple(given.get("context", ()))})
+        names = {field.name for field in dataclasses.fields(Suggestion)}
+        values = {name: value for name, value in fields.items() if name in names}
+        answer = Suggestion(**{**values, "context": tuple(values.get("context", ()))})
         if answer.label is not None:
             check_label(float(answer.label), "label")
         return answer
@@ -227,12 +227,12 @@ def _answer(line: str, source: str, number: int) -> Suggestion:
 
 def apply_answers(responses: Sequence[Response], answers: Iterable[Suggestion]) -> list[Response]:
     """Return the responses with the labels that people gave to their sentences, the mean of several annotators."""
-    given = _by_sentence(answers)
+    labels = _by_sentence(answers)
     places = {response.id: len(response.sentences) for response in responses}
-    for name, place in given:
+    for name, place in labels:
         if not 0 <= place < places.get(name, 0):
             raise BadData(f"an answer is about sentence {place} of {name!r}: there is none such in these responses")
-    return [_labelled(response, given) for response in responses]
+    return [_labelled(response, labels) for response in responses]
 
 
 def agreement(answers: Iterable[Suggestion]) -> float:
@@ -247,19 +247,19 @@ def agreement(answers: Iterable[Suggestion]) -> float:
 
 
 def _by_sentence(answers: Iterable[Suggestion]) -> dict[tuple[str, int], list[float]]:
-    given: dict[tuple[str, int], list[float]] = defaultdict(list)
+    labels: dict[tuple[str, int], list[float]] = defaultdict(list)
     for answer in answers:
         if answer.label is not None:
-            given[answer.response_id, answer.sentence].append(float(answer.label))
-    return given
+            labels[answer.response_id, answer.sentence].append(float(answer.label))
+    return labels
 
 
-def _labelled(response: Response, given: Mapping[tuple[str, int], Sequence[float]]) -> Response:
-    if not any((response.id, place) in given for place in range(len(response.sentences))):
+def _labelled(response: Response, answers: Mapping[tuple[str, int], Sequence[float]]) -> Response:
+    if not any((response.id, place) in answers for place in range(len(response.sentences))):
         return response
-    told = [given.get((response.id, place)) for place in range(len(response.sentences))]
+    by_place = [answers.get((response.id, place)) for place in range(len(response.sentences))]
     sentences = tuple(
         dataclasses.replace(sentence, label=sum(labels) / len(labels)) if labels else sentence
-        for sentence, labels in zip(response.sentences, told, strict=True)
+        for sentence, labels in zip(response.sentences, by_place, strict=True)
     )
     return dataclasses.replace(response, sentences=sentences)

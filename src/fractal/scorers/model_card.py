@@ -53,10 +53,10 @@ def model_card(config: Mapping[str, Any]) -> str:
 
 def aspects_card(configs: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the card of a scorer of several aspects, from the configuration of each."""
-    told = {name or "whole response": _sections(config) for name, config in configs.items()}
-    titles = next(iter(told.values()))
+    sections = {name or "whole response": _sections(config) for name, config in configs.items()}
+    titles = next(iter(sections.values()))
     joined = {
-        title: "\n\n".join(f"### {' '.join(name.split())}\n\n{own[title]}" for name, own in told.items())
+        title: "\n\n".join(f"### {' '.join(name.split())}\n\n{texts[title]}" for name, texts in sections.items())
         for title in titles
     }
     return _CARD.format(kind="AspectScorer", **joined)
@@ -68,7 +68,7 @@ def _sections(config: Mapping[str, Any]) -> dict[str, str]:
         f"expert {number + 1}": f"weight {weight:g}: {', '.join(f'`{word}`' for word in expert['recipe'])}"
         for number, (weight, expert) in enumerate(zip(ensemble["weights"], ensemble["experts"], strict=True))
     }
-    made = {
+    recipe = {
         "encoder": f"`{config['encoder']}` ({config['encoder_fingerprint']})",
         "splitter": f"`{config['splitter']}`",
         "aggregation": f"`{ensemble['aggregation']}`",
@@ -77,7 +77,7 @@ def _sections(config: Mapping[str, Any]) -> dict[str, str]:
     }
     return {
         "data": _listed(config["data"]),
-        "recipe": _listed(made),
+        "recipe": _listed(recipe),
         "choices": _table(config["choices"]),
         "metrics": _listed(config["metrics"]),
     }

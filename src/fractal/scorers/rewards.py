@@ -90,12 +90,12 @@ class SentenceReward:
         """Score the completions that hold a sentence, all at once; None stands for the others."""
         split: Splitter = SPLITTERS.build(self.scorer.splitter)
         cut = [split(text) for text in texts]
-        known = [place for place, sentences in enumerate(cut) if sentences]
+        places = [place for place, sentences in enumerate(cut) if sentences]
         responses = [
             Response(f"completion {place}", cut[place], texts[place], queries[place], contexts[place])
-            for place in known
+            for place in places
         ]
-        scored = dict(zip(known, self.scorer.score_responses(responses), strict=True)) if responses else {}
+        scored = dict(zip(places, self.scorer.score_responses(responses), strict=True)) if responses else {}
         return [scored.get(place) for place in range(len(texts))]
 
     def _reward(self, text: str, scored: ScoredResponse | None) -> Any:
@@ -161,8 +161,8 @@ def completion_text(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     turns = [completion] if isinstance(completion, Mapping) else list(completion)
-    own = [turn for turn in turns if not isinstance(turn, Mapping) or turn.get("role") == "assistant"]
-    said = [read_chat([turn], "completions")[1] for turn in own]
+    spoken = [turn for turn in turns if not isinstance(turn, Mapping) or turn.get("role") == "assistant"]
+    said = [read_chat([turn], "completions")[1] for turn in spoken]
     return "\n\n".join(text for text in said if text)
 
 

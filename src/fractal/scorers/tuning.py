@@ -44,11 +44,11 @@ class Search:
     @property
     def best(self) -> Trial:
         """The setting that costs least."""
-        known = [trial for trial in self.trials if trial.cost is not None]
-        if not known:
+        trained = [trial for trial in self.trials if trial.cost is not None]
+        if not trained:
             why = self.trials[0].problem if self.trials else "none was tried"
             raise FractalError(f"No setting could be trained ({why}): train once without tuning first.")
-        return min(known, key=lambda trial: trial.cost or 0.0)
+        return min(trained, key=lambda trial: trial.cost or 0.0)
 
 
 def tune(
@@ -68,21 +68,21 @@ def tune(
     if trials < 1:
         raise BadSpec(f"trials={trials}: give at least 1")
     optuna = _optuna()
-    known = _opened(optuna, Path(study), _digest(records))
+    search = _opened(optuna, Path(study), _digest(records))
     binary = all(label in (0.0, 1.0) for label in _labels(records))
-    while len(ended := _ended(known)) < trials:
-        known.sampler = optuna.samplers.TPESampler(seed=seed + len(ended))  # so a resumed search makes the same steps
-        asked = known.ask()
+    while len(ended := _ended(search)) < trials:
+        search.sampler = optuna.samplers.TPESampler(seed=seed + len(ended))  # so a resumed search makes the same steps
+        asked = search.ask()
         trial = _tried(asked.number, suggested(asked, binary), records, make)
         asked.set_user_attr("settings", json.dumps(dict(trial.settings)))
         asked.set_user_attr("problem", trial.problem)
         failed = optuna.trial.TrialState.FAIL
-        known.tell(asked, trial.cost) if trial.cost is not None else known.tell(asked, state=failed)
+        search.tell(asked, trial.cost) if trial.cost is not None else search.tell(asked, state=failed)
         on_trial(trial)
     return Search(
         tuple(
             Trial(one.number, json.loads(one.user_attrs["settings"]), one.value, one.user_attrs["problem"])
-            for one in _ended(known)
+            for one in _ended(search)
         )
     )
 
@@ -120,8 +120,8 @@ def plot_trials(search: Search) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("Plotting", "plots", "matplotlib") from error
-    known = [trial for trial in search.trials if trial.cost is not None]
-    numbers, costs = [trial.number + 1 for trial in known], [trial.cost or 0.0 for trial in known]
+    trained = [trial for trial in search.trials if trial.cost is not None]
+    numbers, costs = [trial.number + 1 for trial in trained], [trial.cost or 0.0 for trial in trained]
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(numbers, costs, "o", color="#1f5f99", label="a trial")
@@ -160,20 +160,20 @@ def _opened(optuna: Any, path: Path, digest: str) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-        known = optuna.create_study(storage=storage, study_name="fractal", direction="minimize", load_if_exists=True)
+        search = optuna.create_study(storage=storage, study_name="fractal", direction="minimize", load_if_exists=True)
     except SQLAlchemyError as error:
         raise BadFolder(
             f"{path} is no study that can be opened: give another --study, or the file of a search"
         ) from error
-    if known.user_attrs.get("data", digest) != digest:
+    if search.user_attrs.get("data", digest) != digest:
         raise BadFolder(f"{path} is a search on other data: give another --study, or the same data")
-    known.set_user_attr("data", digest)
-    return known
+    search.set_user_attr("data", digest)
+    return search
 
 
-def _ended(known: Any) -> list[Any]:
+def _ended(search: Any) -> list[Any]:
     """The trials that came to an end; one that was killed on the way is tried again."""
-    return [trial for trial in known.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return [trial for trial in search.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
 def _labels(records: Sequence[Response | Preference]) -> list[float]:

@@ -30,8 +30,8 @@ def inside(scores: ArrayLike) -> Floats:
 
 def logit(scores: ArrayLike) -> Floats:
     """Return log-odds of scores, finite at 0 and 1."""
-    kept = inside(scores)
-    return np.asarray(np.log(kept) - np.log1p(-kept))
+    bounded = inside(scores)
+    return np.asarray(np.log(bounded) - np.log1p(-bounded))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Calibrator:
 
     def __call__(self, scores: ArrayLike) -> Floats:
         """Return the probability that each score stands for."""
-        given = np.asarray(scores, dtype=np.float64)
+        values = np.asarray(scores, dtype=np.float64)
         if self.kind == "identity":
-            return given
+            return values
         if self.kind == "isotonic":
             knots, heights = np.reshape(self.parameters, (2, -1))
-            return np.asarray(np.interp(given, knots, heights))
-        return sigmoid(_basis(self.kind, given) @ _weights(np.array(self.parameters)))
+            return np.asarray(np.interp(values, knots, heights))
+        return sigmoid(_basis(self.kind, values) @ _weights(np.array(self.parameters)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -85,8 +85,8 @@ def _basis(kind: str, scores: Floats) -> Floats:
     """Return what the slopes and the shift multiply: (…, parameter)."""
     if kind == "platt":
         return np.stack([logit(scores), np.ones_like(scores)], axis=-1)
-    kept = inside(scores)
-    return np.stack([np.log(kept), -np.log1p(-kept), np.ones_like(kept)], axis=-1)
+    bounded = inside(scores)
+    return np.stack([np.log(bounded), -np.log1p(-bounded), np.ones_like(bounded)], axis=-1)
 
 
 def _weights(parameters: Floats) -> Floats:
@@ -139,8 +139,8 @@ def _fit(kind: str, scores: Floats, labels: Floats) -> Calibrator:
 
 def log_loss(calibrator: Calibrator, scores: Floats, labels: Floats) -> float:
     """Return the mean surprise at the labels."""
-    given = inside(calibrator(scores))
-    return float(-(labels * np.log(given) + (1 - labels) * np.log1p(-given)).mean())
+    chances = inside(calibrator(scores))
+    return float(-(labels * np.log(chances) + (1 - labels) * np.log1p(-chances)).mean())
 
 
 def fit_calibrator(
@@ -180,6 +180,6 @@ def _held_out_loss(kind: str, sample: Sample, fold: np.ndarray[Any, Any], folds:
     total = 0.0
     for held in range(folds):
         out = fold == held
-        made = _fit(kind, sample.scores[~out], sample.truth[~out])
-        total += log_loss(made, sample.scores[out], sample.truth[out]) * int(out.sum())
+        calibrator = _fit(kind, sample.scores[~out], sample.truth[~out])
+        total += log_loss(calibrator, sample.scores[out], sample.truth[out]) * int(out.sum())
     return total / sample.truth.size

@@ -48,13 +48,13 @@ def reliability(
     with np.errstate(invalid="ignore"):
         drawn = [(good.T @ weights) / (count.T @ weights) for weights in resampled_weights(shape[0], bootstrap, seed)]
     draws = np.concatenate([*drawn, np.empty((bins, 0))], axis=1)  # (bin, resample)
-    made = []
+    table = []
     for each in np.unique(place):
         mine = place == each
         low, high = percentile_interval(draws[each], confidence)
         mean_score, mean_label = float(sample.scores[mine].mean()), float(sample.truth[mine].mean())
-        made.append(ReliabilityBin(mean_score, mean_label, low, high, int(mine.sum())))
-    return tuple(made)
+        table.append(ReliabilityBin(mean_score, mean_label, low, high, int(mine.sum())))
+    return tuple(table)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fractal.evaluation.metrics.agreement import (
     MeanSquaredError,
     mass_bins,
 )
-from fractal.evaluation.metrics.base import METRICS, Floats, Metric, Reading, Sample, resampled_weights
+from fractal.evaluation.metrics.base import METRICS, Floats, Measurement, Metric, Sample, resampled_weights
 from fractal.evaluation.metrics.localisation import (
     BestSentenceHit,
     FirstErrorAccuracy,
@@ -33,8 +33,8 @@ __all__ = [
     "Floats",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Measurement",
     "Metric",
-    "Reading",
     "RocAuc",
     "Sample",
     "Spearman",

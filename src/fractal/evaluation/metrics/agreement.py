@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fractal.errors import BadSpec
-from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Integers, Metric, Reading, Sample, ratio
+from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Integers, Measurement, Metric, Sample, ratio
 
 __all__ = ["Accuracy", "Brier", "CalibrationError", "MeanAbsoluteError", "MeanSquaredError", "mass_bins"]
 
 NO_LABEL = "no known label"
 
 
-def _mean(sample: Sample, values: Floats) -> Reading:
+def _mean(sample: Sample, values: Floats) -> Measurement:
     """Read the mean over all items."""
     return ratio(sample.totals(values), sample.totals(np.ones_like(values)), NO_LABEL)
 
@@ -27,7 +27,7 @@ class MeanAbsoluteError(Metric):
 
     higher_is_better: ClassVar[bool] = False
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Average the distances."""
         sample = sample.known()
         return _mean(sample, np.abs(sample.truth - sample.scores))
@@ -40,7 +40,7 @@ class MeanSquaredError(Metric):
 
     higher_is_better: ClassVar[bool] = False
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Average the squared distances."""
         sample = sample.known()
         return _mean(sample, (sample.truth - sample.scores) ** 2)
@@ -53,7 +53,7 @@ class Brier(BinaryMetric):
 
     higher_is_better: ClassVar[bool] = False
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Average the squared distances to 0 or 1."""
         sample = self.binary(sample)
         return _mean(sample, (sample.truth - sample.scores) ** 2)
@@ -66,7 +66,7 @@ class Accuracy(BinaryMetric):
 
     cut: float = 0.5
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Count agreement."""
         sample = self.binary(sample)
         return _mean(sample, ((sample.scores >= self.cut) == (sample.truth > 0)).astype(np.float64))
@@ -95,11 +95,11 @@ class CalibrationError(Metric):
         if self.bins < 1:
             raise BadSpec(f"bins={self.bins}: give at least one bin")
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Add up each response's gaps by bin; the bins stay where all the data put them."""
         sample = sample.known()
         if not sample.truth.size:
-            return Reading(0, sample.responses, None, NO_LABEL)
+            return Measurement(0, sample.responses, None, NO_LABEL)
         place = sample.groups * self.bins + mass_bins(sample.scores, self.bins, self.equal_mass)
         gaps = np.bincount(place, weights=sample.scores - sample.truth, minlength=sample.responses * self.bins)
         gaps = gaps.reshape(sample.responses, self.bins)  # (response, bin)
@@ -108,7 +108,7 @@ class CalibrationError(Metric):
         def under(weights: Floats) -> Floats:
             return np.asarray(np.abs(gaps.T @ weights).sum(axis=0) / (sizes @ weights))
 
-        return Reading(sample.truth.size, sample.responses, under)
+        return Measurement(sample.truth.size, sample.responses, under)
 
 
 @METRICS.register("response_mae")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fractal.errors import BadData, BadSpec
 from fractal.registry import Registry
 
-__all__ = ["METRICS", "BinaryMetric", "Floats", "Metric", "Reading", "Sample", "ratio", "resampled_weights"]
+__all__ = ["METRICS", "BinaryMetric", "Floats", "Measurement", "Metric", "Sample", "ratio", "resampled_weights"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -37,26 +37,26 @@ class Sample:
     @classmethod
     def of(cls, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Sample:
         """Check plain arrays; without groups every item is a response of its own."""
-        known = np.asarray(truth, dtype=np.float64)
-        given = np.asarray(scores, dtype=np.float64)
-        if known.ndim != 1 or known.shape != given.shape:
-            raise BadData(f"labels of shape {known.shape} and scores of shape {given.shape}: give one score a label")
-        if not np.isfinite(given).all():
-            where = int(np.flatnonzero(~np.isfinite(given))[0])
-            raise BadData(f"the score at {where} is {given[where]}: give a finite number for every sentence")
-        if np.isinf(known).any():
+        labels = np.asarray(truth, dtype=np.float64)
+        values = np.asarray(scores, dtype=np.float64)
+        if labels.ndim != 1 or labels.shape != values.shape:
+            raise BadData(f"labels of shape {labels.shape} and scores of shape {values.shape}: give one score a label")
+        if not np.isfinite(values).all():
+            where = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise BadData(f"the score at {where} is {values[where]}: give a finite number for every sentence")
+        if np.isinf(labels).any():
             raise BadData("a label is infinite: give a number, or nan where it is unknown")
         if groups is None:
-            return cls(known, given, np.arange(known.size, dtype=np.int64), known.size)
+            return cls(labels, values, np.arange(labels.size, dtype=np.int64), labels.size)
         names = np.asarray(groups)
-        if names.shape != known.shape:
-            raise BadData(f"groups of shape {names.shape} for {known.size} labels: say for every label whose it is")
+        if names.shape != labels.shape:
+            raise BadData(f"groups of shape {names.shape} for {labels.size} labels: say for every label whose it is")
         distinct, codes = np.unique(names, return_inverse=True)
-        return cls(known, given, codes.astype(np.int64).ravel(), distinct.size)
+        return cls(labels, values, codes.astype(np.int64).ravel(), distinct.size)
 
-    def take(self, kept: Mask) -> Sample:
+    def take(self, items: Mask) -> Sample:
         """Return these items only; the responses keep their numbers."""
-        return Sample(self.truth[kept], self.scores[kept], self.groups[kept], self.responses)
+        return Sample(self.truth[items], self.scores[items], self.groups[items], self.responses)
 
     def known(self) -> Sample:
         """Return the items whose label is known."""
@@ -68,7 +68,7 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class Measurement:
     """What a metric found: of how many things it speaks, and its value under any weighting of the responses."""
 
     count: int
@@ -98,7 +98,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
 
     @abstractmethod
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Look at the labels and scores once, ready to say the value under every weighting."""
 
     def __call__(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> float:
@@ -135,12 +135,12 @@ def one_class(sample: Sample, what: str = "label") -> str:
     return ""
 
 
-def ratio(sums: Floats, counts: Floats, reason: str, unit: str = "") -> Reading:
+def ratio(sums: Floats, counts: Floats, reason: str, unit: str = "") -> Measurement:
     """Read a mean over items from each response's sum and number of items."""
     total = round(float(counts.sum()))
     if not total:
-        return Reading(0, sums.size, None, reason, unit)
-    return Reading(total, sums.size, lambda weights: (sums @ weights) / (counts @ weights), unit=unit)
+        return Measurement(0, sums.size, None, reason, unit)
+    return Measurement(total, sums.size, lambda weights: (sums @ weights) / (counts @ weights), unit=unit)
 
 
 def resampled_weights(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Mask, Metric, Reading, Sample, ratio
+from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Mask, Measurement, Metric, Sample, ratio
 from fractal.evaluation.metrics.ranking import Contests
 
 __all__ = ["BestSentenceHit", "FirstErrorAccuracy", "FirstErrorF1", "WithinResponseAuc", "WorstSentenceHit"]
@@ -20,7 +20,7 @@ RESPONSE = "response"  # what these metrics count
 class WithinResponseAuc(BinaryMetric):
     """ROC AUC inside each response that holds good and bad sentences, averaged over those responses."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Hold the contests inside each response only."""
         sample = self.binary(sample)
         areas, mixed = np.zeros(sample.responses), np.zeros(sample.responses)
@@ -38,7 +38,7 @@ class WithinResponseAuc(BinaryMetric):
 class WorstSentenceHit(BinaryMetric):
     """Share of the responses with a bad sentence whose lowest scored sentence is bad; ties count by their share."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Look at the lowest labelled sentence of each response."""
         sample = self.binary(sample)
         return _extreme_hit(sample, sample.scores, sample.truth == 0, "no response holds a bad sentence")
@@ -49,13 +49,13 @@ class WorstSentenceHit(BinaryMetric):
 class BestSentenceHit(BinaryMetric):
     """Share of the responses with a good sentence whose highest scored sentence is good; ties count by their share."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Look at the highest labelled sentence of each response."""
         sample = self.binary(sample)
         return _extreme_hit(sample, -sample.scores, sample.truth > 0, "no response holds a good sentence")
 
 
-def _extreme_hit(sample: Sample, scores: Floats, wanted: Mask, reason: str) -> Reading:
+def _extreme_hit(sample: Sample, scores: Floats, wanted: Mask, reason: str) -> Measurement:
     lowest = np.full(sample.responses, np.inf)
     np.minimum.at(lowest, sample.groups, scores)
     pointed = scores == lowest[sample.groups]
@@ -68,9 +68,9 @@ def _extreme_hit(sample: Sample, scores: Floats, wanted: Mask, reason: str) -> R
 class FirstErrors(NamedTuple):
     """For each response: is its first error known, has it one, and is that the one that the scores point at."""
 
-    known: Floats
+    labelled: Floats
     wrong: Floats
-    found: Floats
+    hits: Floats
 
     @classmethod
     def of(cls, sample: Sample, threshold: float) -> FirstErrors:
@@ -85,10 +85,10 @@ class FirstErrors(NamedTuple):
             return places
 
         error, unknown, flagged = first(truth < 0.5), first(np.isnan(truth)), first(scores < threshold)
-        known = (error < unknown) | np.isinf(unknown)  # an unlabelled step before the error might be the first
-        known &= np.bincount(groups, minlength=sample.responses) > 0
-        wrong = known & np.isfinite(error)
-        return cls(*(part.astype(np.float64) for part in (known, wrong, known & (error == flagged))))
+        labelled = (error < unknown) | np.isinf(unknown)  # an unlabelled step before the error might be the first
+        labelled &= np.bincount(groups, minlength=sample.responses) > 0
+        wrong = labelled & np.isfinite(error)
+        return cls(*(part.astype(np.float64) for part in (labelled, wrong, labelled & (error == flagged))))
 
 
 @METRICS.register("first_error_accuracy")
@@ -98,10 +98,10 @@ class FirstErrorAccuracy(Metric):
 
     threshold: float = 0.5
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Count responses whose labels are known up to the first error."""
         errors = FirstErrors.of(sample, self.threshold)
-        return ratio(errors.found, errors.known, "no response is labelled up to its first error", RESPONSE)
+        return ratio(errors.hits, errors.labelled, "no response is labelled up to its first error", RESPONSE)
 
 
 @METRICS.register("first_error_f1")
@@ -111,20 +111,20 @@ class FirstErrorF1(Metric):
 
     threshold: float = 0.5
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Keep wrong and correct responses apart."""
-        known, wrong, found = FirstErrors.of(sample, self.threshold)
-        right = known - wrong
-        count = round(float(known.sum()))
+        labelled, wrong, hits = FirstErrors.of(sample, self.threshold)
+        right = labelled - wrong
+        count = round(float(labelled.sum()))
         if not (wrong.any() and right.any()):
             have = "with an error" if not wrong.any() else "without an error"
             reason = f"no response {have} is labelled up to its first error"
-            return Reading(count, sample.responses, None, reason, RESPONSE)
+            return Measurement(count, sample.responses, None, reason, RESPONSE)
 
         def under(weights: Floats) -> Floats:
-            on_wrong = ((found * wrong) @ weights) / (wrong @ weights)
-            on_right = ((found * right) @ weights) / (right @ weights)
+            on_wrong = ((hits * wrong) @ weights) / (wrong @ weights)
+            on_right = ((hits * right) @ weights) / (right @ weights)
             both = on_wrong + on_right
             return np.where(both == 0, 0.0, 2 * on_wrong * on_right / both)
 
-        return Reading(count, sample.responses, under, unit=RESPONSE)
+        return Measurement(count, sample.responses, under, unit=RESPONSE)

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadSpec
-from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Integers, Metric, Reading, Sample, one_class
+from fractal.evaluation.metrics.base import (
+    METRICS,
+    BinaryMetric,
+    Floats,
+    Integers,
+    Measurement,
+    Metric,
+    Sample,
+    one_class,
+)
 
 __all__ = ["AveragePrecision", "Concordance", "Contests", "RocAuc", "Spearman"]
 
@@ -73,11 +82,11 @@ def in_blocks(under: Callable[[Floats], Floats], items: int) -> Callable[[Floats
 class RocAuc(BinaryMetric):
     """Chance that a good one scores above a bad one, over all sentences; ties count half."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Count the contests that good ones win, by rank."""
         sample = self.binary(sample)
         if reason := one_class(sample):
-            return Reading(sample.truth.size, sample.responses, None, reason)
+            return Measurement(sample.truth.size, sample.responses, None, reason)
         contests = Contests.of(sample, sample.truth > 0, np.zeros_like(sample.groups))
 
         def under(weights: Floats) -> Floats:
@@ -85,7 +94,7 @@ class RocAuc(BinaryMetric):
             area: Floats = won[0] / held[0]
             return area
 
-        return Reading(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
+        return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
 
 @METRICS.register("average_precision")
@@ -100,24 +109,24 @@ class AveragePrecision(BinaryMetric):
         if self.of not in ("good", "bad"):
             raise BadSpec(f"of={self.of!r}: precision is of the 'good' or of the 'bad'")
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Walk down from the most wanted score."""
         sample = self.binary(sample)
         if reason := one_class(sample):
-            return Reading(sample.truth.size, sample.responses, None, reason)
+            return Measurement(sample.truth.size, sample.responses, None, reason)
         wanted = sample.truth > 0 if self.of == "good" else sample.truth == 0
         downwards = dataclasses.replace(sample, scores=-sample.scores if self.of == "good" else sample.scores)
         contests = Contests.of(downwards, wanted, np.zeros_like(sample.groups))
 
         def under(weights: Floats) -> Floats:
             heavy = weights[contests.owners]
-            found = _runs(heavy * contests.high, contests.ties)  # (tie, resample)
-            hits, seen = np.cumsum(found, axis=0), np.cumsum(_runs(heavy, contests.ties), axis=0)
+            gains = _runs(heavy * contests.high, contests.ties)  # (tie, resample)
+            hits, seen = np.cumsum(gains, axis=0), np.cumsum(_runs(heavy, contests.ties), axis=0)
             precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-            share: Floats = (found * precision).sum(axis=0) / hits[-1]
+            share: Floats = (gains * precision).sum(axis=0) / hits[-1]
             return share
 
-        return Reading(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
+        return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
 
 @METRICS.register("concordance")
@@ -125,11 +134,11 @@ class AveragePrecision(BinaryMetric):
 class Concordance(Metric):
     """Chance that of two differently labelled sentences the better scores higher: ROC AUC for graded labels."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Split the levels in halves again and again; each pair of unlike labels is parted exactly once."""
         sample = sample.known()
         if reason := one_class(sample):
-            return Reading(sample.truth.size, sample.responses, None, reason)
+            return Measurement(sample.truth.size, sample.responses, None, reason)
         levels, level = np.unique(sample.truth, return_inverse=True)
         rounds = [
             Contests.of(sample, (level >> bit) & 1 == 1, level >> (bit + 1))
@@ -141,7 +150,7 @@ class Concordance(Metric):
             won, held = (sum(part[side].sum(axis=0) for part in counts) for side in (0, 1))
             return np.asarray(won / held)
 
-        return Reading(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
+        return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
 
 @METRICS.register("spearman")
@@ -149,12 +158,12 @@ class Concordance(Metric):
 class Spearman(Metric):
     """Correlation of the ranks of labels and scores; ties share their mean rank."""
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> Measurement:
         """Rank both sides anew under every weighting."""
         sample = sample.known()
         reason = one_class(sample) or ("every score is the same" if np.ptp(sample.scores) == 0 else "")
         if reason:
-            return Reading(sample.truth.size, sample.responses, None, reason)
+            return Measurement(sample.truth.size, sample.responses, None, reason)
         sides = [np.unique(side, return_inverse=True)[1].ravel() for side in (sample.truth, sample.scores)]
         orders = [(np.argsort(side, kind="stable"), side) for side in sides]
 
@@ -163,7 +172,7 @@ class Spearman(Metric):
             truth, scores = (_mean_ranks(order, codes, heavy) for order, codes in orders)
             return _correlation(truth, scores, heavy)
 
-        return Reading(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
+        return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
 
 def _mean_ranks(order: Integers, codes: Integers, heavy: Floats) -> Floats:

@@ -14,21 +14,19 @@ from fractal.mil.bags import Bags
 from fractal.mil.segments import lift, segment_softmax, segment_sum
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
-from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, train
+from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, perceptron, train
 
 __all__ = ["Attention"]
 
 
 @BASELINES.register("attention")
 @dataclass
-class Attention(Learned):
+class Attention(NetworkBaseline):
     """Gated attention over the sentences; a sentence's score is what it adds to the response's log-odds."""
-
-    hidden: int = 64
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Learn weights and log-odds from response labels alone; the form plays no part."""
-        bags, fold = self.laid(block, corpus)
+        bags, fold = self.training_bags(block, corpus)
         network = _Gated(bags.features.shape[1], self.hidden, self.generator())
 
         def cost(batch: Bags) -> Tensor:
@@ -49,10 +47,10 @@ class _Gated(nn.Module):
 
     def __init__(self, columns: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.enter = Perceptron((columns, hidden), generator)
-        self.what, self.gate = (Perceptron((hidden, hidden // 2), generator) for _ in range(2))
-        self.weigh = Perceptron((hidden // 2, 1), generator)
-        self.judge = Perceptron((hidden, 1), generator)
+        self.enter = perceptron((columns, hidden), generator)
+        self.what, self.gate = (perceptron((hidden, hidden // 2), generator) for _ in range(2))
+        self.weigh = perceptron((hidden // 2, 1), generator)
+        self.judge = perceptron((hidden, 1), generator)
 
     def forward(self, rows: Tensor, offsets: Tensor) -> Tensor:
         inner = F.gelu(self.enter(rows))

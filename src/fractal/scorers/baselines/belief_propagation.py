@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,16 @@ from fractal.mil.bags import Bags
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.gibbs import label_potentials, marginals, nearest_neighbours
-from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, per_bag, train
+from fractal.scorers.baselines.networks import NetworkBaseline
 
 __all__ = ["BeliefPropagation"]
 
 
 @BASELINES.register("belief_propagation")
 @dataclass
-class BeliefPropagation(Learned):
+class BeliefPropagation(NetworkBaseline):
     """Similar sentences agree and responses match their labels: marginals of that teach a network, in rounds."""
 
-    hidden: int = 64
     neighbours: int = 10
     strength: float = 0.5  # with which the most similar sentences agree
     label_strength: float = 1.0
@@ -32,23 +31,17 @@ class BeliefPropagation(Learned):
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Alternate between beliefs and a fresh network that learns them."""
-        bags, fold = self.laid(block, corpus)
+        bags, fold = self.training_bags(block, corpus)
         potentials = label_potentials(form.direction, bags.offsets, bags.labels, self.label_strength)
         graph = nearest_neighbours(_places(block, bags), self.neighbours, self.strength)
         start = torch.zeros(len(bags.features))
         for number in range(self.rounds):
             beliefs = marginals(start, potentials, graph).sigmoid()
-            network = Perceptron((bags.features.shape[1], self.hidden, 1), self.generator(number))
-            self._teach(network, replace(bags, targets={"belief": beliefs}), fold, number)
+            network = self.fresh_network(bags, number)
+            self.train_on_beliefs(network, bags, beliefs, fold, number)
             with torch.inference_mode():
                 start = self.logits(network, bags).clamp(-3, 3).clone()
             self.network = network
-
-    def _teach(self, network: Perceptron, told: Bags, fold: Tensor, number: int) -> None:
-        def cost(batch: Bags) -> Tensor:
-            return per_bag(cross_entropy(self.logits(network, batch), batch.targets["belief"]), batch.offsets)
-
-        train(network, told, fold, cost, self.seed + number, self.network_plan)
 
 
 def _places(block: EncodedBlock, bags: Bags) -> Tensor:

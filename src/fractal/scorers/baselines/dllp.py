@@ -12,22 +12,20 @@ from fractal.mil.bags import Bags
 from fractal.mil.segments import segment_mean
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
-from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, train
+from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, train
 
 __all__ = ["Dllp"]
 
 
 @BASELINES.register("dllp")
 @dataclass
-class Dllp(Learned):
+class Dllp(NetworkBaseline):
     """Deep learning from label proportions: the mean score is pulled to the label, whatever the aggregation."""
-
-    hidden: int = 64
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Match means."""
-        bags, fold = self.laid(block, corpus)
-        network = Perceptron((bags.features.shape[1], self.hidden, 1), self.generator())
+        bags, fold = self.training_bags(block, corpus)
+        network = self.fresh_network(bags)
 
         def cost(batch: Bags) -> torch.Tensor:
             share = segment_mean(self.logits(network, batch).sigmoid(), batch.offsets)

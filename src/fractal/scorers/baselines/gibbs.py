@@ -38,11 +38,11 @@ def nearest_neighbours(vectors: Tensor, count: int, strength: float = 1.0) -> Gr
     pairs, cosines = [], []
     for start in range(0, size if count > 0 else 0, SENTENCES_AT_ONCE):
         block = vectors[start : start + SENTENCES_AT_ONCE]
-        found = block @ vectors.T
-        own = torch.arange(start, start + len(block))
-        found[torch.arange(len(block)), own] = -torch.inf
-        top = found.topk(count, dim=1)
-        ends = torch.stack([own.unsqueeze(1).expand_as(top.indices), top.indices], -1).reshape(-1, 2)
+        similarity = block @ vectors.T
+        rows = torch.arange(start, start + len(block))
+        similarity[torch.arange(len(block)), rows] = -torch.inf
+        top = similarity.topk(count, dim=1)
+        ends = torch.stack([rows.unsqueeze(1).expand_as(top.indices), top.indices], -1).reshape(-1, 2)
         pairs.append(ends.sort(dim=1).values)
         cosines.append(top.values.reshape(-1))
     if not pairs:
@@ -56,7 +56,7 @@ def nearest_neighbours(vectors: Tensor, count: int, strength: float = 1.0) -> Gr
 
 def label_potentials(direction: str, offsets: Tensor, labels: Tensor, strength: float = 1.0) -> Potentials:
     """Return how well each count of good sentences suits each response's label, as logarithms."""
-    found: Potentials = []
+    potentials: Potentials = []
     sizes = offsets.diff()
     for size in torch.unique(sizes).tolist():
         bags = (sizes == size).nonzero().squeeze(1)
@@ -69,8 +69,8 @@ def label_potentials(direction: str, offsets: Tensor, labels: Tensor, strength: 
             whole = count == size if direction == "min" else count > 0
             chance = NOISE + (1 - 2 * NOISE) * torch.where(whole, label, 1 - label)
             suits = strength * chance.log()
-        found.append((rows, torch.where(label.isnan(), 0.0, suits).float()))
-    return found
+        potentials.append((rows, torch.where(label.isnan(), 0.0, suits).float()))
+    return potentials
 
 
 def marginals(

@@ -50,8 +50,8 @@ class ImplicitReward(LearnedBaseline):
         def cost() -> Tensor:
             optimiser.zero_grad()
             logits = point[0].exp() * ratios / scale + point[1]
-            found = form.log_likelihood(logits.unsqueeze(-1), offsets, labels)
-            total = -found.mean() + 1e-2 * point.square().sum()
+            likelihood = form.log_likelihood(logits.unsqueeze(-1), offsets, labels)
+            total = -likelihood.mean() + 1e-2 * point.square().sum()
             total.backward()
             return total
 
@@ -87,8 +87,8 @@ def sentence_log_ratios(responses: Sequence[Response], policy: str, reference: s
     """Return the mean over each sentence's tokens of log policy − log reference, read after query and context."""
     models = [_loaded(name) for name in (policy, reference)]
     with torch.inference_mode():
-        found = [[_log_probabilities(response, *model) for model in models] for response in responses]
-    return np.concatenate([ours - theirs for ours, theirs in found])
+        pairs = [[_log_probabilities(response, *model) for model in models] for response in responses]
+    return np.concatenate([ours - theirs for ours, theirs in pairs])
 
 
 def _loaded(name: str) -> tuple[Any, Any]:
@@ -103,15 +103,15 @@ def _log_probabilities(response: Response, tokenizer: Any, model: Any) -> NDArra
     """Return each sentence's mean token log-probability; a long prompt loses its beginning, never the response."""
     prompt = "\n".join(part for part in (*response.context, response.query) if part) + "\n"
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    told = tokenizer(response.text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens = tokenizer(response.text, add_special_tokens=False, return_offsets_mapping=True)
     room = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
-    after, spans = told["input_ids"][: room - 1], told["offset_mapping"][: room - 1]
+    after, spans = tokens["input_ids"][: room - 1], tokens["offset_mapping"][: room - 1]
     before = before[max(0, len(before) + len(after) - room) :]
     logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].double()
     logs = logits.log_softmax(-1).gather(1, torch.tensor(after).unsqueeze(1)).squeeze(1).numpy()
     ends = np.array([end for _, end in spans])
     means = []
     for sentence in response.sentences:
-        own = (ends > sentence.start) & (ends <= sentence.end)
-        means.append(float(logs[own].mean()) if own.any() else 0.0)
+        inside = (ends > sentence.start) & (ends <= sentence.end)
+        means.append(float(logs[inside].mean()) if inside.any() else 0.0)
     return np.array(means)

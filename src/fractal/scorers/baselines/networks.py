@@ -22,7 +22,7 @@ from fractal.mil.segments import segment_mean
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import LearnedBaseline
 
-__all__ = ["Learned", "NetworkPlan", "Perceptron", "cross_entropy", "per_bag", "response_cost", "train"]
+__all__ = ["NetworkBaseline", "NetworkPlan", "cross_entropy", "per_bag", "perceptron", "response_cost", "train"]
 
 Loss = Callable[[Bags], Tensor]  # a batch → the cost of each bag (bag,), nan where its label is unknown
 
@@ -40,19 +40,10 @@ class NetworkPlan:
     patience: int = 8
 
 
-class Perceptron(nn.Module):
-    """Layers with GELU between them, all drawn from one generator."""
-
-    def __init__(self, widths: Sequence[int], generator: torch.Generator) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in itertools.pairwise(widths))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        *inner, last = self.layers
-        for layer in inner:
-            rows = F.gelu(layer(rows))
-        out: Tensor = last(rows)
-        return out
+def perceptron(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Return layers with GELU between them, all drawn from one generator."""
+    first, *others = (_linear(entries, exits, generator) for entries, exits in itertools.pairwise(widths))
+    return nn.Sequential(first, *(layer for linear in others for layer in (nn.GELU(), linear)))
 
 
 def _linear(entries: int, exits: int, generator: torch.Generator) -> nn.Linear:
@@ -71,7 +62,7 @@ def train(network: nn.Module, bags: Bags, fold: Tensor, loss: Loss, seed: int, n
         network.parameters(), lr=network_plan.learning_rate, weight_decay=network_plan.weight_decay
     )
     hidden, shown = (bags.take(places.nonzero().squeeze(1)) for places in (fold == 0, fold != 0))
-    best, best_epoch, kept = math.inf, 0, {name: value.clone() for name, value in network.state_dict().items()}
+    best, best_epoch, best_state = math.inf, 0, {name: value.clone() for name, value in network.state_dict().items()}
     for epoch in range(network_plan.epochs):
         for batch in shown.batches(network_plan.batch_size, generator):
             cost = loss(batch).nanmean()
@@ -83,31 +74,32 @@ def train(network: nn.Module, bags: Bags, fold: Tensor, loss: Loss, seed: int, n
             now = float(loss(hidden).nanmean())
         if now < best:
             best, best_epoch = now, epoch
-            kept = {name: value.clone() for name, value in network.state_dict().items()}
+            best_state = {name: value.clone() for name, value in network.state_dict().items()}
         elif epoch - best_epoch >= network_plan.patience:
             break
-    network.load_state_dict(kept)
+    network.load_state_dict(best_state)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cost of log-odds against shares of belief, nan where the target is unknown."""
-    known = ~targets.isnan()
-    cost = F.binary_cross_entropy_with_logits(logits, torch.where(known, targets, 0.5), reduction="none")
-    return torch.where(known, cost, torch.nan)
+    labelled = ~targets.isnan()
+    cost = F.binary_cross_entropy_with_logits(logits, torch.where(labelled, targets, 0.5), reduction="none")
+    return torch.where(labelled, cost, torch.nan)
 
 
 def per_bag(costs: Tensor, offsets: Tensor) -> Tensor:
     """Mean over the sentences of each bag that have a cost: (sentence,) → (bag,), nan where none has."""
-    known = ~costs.isnan()
-    share = segment_mean(known.to(costs.dtype), offsets)
-    mean = segment_mean(torch.where(known, costs, 0.0), offsets)
+    labelled = ~costs.isnan()
+    share = segment_mean(labelled.to(costs.dtype), offsets)
+    mean = segment_mean(torch.where(labelled, costs, 0.0), offsets)
     return torch.where(share > 0, mean / share.clamp(min=1e-9), torch.nan)
 
 
 @dataclass
-class Learned(LearnedBaseline):
+class NetworkBaseline(LearnedBaseline):
     """A baseline whose network reads the columns of one sentence at a time."""
 
+    hidden: int = 64
     network_plan: NetworkPlan = field(default=NetworkPlan(), repr=False)
     network: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     standardiser: Standardiser | None = field(default=None, init=False, repr=False, compare=False)
@@ -117,7 +109,7 @@ class Learned(LearnedBaseline):
         """The columns: how the sentence stands to its context, and its own vector."""
         return (*RECIPES["own"], "sentence")
 
-    def laid(self, block: EncodedBlock, corpus: Corpus) -> tuple[Bags, Tensor]:
+    def training_bags(self, block: EncodedBlock, corpus: Corpus) -> tuple[Bags, Tensor]:
         """Lay labelled bags and deal their groups into folds; the scale of the columns is learned here."""
         self.standardiser = None
         bags = self.bags(block)
@@ -136,6 +128,18 @@ class Learned(LearnedBaseline):
         """Return a generator of this baseline's seed."""
         return torch.Generator().manual_seed(self.seed + 1000 * number)
 
+    def fresh_network(self, bags: Bags, number: int = 0) -> nn.Sequential:
+        """Return a network of one hidden layer, untrained."""
+        return perceptron((bags.features.shape[1], self.hidden, 1), self.generator(number))
+
+    def train_on_beliefs(self, network: nn.Module, bags: Bags, beliefs: Tensor, fold: Tensor, number: int) -> None:
+        """Teach a network shares of belief in each sentence, nan where there is none."""
+
+        def cost(batch: Bags) -> Tensor:
+            return per_bag(cross_entropy(self.logits(network, batch), batch.targets["belief"]), batch.offsets)
+
+        train(network, replace(bags, targets={"belief": beliefs}), fold, cost, self.seed + number, self.network_plan)
+
     def scores(self, block: EncodedBlock) -> Tensor:
         """Return the network's probability for every sentence."""
         if self.network is None:
@@ -144,8 +148,8 @@ class Learned(LearnedBaseline):
 
     def logits(self, network: nn.Module, bags: Bags) -> Tensor:
         """Return the log-odds of every sentence: (sentence,)."""
-        found: Tensor = network(bags.features)
-        return found.squeeze(-1)
+        logits: Tensor = network(bags.features)
+        return logits.squeeze(-1)
 
 
 def response_cost(logits: Tensor, bags: Bags, form: Aggregation) -> Tensor:

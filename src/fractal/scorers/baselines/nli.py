@@ -39,16 +39,16 @@ class Entailment(LearnedBaseline):
     def scores(self, block: EncodedBlock) -> Tensor:
         """Return the largest entailment over the chunks; ½ where there is nothing to compare with."""
         pairs, owners = _pairs(block.responses)
-        found = torch.full((len(block.sentences),), -1.0)
+        entailment = torch.full((len(block.sentences),), -1.0)
         if pairs:
-            found = found.scatter_reduce(0, torch.tensor(owners), self._entailed(pairs), "amax")
-        return torch.where(found < 0, 0.5, found)
+            entailment = entailment.scatter_reduce(0, torch.tensor(owners), self._entailed(pairs), "amax")
+        return torch.where(entailment < 0, 0.5, entailment)
 
     def _entailed(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         tokenizer, model = self.loaded or _loaded(self.model)
         place = _entailment(model.config.id2label)
         order = sorted(range(len(pairs)), key=lambda i: sum(map(len, pairs[i])))  # alike lengths share a batch
-        found = torch.empty(len(pairs))
+        chances = torch.empty(len(pairs))
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size]
             chunks, sentences = zip(*(pairs[i] for i in part), strict=True)
@@ -58,8 +58,8 @@ class Entailment(LearnedBaseline):
             )  # fmt: skip
             logits = model(**words).logits
             chance = logits.sigmoid()[:, 0] if place is None else logits.softmax(-1)[:, place]
-            found[part] = chance.float()
-        return found
+            chances[part] = chance.float()
+        return chances
 
 
 def _pairs(responses: Sequence[Response]) -> tuple[list[tuple[str, str]], list[int]]:

@@ -13,30 +13,29 @@ from fractal.mil.bags import Bags
 from fractal.mil.segments import bag_index
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
-from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, per_bag, train
+from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, per_bag, train
 
 __all__ = ["NoisyCopy"]
 
 
 @BASELINES.register("noisy_copy")
 @dataclass
-class NoisyCopy(Learned):
+class NoisyCopy(NetworkBaseline):
     """The response's label is a noisy copy of each sentence's; how noisy is learned beside the scores."""
 
-    hidden: int = 64
     pull: float = 0.02  # towards the noisiest matrix that explains the copies, which makes the scores reach out
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Learn the scores and the matrix together."""
-        bags, fold = self.laid(block, corpus)
-        network = _Copying(Perceptron((bags.features.shape[1], self.hidden, 1), self.generator()), form.direction)
+        bags, fold = self.training_bags(block, corpus)
+        network = _Copying(self.fresh_network(bags), form.direction)
 
         def cost(batch: Bags) -> Tensor:
-            kept, made = network.rates()
-            chance = made + (kept - made) * self.logits(network, batch).sigmoid()
+            true_rate, false_rate = network.rates()
+            chance = false_rate + (true_rate - false_rate) * self.logits(network, batch).sigmoid()
             copies = batch.labels[bag_index(batch.offsets, len(batch.features))]
             costs = cross_entropy(torch.logit(chance, eps=1e-6), copies)
-            return per_bag(costs, batch.offsets) + self.pull * (kept - made).log()
+            return per_bag(costs, batch.offsets) + self.pull * (true_rate - false_rate).log()
 
         train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network
@@ -49,14 +48,14 @@ class _Copying(nn.Module):
     known, the other is learned.
     """
 
-    def __init__(self, scores: Perceptron, direction: str) -> None:
+    def __init__(self, scores: nn.Sequential, direction: str) -> None:
         super().__init__()
         self.scores, self.direction = scores, direction
         self.free = nn.Parameter(torch.tensor([1.0, -1.0]))
 
     def forward(self, rows: Tensor) -> Tensor:
-        found: Tensor = self.scores(rows)
-        return found
+        logits: Tensor = self.scores(rows)
+        return logits
 
     def rates(self) -> tuple[Tensor, Tensor]:
         high, low = 0.5 + 0.5 * self.free[0].sigmoid(), 0.5 * self.free[1].sigmoid()

@@ -14,7 +14,7 @@ from fractal.mil.bags import Bags
 from fractal.mil.segments import bag_index
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
-from fractal.scorers.baselines.networks import Learned, Perceptron, cross_entropy, per_bag, response_cost, train
+from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, per_bag, perceptron, response_cost, train
 
 __all__ = ["Prototypes"]
 
@@ -23,10 +23,9 @@ MOST_CONTRASTED = 512  # sentences of a batch that are compared with each other
 
 @BASELINES.register("prototypes")
 @dataclass
-class Prototypes(Learned):
+class Prototypes(NetworkBaseline):
     """Instance-level learning: contrast between guessed classes, guesses drawn to the nearest class prototype."""
 
-    hidden: int = 64
     dim: int = 32
     temperature: float = 0.1
     contrast: float = 0.3  # weight of the contrast beside the guesses and the response labels
@@ -34,10 +33,10 @@ class Prototypes(Learned):
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Learn embedding, classes and prototypes together; what a response label makes certain is never doubted."""
-        bags, fold = self.laid(block, corpus)
+        bags, fold = self.training_bags(block, corpus)
         network = _Space(bags.features.shape[1], self.hidden, self.dim, self.generator())
-        known = ~bags.labels.isnan()
-        labels = torch.where(known, bags.labels, 0.5)
+        rated = ~bags.labels.isnan()
+        labels = torch.where(rated, bags.labels, 0.5)
         even = torch.full((len(bags.features), 1), 0.5)
         certain = form.posterior(even, bags.offsets, labels).squeeze(-1)  # 0 or 1 where the label alone decides
         guesses = certain.clone()
@@ -48,9 +47,9 @@ class Prototypes(Learned):
             places, logits = network(batch.features)
             if torch.is_grad_enabled():
                 self._follow(network, places.detach(), logits.detach(), rows, guesses, certain)
-            own = per_bag(cross_entropy(logits, guesses[rows]), batch.offsets)
+            guess_costs = per_bag(cross_entropy(logits, guesses[rows]), batch.offsets)
             apart = self._contrast(places, guesses[rows], batch.offsets)
-            return own + response_cost(logits, batch, form) + self.contrast * apart
+            return guess_costs + response_cost(logits, batch, form) + self.contrast * apart
 
         train(network, replace(bags, targets={"row": row}), fold, cost, self.seed, self.network_plan)
         self.network = network
@@ -67,9 +66,9 @@ class Prototypes(Learned):
         open_ = (certain[rows] > 0) & (certain[rows] < 1)
         looks = torch.where(open_, (logits > 0).float(), certain[rows])
         for number in (0, 1):
-            own = places[looks == number]
-            if len(own):
-                moved = self.momentum * network.prototypes[number] + (1 - self.momentum) * own.mean(0)
+            members = places[looks == number]
+            if len(members):
+                moved = self.momentum * network.prototypes[number] + (1 - self.momentum) * members.mean(0)
                 network.prototypes[number] = F.normalize(moved, dim=0)
         near = (places @ network.prototypes.T).argmax(1).float()
         followed = self.momentum * guesses[rows] + (1 - self.momentum) * near
@@ -95,8 +94,8 @@ class _Space(nn.Module):
 
     def __init__(self, columns: int, hidden: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.enter = Perceptron((columns, hidden), generator)
-        self.place, self.judge = Perceptron((hidden, dim), generator), Perceptron((hidden, 1), generator)
+        self.enter = perceptron((columns, hidden), generator)
+        self.place, self.judge = perceptron((hidden, dim), generator), perceptron((hidden, 1), generator)
         self.register_buffer("prototypes", F.normalize(torch.randn(2, dim, generator=generator), dim=1))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from fractal.scorers.sentence import SentenceScorer
 
 
 @dataclass
-class Trained(Baseline):
+class ScorerVariant(Baseline):
     """What is a SentenceScorer with parts left out or put in."""
 
     epochs: int = TrainingPlan.epochs
@@ -79,7 +79,7 @@ class Cosine(Baseline):
 
 @BASELINES.register("inherit")
 @dataclass
-class Inherit(Trained):
+class Inherit(ScorerVariant):
     """Every sentence is taught its response's own label, as if the whole response were one judgement of it."""
 
     def make(self) -> SentenceScorer:
@@ -97,7 +97,7 @@ class Inherit(Trained):
 
 @BASELINES.register("response_level")
 @dataclass
-class ResponseLevel(Trained):
+class ResponseLevel(ScorerVariant):
     """A model of whole responses, each read as one long sentence, is applied to single sentences."""
 
     def make(self) -> SentenceScorer:
@@ -117,10 +117,10 @@ class ResponseLevel(Trained):
         """Score every sentence as a response of its own."""
         responses = list(X)
         whole = super().score_responses([_whole(response) for response in responses])
-        found = iter(super().score_responses([part for response in responses for part in _parts(response)]))
+        scored_parts = iter(super().score_responses([part for response in responses for part in _parts(response)]))
         return [
             ScoredResponse(
-                response, tuple(next(found).sentence_scores[0] for _ in response.sentences), long.response_score
+                response, tuple(next(scored_parts).sentence_scores[0] for _ in response.sentences), long.response_score
             )
             for response, long in zip(responses, whole, strict=True)
         ]
@@ -128,7 +128,7 @@ class ResponseLevel(Trained):
 
 @BASELINES.register("bag_only")
 @dataclass
-class BagOnly(Trained):
+class BagOnly(ScorerVariant):
     """The response loss alone, and one head on all columns: what a first attempt looks like."""
 
     def make(self) -> SentenceScorer:
@@ -138,7 +138,7 @@ class BagOnly(Trained):
 
 @BASELINES.register("paper")
 @dataclass
-class Paper(Trained):
+class Paper(ScorerVariant):
     """The paper's recipe: raw vectors side by side, widths d/2 and d/4, hard aggregation, priors, one hard round."""
 
     prior_weight: float = 0.1
@@ -172,7 +172,7 @@ class Paper(Trained):
 
 @BASELINES.register("shortcut")
 @dataclass
-class Shortcut(Trained):
+class Shortcut(ScorerVariant):
     """Position and length alone: what a data set gives away without its text."""
 
     def make(self) -> SentenceScorer:
@@ -182,7 +182,7 @@ class Shortcut(Trained):
 
 @BASELINES.register("supervised")
 @dataclass
-class Supervised(Trained):
+class Supervised(ScorerVariant):
     """Full supervision: the default's features and heads, taught every sentence label: the ceiling."""
 
     recipe: str = "auto"
