@@ -14,6 +14,7 @@ from torch import Tensor
 from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadData, MissingExtra
 from fractal.mil.aggregations import Aggregation
+from fractal.mil.optimise import minimise
 from fractal.records import Response
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES, LearnedBaseline
@@ -44,19 +45,13 @@ class ImplicitReward(LearnedBaseline):
         scale = float(ratios.std()) or 1.0
         labels = torch.from_numpy(corpus.labels.astype(np.float32))
         offsets = torch.from_numpy(block.offsets)
-        point = torch.zeros(2, requires_grad=True)
-        optimiser = torch.optim.LBFGS([point], max_iter=STEPS, line_search_fn="strong_wolfe")
 
-        def cost() -> Tensor:
-            optimiser.zero_grad()
-            logits = point[0].exp() * ratios / scale + point[1]
+        def cost(line: Tensor) -> Tensor:
+            logits = line[0].exp() * ratios / scale + line[1]
             likelihood = form.log_likelihood(logits.unsqueeze(-1), offsets, labels)
-            total = -likelihood.mean() + 1e-2 * point.square().sum()
-            total.backward()
-            return total
+            return -likelihood.mean() + 1e-2 * line.square().sum()
 
-        optimiser.step(cost)
-        slope, height = point.detach().tolist()
+        slope, height = minimise([torch.zeros(2)], cost, STEPS)[0].tolist()
         self.line = (float(np.exp(slope)) / scale, height)
 
     def scores(self, block: EncodedBlock) -> Tensor:
