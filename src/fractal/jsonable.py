@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["jsonable"]
-
 
 def jsonable(value: Any) -> Any:
     """Return the same with numbers that JSON does not have as None, inside mappings, lists and tuples too."""

@@ -12,8 +12,6 @@ from fractal.cli._output import note, print_json, target_of
 from fractal.cli.evaluate import with_truth
 from fractal.cli.show import filtered
 
-__all__ = ["command"]
-
 
 @subcommand(
     "calibrate",

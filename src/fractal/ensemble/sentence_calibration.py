@@ -23,8 +23,6 @@ from fractal.evaluation.solvers import minimise
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.records import ScoredResponse
 
-__all__ = ["calibrate_scores", "fit_sentence_calibrator", "recalibrated"]
-
 
 def fit_sentence_calibrator(
     scores: ArrayLike,

@@ -14,8 +14,6 @@ from fractal.errors import BadData
 from fractal.evaluation.metrics import Metric, Sample
 from fractal.records import ScoredResponse
 
-__all__ = ["LabelledScores", "Scored", "matched"]
-
 Scored = ScoredResponse | Mapping[str, Any]
 
 SENTENCE = ("roc_auc", "within_response_auc", "average_precision", "worst_sentence_hit", "best_sentence_hit")

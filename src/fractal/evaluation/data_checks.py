@@ -13,8 +13,6 @@ from fractal.evaluation.intervals import wilson_interval
 from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
 from fractal.records import Response
 
-__all__ = ["data_checks", "label_checks"]
-
 MIN_CASES = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
 STRONG_SHORTCUT = 0.8

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from fractal.jsonable import jsonable
 
-__all__ = ["Finding", "Verdict"]
-
 Verdict = Literal["ok", "warn", "fail"]
 
 GROUPS = {

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deal_folds", "member_weights"]
-
 
 def deal_folds(groups: Sequence[str], labels: NDArray[np.floating], folds: int, seed: int = 0) -> NDArray[np.int64]:
     """Return the fold of each response: groups stay together, folds are alike in size and in their labels.

@@ -7,8 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "percentile_interval", "wilson_interval"]
-
 Interval = tuple[float, float]
 
 

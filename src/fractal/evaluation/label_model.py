@@ -15,8 +15,6 @@ from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
 from fractal.records import Response
 
-__all__ = ["Combined", "Judge", "combine", "combine_responses", "votes_of"]
-
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 

@@ -16,8 +16,6 @@ from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.records import Response
 from fractal.records.corpus import response_labels
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Area", "Outcome", "cross_validated"]
-
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.99  # a check that cries wolf is switched off

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from fractal.errors import MissingExtra
 
-__all__ = ["log_sigmoid", "logistic_line", "minimise", "sigmoid", "with_constant"]
-
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]  # parameters → value and gradient
 

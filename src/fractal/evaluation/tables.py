@@ -10,8 +10,6 @@ from typing import Any
 
 from fractal.jsonable import jsonable
 
-__all__ = ["Comparison", "ComparisonRow", "Evaluation", "Row"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:

@@ -13,8 +13,6 @@ from fractal.evaluation.calibration.decisions import ReliabilityBin
 from fractal.reports.palette import step
 from fractal.reports.summary import Position
 
-__all__ = ["calibration_chart", "histogram_chart", "history_chart", "interval_chart", "position_chart"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Frame:

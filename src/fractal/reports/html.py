@@ -22,16 +22,6 @@ from fractal.reports.summary import Summary, label_of, summarise
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = [
-    "AREA",
-    "card_fragment",
-    "evaluation_fragment",
-    "fragment",
-    "history_series",
-    "render_report",
-    "write_report",
-]
-
 AREA = "held-out AUC"  # among the series of a history the one that is no cost
 SCRIPTS = ("passages.js", "report.js")
 

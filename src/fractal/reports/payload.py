@@ -11,8 +11,6 @@ from fractal.jsonable import jsonable
 from fractal.records import Response, ScoredResponse
 from fractal.reports.summary import label_of
 
-__all__ = ["embeddable_json", "pieces", "report_data"]
-
 # What could end a script element, open a comment in one, end a line of it, or not be written as UTF-8.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 

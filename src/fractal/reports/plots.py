@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "PLOTS",
-    "plot_calibration",
-    "plot_history",
-    "plot_positions",
-    "plot_precision_recall",
-    "plot_roc",
-    "save_plot",
-]
-
 SUFFIXES = (".png", ".svg", ".pdf")
 SIZE = (4.2, 3.4)  # inches: two stand side by side on a page
 INK, LINE, OTHER = "#222222", "#1f5f99", "#b4540a"

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from fractal.evaluation.calibration.decisions import ReliabilityBin, reliability
 from fractal.records import ScoredResponse
 
-__all__ = ["Position", "Summary", "calibration_pairs", "label_of", "positions", "summarise"]
-
 HISTOGRAM_BINS = 20
 CALIBRATION_BINS = 10
 POSITIONS = 12  # sentences from here on share one place

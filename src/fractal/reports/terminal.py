@@ -15,8 +15,6 @@ from fractal.reports.summary import label_of
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["show", "visible", "worst_first"]
-
 # Foregrounds that read on black and on white: orange, dark orange, …, blue. What is near the threshold keeps the
 # terminal's own colour.
 STYLES = ("bold #d75f00", "#d75f00", "#c77a30", "#b08050", "", "", "", "#4f87b5", "#2f80c0")

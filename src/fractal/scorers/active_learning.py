@@ -19,8 +19,6 @@ from fractal.records import Response, ScoredResponse, check_label
 if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["Suggestion", "agreement", "apply_answers", "read_answers", "suggest_labels", "write_suggestions"]
-
 Floats = NDArray[np.float64]
 
 ROUNDS = 100  # in which sentences are drawn: each round knows what the labels of those before it would tell

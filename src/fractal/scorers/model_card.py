@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["aspects_card", "model_card"]
-
 _CARD = """---
 library_name: fractal-scores
 tags: [fractal, sentence-scoring, multiple-instance-learning, process-reward]

@@ -11,8 +11,6 @@ from fractal.readers.chats import read_chat
 from fractal.records import Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS, Splitter
 
-__all__ = ["Scorer", "SentenceReward", "SpanReward", "sentence_reward", "token_rewards"]
-
 FORMS = ("response", "sentence", "token")
 REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "min": min,

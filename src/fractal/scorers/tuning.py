@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["Search", "Trial", "options_of", "plot_trials", "suggested", "tune"]
-
 BINARY = ("auto", "product", "softmin", "min", "noisy_or", "softmax_pool", "max", "mean")
 GRADED = ("auto", "mean", "power_mean", "geometric_mean", "softmin", "softmax_pool")
 RECIPES = ("auto", "own", "relational", "default")

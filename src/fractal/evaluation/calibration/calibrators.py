@@ -13,8 +13,6 @@ from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.evaluation.metrics import Floats, Sample
 from fractal.evaluation.solvers import log_sigmoid, minimise, sigmoid
 
-__all__ = ["KINDS", "Calibrator", "fit_calibrator", "logit"]
-
 KINDS = ("identity", "platt", "beta", "isotonic")  # from the simplest to the freest
 SIZES = {"identity": 0, "platt": 2, "beta": 3}
 

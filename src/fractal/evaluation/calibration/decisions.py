@@ -13,8 +13,6 @@ from fractal.evaluation.intervals import Interval, percentile_interval
 from fractal.evaluation.metrics import Floats, RocAuc, Sample, mass_bins, resampled_weights
 from fractal.jsonable import jsonable
 
-__all__ = ["ReliabilityBin", "Threshold", "reliability", "thresholds"]
-
 
 @dataclasses.dataclass(frozen=True)
 class ReliabilityBin:

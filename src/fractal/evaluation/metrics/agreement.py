@@ -10,8 +10,6 @@ import numpy as np
 from fractal.errors import BadSpec
 from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Integers, Measurement, Metric, Sample, ratio
 
-__all__ = ["Accuracy", "Brier", "CalibrationError", "MeanAbsoluteError", "MeanSquaredError", "mass_bins"]
-
 NO_LABEL = "no known label"
 
 

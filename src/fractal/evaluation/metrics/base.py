@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from fractal.errors import BadData, BadSpec
 from fractal.registry import Registry
 
-__all__ = ["METRICS", "BinaryMetric", "Floats", "Measurement", "Metric", "Sample", "ratio", "resampled_weights"]
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]

@@ -10,8 +10,6 @@ import numpy as np
 from fractal.evaluation.metrics.base import METRICS, BinaryMetric, Floats, Mask, Measurement, Metric, Sample, ratio
 from fractal.evaluation.metrics.ranking import Contests
 
-__all__ = ["BestSentenceHit", "FirstErrorAccuracy", "FirstErrorF1", "WithinResponseAuc", "WorstSentenceHit"]
-
 RESPONSE = "response"  # what these metrics count
 
 

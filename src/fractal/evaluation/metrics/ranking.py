@@ -21,8 +21,6 @@ from fractal.evaluation.metrics.base import (
     one_class,
 )
 
-__all__ = ["AveragePrecision", "Concordance", "Contests", "RocAuc", "Spearman"]
-
 CELLS_AT_ONCE = 1_000_000  # (item, resample) cells worked on at a time: stays in the cache's reach
 
 

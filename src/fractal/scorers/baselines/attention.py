@@ -16,8 +16,6 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, perceptron, train
 
-__all__ = ["Attention"]
-
 
 @BASELINES.register("attention")
 @dataclass

@@ -22,8 +22,6 @@ from fractal.records.corpus import Corpus, gather
 from fractal.registry import Registry
 from fractal.scorers.output import records
 
-__all__ = ["BASELINES", "Baseline", "Data", "LearnedBaseline"]
-
 Data = Sequence[Response | Preference]
 
 

@@ -16,8 +16,6 @@ from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.gibbs import label_potentials, marginals, nearest_neighbours
 from fractal.scorers.baselines.networks import NetworkBaseline
 
-__all__ = ["BeliefPropagation"]
-
 
 @BASELINES.register("belief_propagation")
 @dataclass

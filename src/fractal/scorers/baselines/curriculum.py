@@ -15,8 +15,6 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.networks import NetworkBaseline, response_cost, train
 
-__all__ = ["Curriculum"]
-
 
 @BASELINES.register("curriculum")
 @dataclass

@@ -14,8 +14,6 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, train
 
-__all__ = ["Dllp"]
-
 
 @BASELINES.register("dllp")
 @dataclass

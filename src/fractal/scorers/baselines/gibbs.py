@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Graph", "Potentials", "count_messages", "label_potentials", "marginals", "nearest_neighbours"]
-
 SURE = 12.0  # log-odds beyond which a message says no more
 NOISE = 0.01  # chance that a response label is wrong
 FLOOR = -40.0  # of a log-potential below the largest: e^−40 is never, yet a number

@@ -19,8 +19,6 @@ from fractal.records import Response
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES, LearnedBaseline
 
-__all__ = ["ImplicitReward", "sentence_log_ratios"]
-
 STEPS = 60
 
 

@@ -22,8 +22,6 @@ from fractal.mil.segments import segment_mean
 from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import LearnedBaseline
 
-__all__ = ["NetworkBaseline", "NetworkPlan", "cross_entropy", "per_bag", "perceptron", "response_cost", "train"]
-
 Loss = Callable[[Bags], Tensor]  # a batch → the cost of each bag (bag,), nan where its label is unknown
 
 HELD_OUT = 5  # one group in so many is held out, to stop by

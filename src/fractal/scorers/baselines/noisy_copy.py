@@ -15,8 +15,6 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, per_bag, train
 
-__all__ = ["NoisyCopy"]
-
 
 @BASELINES.register("noisy_copy")
 @dataclass

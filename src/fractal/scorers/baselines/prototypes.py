@@ -16,8 +16,6 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES
 from fractal.scorers.baselines.networks import NetworkBaseline, cross_entropy, per_bag, perceptron, response_cost, train
 
-__all__ = ["Prototypes"]
-
 MOST_CONTRASTED = 512  # sentences of a batch that are compared with each other
 
 
