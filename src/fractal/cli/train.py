@@ -224,7 +224,9 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     facts = {**summary["data"], **summary["held out"], "aggregation": shown}
     table("Trained", ("", "value"), [(name, _number(value)) for name, value in facts.items()], stderr=True)
     if summary["choices"]:
-        rows = [(choice["about"], choice["taken"], _grounds(choice)) for choice in summary["choices"]]
+        rows = [
+            (choice["about"], choice["taken"].replace(" + ", "\n"), _grounds(choice)) for choice in summary["choices"]
+        ]
         table(
             "What held-out response labels decided",
             ("choice", "taken", "held-out log-loss of each, and why"),
@@ -246,7 +248,7 @@ def _tell(summary: dict[str, Any], source: str) -> None:
 
 
 def _grounds(choice: Mapping[str, Any]) -> str:
-    costs = "  ".join(f"{name} {cost:.4f}" for name, cost in choice["costs"].items())
+    costs = "\n".join(f"{cost:.4f} {name}" for name, cost in choice["costs"].items())
     return "\n".join(part for part in (costs, choice["why"]) if part)
 
 
