@@ -21,6 +21,7 @@ SECTIONS = {
     "Begin": ("demo", "fetch", "inspect", "doctor"),
     "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
     "Look and judge": ("show", "evaluate", "report", "plot"),
+    "Work as a team": ("serve", "worker"),
     "Pass on and keep": ("export", "suggest", "corrupt", "list", "cache"),
 }
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what shells expect: 128 and the number of the signal

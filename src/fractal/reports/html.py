@@ -47,7 +47,7 @@ def render_report(
     if not items:
         raise BadData("there is no scored response to report on")
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
-    style = Markup(_style() + _asset("report.css"))
+    style = Markup(palette.stylesheet() + _asset("report.css"))
     data = report_data(items, threshold)
     series = history_series(history)
     page = (
@@ -174,17 +174,6 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> str:
     return files("fractal.reports").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _style() -> str:
-    """The colours as custom properties, light and dark."""
-
-    def properties(colours: Sequence[str], ink: str) -> str:
-        return f"--ink:{ink};" + "".join(f"--s{place}:{colour};" for place, colour in enumerate(colours))
-
-    light, dark = properties(palette.LIGHT, palette.INK["light"]), properties(palette.DARK, palette.INK["dark"])
-    steps = "".join(f".s{place}{{--tint:var(--s{place})}}" for place in range(len(palette.LIGHT)))
-    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{steps}\n"
 
 
 def _policy(script: str, style: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["DARK", "INK", "LIGHT", "MIDDLE", "step"]
+from collections.abc import Sequence
+
+__all__ = ["DARK", "INK", "LIGHT", "MIDDLE", "step", "stylesheet"]
 
 MIDDLE = 4  # the step at the threshold; fewer are flagged, more are not
 
@@ -19,3 +21,14 @@ def step(score: float, threshold: float = 0.5) -> int:
         return min(MIDDLE - 1, round(MIDDLE * score / threshold))
     above = (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
     return MIDDLE + min(MIDDLE, round(MIDDLE * above))
+
+
+def stylesheet() -> str:
+    """The colours as custom properties, light and dark."""
+
+    def properties(colours: Sequence[str], ink: str) -> str:
+        return f"--ink:{ink};" + "".join(f"--s{place}:{colour};" for place, colour in enumerate(colours))
+
+    light, dark = properties(LIGHT, INK["light"]), properties(DARK, INK["dark"])
+    steps = "".join(f".s{place}{{--tint:var(--s{place})}}" for place in range(len(LIGHT)))
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{steps}\n"

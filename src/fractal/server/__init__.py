@@ -1,0 +1,1 @@
+"""The studio: pages, an API and a database around the scorer."""

@@ -1,0 +1,602 @@
+"""The pages: Import, Train, Look, Correct and Try, made on the server, with little script."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy import func, select
+
+from fractal.server import looking
+from fractal.server.access import (
+    COOKIE,
+    Actor,
+    actor_of,
+    begin_session,
+    check_csrf,
+    end_session,
+    project_of,
+    same_origin,
+)
+from fractal.server.api_data import newest_of, start_training, turn_of, upload
+from fractal.server.assets import address
+from fractal.server.audit import record
+from fractal.server.corpus import current_datasets, whole_labels
+from fractal.server.jobs import enqueue, resume
+from fractal.server.opinions import agreement, relabel, since_training
+from fractal.server.security import verify_password
+from fractal.server.studio import OWNER, Studio
+from fractal.server.suggesting import dealt
+from fractal.server.tables import (
+    Correction,
+    Dataset,
+    DatasetPair,
+    DatasetResponse,
+    Job,
+    LabelChange,
+    Project,
+    ScorerVersion,
+    Scores,
+    StoredResponse,
+    Upload,
+    User,
+)
+from fractal.server.training import ENCODERS, RULES
+from fractal.server.wording import Colours, colours_of, verdict
+
+__all__ = ["error_page", "page_actor", "render", "router", "wants_page"]
+
+router = APIRouter()
+ROLES = (  # what a column can be, as the page words it
+    ("response", "The answer"),
+    ("label", "Its rating"),
+    ("query", "The question"),
+    ("context", "What the answer rests on"),
+    ("id", "An id"),
+    ("group", "What must stay together"),
+    ("chosen", "The better answer"),
+    ("rejected", "The worse answer"),
+)
+ENOUGH = 10  # corrections after which the page says: retrain
+SLICED = 4  # fields that slices are shown of
+TITLES = {401: "Log in first", 403: "Not allowed", 404: "Not here", 413: "Too large", 422: "That cannot be done"}
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("fractal.server"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.globals |= {"address": address, "when": _when}
+
+
+def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page; every value is escaped."""
+    defaults = {"actor": None, "project": None, "here": "", "message": "", "title": "fractal"}
+    text = ENVIRONMENT.get_template(name).render(**{**defaults, **values})
+    return HTMLResponse(text.encode("utf-8", "replace"), status)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks for a page, and not a program for data."""
+    path = request.url.path
+    return not path.startswith(("/v1/", "/predict", "/metrics")) and "text/html" in request.headers.get("accept", "")
+
+
+def error_page(request: Request, status: int, detail: str) -> Response:
+    """Return a page that says what was wrong; who is not logged in is sent to log in."""
+    if status == 401:
+        return RedirectResponse("/login", 303)
+    actor = actor_of(request)
+    return render(
+        request, "error.html", status, actor=actor, title=TITLES.get(status, "That went wrong"), detail=detail
+    )
+
+
+def page_actor(request: Request) -> Actor:
+    """Return who looks at a page."""
+    actor = actor_of(request)
+    if actor is None or not actor.csrf:
+        raise HTTPException(401, "log in first")
+    return actor
+
+
+def page_form(needed: str) -> Any:
+    """Return what lets in forms of a page, from those with a role."""
+
+    def dependency(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Actor:
+        actor = page_actor(request)
+        check_csrf(request, actor, csrf)
+        if not actor.may(needed):
+            raise HTTPException(403, f"this needs the role {needed}; yours is {actor.role}")
+        return actor
+
+    return Depends(dependency)
+
+
+Viewer = Annotated[Actor, Depends(page_actor)]
+Annotator = Annotated[Actor, page_form("annotator")]
+Admin = Annotated[Actor, page_form("admin")]
+
+
+def _studio(request: Request) -> Studio:
+    studio: Studio = request.app.state.studio
+    return studio
+
+
+@router.get("/login")
+def login_page(request: Request, token: str = "") -> Response:
+    """Let a browser in by its one-time link, or ask for a name and a password."""
+    studio = _studio(request)
+    if token and studio.settings.local and studio.links.use(token):
+        with studio.database.write() as session:
+            user = session.scalars(select(User).where(User.name == OWNER)).one()
+            record(session, user.name, "log in", "by a one-time link")
+        studio.print_link()
+        return _let_in(studio, user)
+    problem = "This link has been used, or is too old: take the newest one from the terminal." if token else ""
+    return render(request, "login.html", title="Log in", local=studio.settings.local, problem=problem)
+
+
+def _let_in(studio: Studio, user: User) -> Response:
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        COOKIE,
+        begin_session(studio, user),
+        max_age=int(studio.settings.session_seconds),
+        httponly=True,
+        samesite="lax",
+        secure=studio.settings.secure,
+        path="/",
+    )
+    return answer
+
+
+@router.post("/login")
+def login(
+    request: Request,
+    name: Annotated[str, Form(max_length=200)],
+    password: Annotated[str, Form(max_length=500)],
+) -> Response:
+    """Let a person in by name and password; after a few wrong ones each has to wait."""
+    studio = _studio(request)
+    if not same_origin(request):
+        raise HTTPException(403, "log in from the studio's own page")
+    wait = studio.attempts.wait(name)
+    with studio.database.read() as session:
+        user = session.scalars(select(User).where(User.name == name, User.active.is_(True))).first()
+    right = not wait and verify_password(user.password_hash if user else "", password)
+    studio.attempts.note(name, right)
+    with studio.database.write() as session:
+        record(session, name[:200], "log in" if right else "failed to log in", "by password")
+    if not right or user is None:
+        problem = f"Too many attempts: wait {wait:.0f} seconds." if wait else "Name and password do not go together."
+        return render(request, "login.html", 401, title="Log in", local=studio.settings.local, problem=problem)
+    return _let_in(studio, user)
+
+
+@router.post("/logout")
+def logout(request: Request, actor: Annotated[Actor, page_form("reader")]) -> Response:
+    """Log out."""
+    end_session(_studio(request), request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE, path="/")
+    return answer
+
+
+@router.get("/")
+def home(request: Request, actor: Viewer) -> Response:
+    """Show the projects, or the only one."""
+    with _studio(request).database.read() as session:
+        projects = list(session.scalars(select(Project).order_by(Project.name)))
+        if len(projects) == 1 and "all" not in request.query_params:
+            page = "look" if newest_of(session, projects[0].id) else "import"
+            return RedirectResponse(f"/p/{projects[0].slug}/{page}", 303)
+    return render(request, "home.html", title="Projects", actor=actor, projects=projects)
+
+
+@router.post("/projects")
+def add_project(request: Request, actor: Admin, name: Annotated[str, Form(min_length=1, max_length=200)]) -> Response:
+    """Make a project."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "project"
+    with _studio(request).database.write() as session:
+        taken = set(session.scalars(select(Project.slug)))
+        free = next(one for one in (slug, *(f"{slug}-{n}" for n in range(2, 10_000))) if one not in taken)
+        session.add(Project(slug=free, name=name, settings={}, created_at=time.time()))
+        record(session, actor.name, "make project", free)
+    return RedirectResponse(f"/p/{free}/import", 303)
+
+
+@router.get("/p/{slug}/import")
+def import_page(request: Request, slug: str, actor: Viewer) -> Response:
+    """Ask for a file, and list what was imported."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        query = select(Dataset).where(Dataset.project_id == project.id, Dataset.state != "importing")
+        datasets = list(session.scalars(query.order_by(Dataset.id.desc()).limit(200)))
+    return render(
+        request, "import.html", title="Import", actor=actor, project=project, here="import", datasets=datasets
+    )
+
+
+@router.post("/p/{slug}/import")
+def import_file(
+    request: Request,
+    slug: str,
+    actor: Annotator,
+    file: UploadFile | None = None,
+    pasted: Annotated[str, Form(max_length=3_000_000)] = "",
+) -> Response:
+    """Keep what was dropped or pasted, and have a worker look at it."""
+    if file is None or not file.filename:
+        if not pasted.strip():
+            raise HTTPException(422, "choose a file, or paste some text")
+        import io
+
+        file = UploadFile(io.BytesIO(pasted.encode("utf-8", "replace")), filename="pasted text")
+    row = upload(request, file, actor, slug)
+    return RedirectResponse(f"/p/{slug}/import/{row['upload']}", 303)
+
+
+@router.get("/p/{slug}/import/{number}")
+def mapping_page(request: Request, slug: str, number: int, actor: Viewer) -> Response:
+    """Show how a file would be read, to confirm or to change."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        row = session.get(Upload, number)
+        if row is None or row.project_id != project.id:
+            raise HTTPException(404, f"there is no upload {number}")
+        jobs = session.scalars(select(Job).where(Job.project_id == project.id, Job.kind == "preview"))
+        job = next((one for one in jobs if one.payload.get("upload") == number), None)
+    values: dict[str, Any] = {"upload": row, "job": job, "title": row.file_name, "here": "import"}
+    if row.preview:
+        values |= _mapping(row, project, request)
+    return render(request, "mapping.html", actor=actor, project=project, **values)
+
+
+def _mapping(row: Upload, project: Project, request: Request) -> dict[str, Any]:
+    """Return the choices that the form begins with: those asked for, those remembered, those guessed."""
+    shown: dict[str, Any] = row.preview or {}
+    remembered = project.settings.get("mapping", {})
+    known = {role: column for role, column in remembered.get("columns", {}).items() if column in shown["columns"]}
+    asked = {
+        role: request.query_params[f"column.{role}"] for role, _ in ROLES if f"column.{role}" in request.query_params
+    }
+    chosen = {**shown["roles"], **known, **asked}
+    label = shown["labels"].get(chosen.get("label", ""), {"unknown": [], "scale": ""})
+    name = re.sub(r"\.(jsonl?|csv|tsv|xlsx|parquet|gz|txt)", "", row.file_name, flags=re.I) or "ratings"
+    return {
+        "roles": ROLES,
+        "chosen": chosen,
+        "words": label["unknown"][:30],
+        "remembered_words": remembered.get("words", {}),
+        "scale": label["scale"] or (remembered.get("scale", "") if known else ""),
+        "name": name[:200],
+    }
+
+
+@router.post("/p/{slug}/import/{number}")
+async def confirm_mapping(request: Request, slug: str, number: int, actor: Annotator) -> Response:
+    """Import a file as it was confirmed, or show it again under other columns."""
+    form = await request.form()
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    columns = {name.removeprefix("column."): value for name, value in texts.items() if name.startswith("column.")}
+    if texts.get("do") == "again":
+        query = urlencode({f"column.{role}": column for role, column in columns.items()})
+        return RedirectResponse(f"/p/{slug}/import/{number}?{query}", 303)
+    words = {name.removeprefix("word."): value for name, value in texts.items() if name.startswith("word.") and value}
+    payload = {
+        "upload": number,
+        "name": texts.get("name", "").strip()[:200] or "ratings",
+        "columns": {role: column for role, column in columns.items() if role in dict(ROLES) and column},
+        "words": {word: min(max(float(value), 0.0), 1.0) for word, value in words.items() if _number(value)},
+        "scale": texts.get("scale", "").strip()[:40],
+        "splitter": texts.get("splitter") if texts.get("splitter") in ("sentences", "steps", "lines") else "sentences",
+    }
+    job = _enqueued(request, actor, slug, number, payload)
+    return RedirectResponse(f"/p/{slug}/jobs/{job}", 303)
+
+
+def _number(text: str) -> bool:
+    return bool(re.fullmatch(r"\d+(\.\d+)?", text))
+
+
+def _enqueued(request: Request, actor: Actor, slug: str, number: int, payload: dict[str, Any]) -> int:
+    project = project_of(request, actor, slug)
+    with _studio(request).database.write() as session:
+        row = session.get(Upload, number)
+        if row is None or row.project_id != project.id:
+            raise HTTPException(404, f"there is no upload {number}")
+        return enqueue(session, project.id, "import", payload, actor.name).id
+
+
+@router.get("/p/{slug}/jobs/{number}")
+def job_page(request: Request, slug: str, number: int, actor: Viewer) -> Response:
+    """Show how a job goes, and what came of it."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        job = session.get(Job, number)
+        if job is None or job.project_id != project.id:
+            raise HTTPException(404, f"there is no job {number}")
+        if job.kind == "preview" and job.state == "done":
+            return RedirectResponse(f"/p/{slug}/import/{job.payload['upload']}", 303)
+        scorer = session.scalars(select(ScorerVersion).where(ScorerVersion.job_id == number)).first()
+    values: dict[str, Any] = {"scorer": scorer, "verdict": verdict(scorer.facts, scorer.evaluation) if scorer else None}
+    here = "train" if job.kind == "train" else "import"
+    return render(
+        request, "job.html", title=f"Job {number}", actor=actor, project=project, here=here, job=job, **values
+    )
+
+
+@router.post("/p/{slug}/jobs/{number}/{act}")
+def act_on_job(request: Request, slug: str, number: int, act: str, actor: Annotator) -> Response:
+    """Stop a job, or let it go on."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.write() as session:
+        job = session.get(Job, number)
+        if job is None or job.project_id != project.id or act not in ("cancel", "resume"):
+            raise HTTPException(404, f"there is no job {number}, or nothing called {act[:20]!r} to do with it")
+        if act == "resume":
+            resume(session, job)
+        elif job.state == "queued":
+            job.state, job.finished_at = "cancelled", time.time()
+        elif job.state == "running":
+            job.cancel = True
+        record(session, actor.name, f"{act} job", f"job {number}")
+    return RedirectResponse(f"/p/{slug}/jobs/{number}", 303)
+
+
+@router.get("/p/{slug}/train")
+def train_page(request: Request, slug: str, actor: Viewer) -> Response:
+    """Show what would be learned from, with sensible choices; and what the last scorer is worth."""
+    from fractal.writers import WRITERS
+
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        scorer = newest_of(session, project.id)
+        counts = _counts(session, project.id)
+        query = select(Job).where(Job.project_id == project.id, Job.kind != "preview").order_by(Job.id.desc())
+        jobs = list(session.scalars(query.limit(10)))
+        options = _last_options(session, project.id)
+    said = verdict(scorer.facts, scorer.evaluation) if scorer else None
+    return render(
+        request,
+        "train.html",
+        title="Train",
+        actor=actor,
+        project=project,
+        here="train",
+        scorer=scorer,
+        verdict=said,
+        counts=counts,
+        jobs=jobs,
+        rules=RULES,
+        encoders=ENCODERS,
+        options=options,
+        writers=WRITERS.names(),
+    )
+
+
+def _counts(session: Any, project: int) -> dict[str, int]:
+    datasets = current_datasets(session, project)
+    query = select(DatasetResponse.response_id).where(DatasetResponse.dataset_id.in_(datasets)).distinct()
+    ids = list(session.scalars(query))
+    labels = whole_labels(session, ids)
+    pairs = session.scalar(select(func.count()).select_from(DatasetPair).where(DatasetPair.dataset_id.in_(datasets)))
+    judged = (
+        select(Correction.response_id, Correction.place)
+        .join(StoredResponse, StoredResponse.id == Correction.response_id)
+        .where(StoredResponse.project_id == project, Correction.source == "person", Correction.new.is_not(None))
+        .distinct()
+    )
+    corrections = session.scalar(select(func.count()).select_from(judged.subquery()))
+    labelled = sum(label is not None for label in labels.values())
+    return {"responses": len(ids), "labelled": labelled, "pairs": pairs or 0, "corrections": corrections or 0}
+
+
+def _last_options(session: Any, project: int) -> dict[str, Any]:
+    query = select(Job.payload).where(Job.project_id == project, Job.kind == "train").order_by(Job.id.desc()).limit(1)
+    payload: dict[str, Any] = session.scalar(query) or {}
+    return {name: payload[name] for name in ("rule", "encoder", "epochs") if payload.get(name)}
+
+
+@router.post("/p/{slug}/train")
+def begin_training(
+    request: Request,
+    slug: str,
+    actor: Annotator,
+    rule: Annotated[str, Form(max_length=20)] = "auto",
+    encoder: Annotated[str, Form(max_length=20)] = "minilm",
+    epochs: Annotated[str, Form(pattern=r"^\d{0,3}$")] = "",
+    again: Annotated[str, Form(max_length=5)] = "",
+) -> Response:
+    """Have a worker train; `again` takes the choices of the last training, and its rule where that was decided."""
+    project = project_of(request, actor, slug)
+    if rule not in RULES or encoder not in ENCODERS:
+        raise HTTPException(422, "choose a rule and an encoder that the page offers")
+    options: dict[str, Any] = {"rule": rule, "encoder": encoder, "epochs": int(epochs) if epochs else None}
+    with _studio(request).database.write() as session:
+        if again:
+            scorer = newest_of(session, project.id)
+            options = {**options, **_last_options(session, project.id)}
+            if scorer is not None:
+                options["rule"] = scorer.facts["aggregation"]
+        job = start_training(session, project.id, options, actor.name).id
+    return RedirectResponse(f"/p/{slug}/jobs/{job}", 303)
+
+
+def _look(session: Any, project: int) -> tuple[ScorerVersion | None, Colours]:
+    """Return the newest scorer and what its colours mean."""
+    scorer = newest_of(session, project)
+    if scorer is None:
+        return None, Colours()
+    scores: list[float] = []
+    if scorer.facts["data"].get("preferences"):
+        for row in session.scalars(select(Scores.sentences).where(Scores.scorer_id == scorer.id).limit(2_000)):
+            scores += row
+    return scorer, colours_of(scorer.facts, scores)
+
+
+@router.get("/p/{slug}/look")
+def look_page(
+    request: Request,
+    slug: str,
+    actor: Viewer,
+    search: str = "",
+    show: str = "all",
+    order: str = "worst",
+    where: str = "",
+    page: int = 1,
+) -> Response:
+    """Show the responses with their colours, the slices, the worst sentences, and the faults that recur."""
+    project = project_of(request, actor, slug)
+    field, _, value = where.partition("=")
+    clean = search.replace("\0", "").encode("utf-8", "ignore").decode()[:200]
+    chosen = looking.Filter(clean, field.replace("\0", "").replace('"', ""), value.replace("\0", ""), show, order, page)
+    with _studio(request).database.read() as session:
+        scorer, colours = _look(session, project.id)
+        shown = looking.page(session, project, scorer, chosen)
+        fields = looking.fields_of(session, project.id, scorer)
+        extra: dict[str, Any] = {"slices": {}, "inbox": [], "faults": []}
+        if scorer is not None:
+            names = [name for name, values in fields.items() if len(values) > 1][:SLICED]
+            worst = looking.inbox(session, project.id, scorer, 400)
+            bad = [one for one in worst if one["score"] < colours.threshold]
+            extra = {
+                "slices": {name: looking.slices(session, project.id, scorer, name) for name in names},
+                "inbox": worst,
+                "faults": looking.recurring(bad),
+            }
+
+    def link(**changes: Any) -> str:
+        return urlencode({"search": clean, "show": show, "order": order, "where": where, "page": page} | changes)
+
+    return render(
+        request,
+        "look.html",
+        title="Look",
+        actor=actor,
+        project=project,
+        here="look",
+        scorer=scorer,
+        colours=colours,
+        chosen=chosen,
+        fields=fields,
+        link=link,
+        cards=shown["cards"],
+        total=shown["total"],
+        number=shown["page"],
+        pages=shown["pages"],
+        **extra,
+    )
+
+
+@router.get("/p/{slug}/look/{number}")
+def response_page(request: Request, slug: str, number: int, actor: Viewer, place: int = 0) -> Response:
+    """Show one response, all that was said of it, and let it be judged."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        scorer, colours = _look(session, project.id)
+        found = looking.cards(session, project.id, scorer, [number])
+        if not found:
+            raise HTTPException(404, f"there is no response {number} in the project's data")
+        history = _history(session, number)
+    return render(
+        request,
+        "response.html",
+        title=found[0]["id"],
+        actor=actor,
+        project=project,
+        here="look",
+        card=found[0],
+        colours=colours,
+        chosen=place,
+        history=history,
+    )
+
+
+def _history(session: Any, response: int) -> list[str]:
+    rows: list[tuple[float, str]] = []
+    for one in session.scalars(select(LabelChange).where(LabelChange.response_id == response)):
+        note = f" ({one.note})" if one.note else ""
+        rows.append((one.created_at, f"{one.author}: the response {_shown(one.old)} → {_shown(one.new)}{note}"))
+    for one in session.scalars(select(Correction).where(Correction.response_id == response)):
+        note = f" ({one.note})" if one.note else ""
+        rows.append((one.created_at, f"{one.author}: sentence {one.place + 1} {one.verdict}{note}"))
+    return [f"{_when(moment)} {text}" for moment, text in sorted(rows)]
+
+
+def _shown(label: float | None) -> str:
+    return "unknown" if label is None else f"{label:.2f}"
+
+
+@router.post("/p/{slug}/look/{number}/label")
+def change_label(
+    request: Request,
+    slug: str,
+    number: int,
+    actor: Annotator,
+    label: Annotated[str, Form(pattern=r"^(0|0\.5|1)?$")] = "",
+    note: Annotated[str, Form(max_length=400)] = "",
+) -> Response:
+    """Change the label of a whole response; what it was stays on record."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.write() as session:
+        row = relabel(session, project.id, actor.name, number, float(label) if label else None, note)
+        record(session, actor.name, "label", f"response {number}", {"from": row.old, "to": row.new})
+    return RedirectResponse(f"/p/{slug}/look/{number}", 303)
+
+
+@router.get("/p/{slug}/correct")
+def correct_page(request: Request, slug: str, actor: Viewer, at: str = "") -> Response:
+    """Show the sentence that this person should judge next."""
+    project = project_of(request, actor, slug)
+    values: dict[str, Any] = {"card": None, "chosen": 0, "waiting": 0}
+    with _studio(request).database.read() as session:
+        scorer, colours = _look(session, project.id)
+        since, agreed = since_training(session, project.id), agreement(session, project.id)
+        if scorer is not None:
+            queue = dealt(session, scorer, actor.name, 400, turn_of(actor.name))
+            back = re.fullmatch(r"(\d{1,18})\.(\d{1,9})", at)
+            target = (int(back[1]), int(back[2])) if back else None
+            if target is None and queue:
+                target = (queue[0]["response"], queue[0]["place"])
+            shown = looking.cards(session, project.id, scorer, [target[0]]) if target else []
+            if shown and target:
+                values = {"card": shown[0], "chosen": target[1], "waiting": max(0, len(queue) - 1)}
+    return render(
+        request,
+        "correct.html",
+        title="Correct",
+        actor=actor,
+        project=project,
+        here="correct",
+        scorer=scorer,
+        colours=colours,
+        since=since,
+        agreement=agreed,
+        enough=ENOUGH,
+        **values,
+    )
+
+
+@router.get("/p/{slug}/try")
+def try_page(request: Request, slug: str, actor: Viewer) -> Response:
+    """Let an answer be pasted and coloured at once."""
+    project = project_of(request, actor, slug)
+    with _studio(request).database.read() as session:
+        scorer, colours = _look(session, project.id)
+    return render(
+        request, "try.html", title="Try", actor=actor, project=project, here="try", scorer=scorer, colours=colours
+    )

@@ -1,0 +1,81 @@
+"""Scorers that are loaded, and the scoring of what a request brings."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from fractal.errors import BadData
+from fractal.records import Response, ScoredResponse
+from fractal.server.database import Database
+from fractal.server.store import Store
+from fractal.server.tables import ScorerVersion
+
+if TYPE_CHECKING:
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.sentence import SentenceScorer
+
+__all__ = ["Scorers"]
+
+MOST_LOADED = 3
+
+
+class Scorers:
+    """Loads scorers from the store when they are first asked for, and keeps the last few."""
+
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database, self._store = database, store
+        self._loaded: OrderedDict[str, SentenceScorer | AspectScorer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def version(self, project: int, number: int | None) -> ScorerVersion:
+        """Return a project's scorer by its number, or the newest."""
+        query = select(ScorerVersion).where(ScorerVersion.project_id == project)
+        if number is not None:
+            query = query.where(ScorerVersion.number == number)
+        with self._database.read() as session:
+            found = session.scalars(query.order_by(ScorerVersion.number.desc()).limit(1)).first()
+        if found is None:
+            what = "no scorer yet: train one first" if number is None else f"no scorer {number}"
+            raise BadData(f"this project has {what}", field="scorer")
+        return found
+
+    def load(self, folder_hash: str) -> SentenceScorer | AspectScorer:
+        """Return a scorer, loaded once."""
+        from fractal.scorers.aspects import load_scorer
+
+        with self._lock:
+            if folder_hash not in self._loaded:
+                self._loaded[folder_hash] = load_scorer(self._store.scorer(folder_hash), cache=False)
+                while len(self._loaded) > MOST_LOADED:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(folder_hash)
+            return self._loaded[folder_hash]
+
+    def score(self, key: tuple[str, str], responses: Sequence[Response]) -> list[ScoredResponse]:
+        """Score, or disaggregate, with the scorer of this hash."""
+        folder_hash, what = key
+        scorer = self.load(folder_hash)
+        return scorer.disaggregate(responses) if what == "disaggregate" else scorer.score_responses(responses)
+
+    def warm(self) -> None:
+        """Load the newest scorer of all, so that the first request does not wait for it."""
+        with self._database.read() as session:
+            newest = session.scalars(select(ScorerVersion).order_by(ScorerVersion.id.desc()).limit(1)).first()
+        if newest is not None:
+            made = Response.from_sentences("warm", ["A sentence."], query="A question?", context=("A context.",))
+            self.score((newest.folder_hash, "score"), [made])
+
+    def facts(self, version: ScorerVersion) -> dict[str, Any]:
+        """Return what is told of a scorer."""
+        return {
+            "number": version.number,
+            "folder_hash": version.folder_hash,
+            "facts": {name: value for name, value in version.facts.items() if name != "queue"},
+            "evaluation": version.evaluation,
+            "created_at": version.created_at,
+        }
