@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from fractal.errors import BadData, FractalError
 from fractal.readers import ReadReport
-from fractal.readers.columns import Fields
+from fractal.readers.columns import ColumnRoles
 from fractal.readers.labels import read_label
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ReadSession
@@ -56,7 +56,7 @@ def preview(path: Path, file_name: str, limits: Limits) -> dict[str, Any]:
     """Return what a person confirms: the format, the columns, the roles guessed for them, ten rows, the labels."""
     kind, rows = open_rows(path, file_name, limits)
     report = ReadReport()
-    fields = Fields(None, report)
+    fields = ColumnRoles(None, report)
     shown: list[dict[str, str]] = []
     broken: list[str] = []
     columns: dict[str, None] = {}
