@@ -57,9 +57,9 @@ class _Base:
         """Return how long to wait before trying again; None where that is of no use."""
         if attempt >= self._retries or (answer is not None and answer.status_code not in AGAIN):
             return None
-        told = str(answer.headers.get("retry-after", "")) if answer is not None else ""
+        job_now = str(answer.headers.get("retry-after", "")) if answer is not None else ""
         backoff: float = min(30.0, 0.2 * 2.0**attempt) * random.uniform(0.5, 1.5)
-        return max(backoff, float(told)) if told.isdigit() else backoff
+        return max(backoff, float(job_now)) if job_now.isdigit() else backoff
 
 
 def _answer(answer: httpx.Response) -> Any:
@@ -128,14 +128,14 @@ class Client(_Base):
     def upload(self, path: str | Path) -> dict[str, Any]:
         """Upload a file and return its preview, once a worker has looked at it."""
         files = {"file": (Path(path).name, Path(path).read_bytes())}
-        told = self.request("POST", "/v1/uploads", files=files)
-        self.wait(told["job"])
-        return dict(self.request("GET", f"/v1/uploads/{told['upload']}"))
+        job_now = self.request("POST", "/v1/uploads", files=files)
+        self.wait(job_now["job"])
+        return dict(self.request("GET", f"/v1/uploads/{job_now['upload']}"))
 
     def add_dataset(self, upload: int, name: str, **options: Any) -> dict[str, Any]:
         """Import an uploaded file and return what came of it."""
-        told = self.request("POST", "/v1/datasets", json={"upload": upload, "name": name, **options})
-        return self.wait(told["job"])
+        job_now = self.request("POST", "/v1/datasets", json={"upload": upload, "name": name, **options})
+        return self.wait(job_now["job"])
 
     def train(self, **options: Any) -> dict[str, Any]:
         """Train a scorer and return the job when it has ended."""
@@ -173,20 +173,20 @@ class Client(_Base):
 
     def wait(self, job: int, seconds: float = 3_600.0) -> dict[str, Any]:
         """Wait for a job's end; one that failed raises."""
-        for told in self.watch(job, seconds):
-            if told["state"] == "failed":
-                raise RequestFailed(0, f"job {job} failed: {told['error']}")
-            if told["state"] in ENDED:
-                return told
+        for job_now in self.watch(job, seconds):
+            if job_now["state"] == "failed":
+                raise RequestFailed(0, f"job {job} failed: {job_now['error']}")
+            if job_now["state"] in ENDED:
+                return job_now
         raise RequestFailed(0, f"job {job} has not ended after {seconds:g} seconds")
 
     def watch(self, job: int, seconds: float = 3_600.0) -> Iterator[dict[str, Any]]:
         """Yield a job as it goes, until it ends."""
         until, pause = time.monotonic() + seconds, 0.05
         while time.monotonic() < until:
-            told = self.job(job)
-            yield told
-            if told["state"] in ENDED:
+            job_now = self.job(job)
+            yield job_now
+            if job_now["state"] in ENDED:
                 return
             time.sleep(pause)
             pause = min(1.0, 1.5 * pause)
@@ -254,20 +254,20 @@ class AsyncClient(_Base):
 
     async def wait(self, job: int, seconds: float = 3_600.0) -> dict[str, Any]:
         """Wait for a job's end; one that failed raises."""
-        async for told in self.watch(job, seconds):
-            if told["state"] == "failed":
-                raise RequestFailed(0, f"job {job} failed: {told['error']}")
-            if told["state"] in ENDED:
-                return told
+        async for job_now in self.watch(job, seconds):
+            if job_now["state"] == "failed":
+                raise RequestFailed(0, f"job {job} failed: {job_now['error']}")
+            if job_now["state"] in ENDED:
+                return job_now
         raise RequestFailed(0, f"job {job} has not ended after {seconds:g} seconds")
 
     async def watch(self, job: int, seconds: float = 3_600.0) -> AsyncIterator[dict[str, Any]]:
         """Yield a job as it goes, until it ends."""
         until, pause = time.monotonic() + seconds, 0.05
         while time.monotonic() < until:
-            told = dict(await self.request("GET", f"/v1/jobs/{job}"))
-            yield told
-            if told["state"] in ENDED:
+            job_now = dict(await self.request("GET", f"/v1/jobs/{job}"))
+            yield job_now
+            if job_now["state"] in ENDED:
                 return
             await asyncio.sleep(pause)
             pause = min(1.0, 1.5 * pause)

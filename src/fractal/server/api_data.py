@@ -71,7 +71,7 @@ def studio_of(request: Request) -> Studio:
 @router.post("/uploads", status_code=202, response_model=Accepted, summary="Upload a file")
 def upload(request: Request, file: UploadFile, actor: Annotator, project: Slug = None) -> Any:
     """Keep a file and have a worker look at it; the job's end says how its columns would be read."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def parts() -> Iterator[bytes]:
         while part := file.file.read(1 << 20):
@@ -81,11 +81,11 @@ def upload(request: Request, file: UploadFile, actor: Annotator, project: Slug =
     name = _shown_name(file.filename or "")
     with studio.database.write() as session:
         row = Upload(
-            project_id=own.id, sha256=sha256, file_name=name, size=size, created_at=time.time(), created_by=actor.name
+            project_id=scope.id, sha256=sha256, file_name=name, size=size, created_at=time.time(), created_by=actor.name
         )
         session.add(row)
         session.flush()
-        job = enqueue(session, own.id, "preview", {"upload": row.id}, actor.name)
+        job = enqueue(session, scope.id, "preview", {"upload": row.id}, actor.name)
         record(session, actor.name, "upload", name, {"bytes": size, "sha256": sha256})
         return {"job": job.id, "upload": row.id}
 
@@ -99,10 +99,10 @@ def _shown_name(name: str) -> str:
 @router.get("/uploads/{upload}", summary="How an uploaded file would be read")
 def get_upload(request: Request, upload: RowId, actor: Reader, project: Slug = None) -> dict[str, Any]:
     """Return the preview; null until a worker has looked at the file."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
         row = session.get(Upload, upload)
-    if row is None or row.project_id != own.id:
+    if row is None or row.project_id != scope.id:
         raise HTTPException(404, f"there is no upload {upload}")
     return {"upload": row.id, "file_name": row.file_name, "size": row.size, "preview": row.preview}
 
@@ -112,13 +112,13 @@ def add_dataset(
     request: Request, response: Response, body: DatasetIn, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Have a worker read an uploaded file into the next version of a data set."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def do(session: Any) -> dict[str, Any]:
         row = session.get(Upload, body.upload)
-        if row is None or row.project_id != own.id:
+        if row is None or row.project_id != scope.id:
             raise HTTPException(404, f"there is no upload {body.upload}")
-        job = enqueue(session, own.id, "import", body.model_dump(), actor.name)
+        job = enqueue(session, scope.id, "import", body.model_dump(), actor.name)
         return {"job": job.id, "upload": row.id}
 
     response.status_code = 202
@@ -128,9 +128,9 @@ def add_dataset(
 @router.get("/datasets", response_model=list[DatasetOut], summary="List data sets")
 def list_datasets(request: Request, actor: Reader, project: Slug = None) -> Any:
     """List every version of every data set, the newest first."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
-        query = select(Dataset).where(Dataset.project_id == own.id, Dataset.state != "importing")
+        query = select(Dataset).where(Dataset.project_id == scope.id, Dataset.state != "importing")
         return [_dataset(row) for row in session.scalars(query.order_by(Dataset.id.desc()).limit(500))]
 
 
@@ -143,10 +143,10 @@ def _dataset(row: Dataset) -> dict[str, Any]:
 @router.get("/datasets/{dataset}/rejects", summary="The rows that could not be read")
 def rejects(request: Request, dataset: RowId, actor: Reader, project: Slug = None) -> Response:
     """Return the rejected rows with their reasons, as JSON lines."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
         row = session.get(Dataset, dataset)
-    if row is None or row.project_id != own.id:
+    if row is None or row.project_id != scope.id:
         raise HTTPException(404, f"there is no data set {dataset}")
     lines = "".join(json.dumps(one, ensure_ascii=True) + "\n" for one in row.report.get("rejects", []))
     headers = {"content-disposition": f'attachment; filename="rejects-{row.id}.jsonl"'}
@@ -164,10 +164,10 @@ def list_responses(
     page: Annotated[int, Query(ge=1, le=10**9)] = 1,
 ) -> Any:
     """List responses with their newest scores, twenty at a time."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     chosen = looking.Filter(_writable(search), "", "", show, order, page)
     with studio_of(request).database.read() as session:
-        return looking.page(session, own, newest_of(session, own.id), chosen)["cards"]
+        return looking.page(session, scope, newest_of(session, scope.id), chosen)["cards"]
 
 
 def _writable(text: str) -> str:
@@ -177,8 +177,8 @@ def _writable(text: str) -> str:
 def newest_of(session: Any, project: int) -> ScorerVersion | None:
     """Return a project's newest scorer, if it has one."""
     query = select(ScorerVersion).where(ScorerVersion.project_id == project).order_by(ScorerVersion.number.desc())
-    found: ScorerVersion | None = session.scalars(query.limit(1)).first()
-    return found
+    shown: ScorerVersion | None = session.scalars(query.limit(1)).first()
+    return shown
 
 
 @router.post("/labels", response_model=LabelOut, summary="Label a whole response")
@@ -186,10 +186,10 @@ def add_label(
     request: Request, response: Response, body: LabelIn, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Enter a label; the newest counts, and all stay."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def do(session: Any) -> dict[str, Any]:
-        row = relabel(session, own.id, actor.name, body.response, body.label, body.note)
+        row = relabel(session, scope.id, actor.name, body.response, body.label, body.note)
         record(session, actor.name, "label", f"response {body.response}", {"from": row.old, "to": row.new})
         return {"id": row.id, "response": row.response_id, "old": row.old, "new": row.new, "author": row.author}
 
@@ -201,11 +201,11 @@ def add_corrections(
     request: Request, response: Response, body: CorrectionsIn, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Enter corrections, all or none; of each author the newest counts, and nobody overwrites another."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def do(session: Any) -> dict[str, Any]:
-        rows = correct(session, own.id, actor.name, [one.model_dump() for one in body.corrections])
-        return {"corrections": [_correction(row) for row in rows], "since_training": since_training(session, own.id)}
+        rows = correct(session, scope.id, actor.name, [one.model_dump() for one in body.corrections])
+        return {"corrections": [_correction(row) for row in rows], "since_training": since_training(session, scope.id)}
 
     return once(studio.database, actor.name, key, body.model_dump(), response, do)
 
@@ -215,11 +215,11 @@ def undo_correction(
     request: Request, response: Response, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Take back the last thing that the caller said, by entering what they had said before."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def do(session: Any) -> dict[str, Any]:
-        rows = take_back(session, own.id, actor.name)
-        return {"corrections": [_correction(row) for row in rows], "since_training": since_training(session, own.id)}
+        rows = take_back(session, scope.id, actor.name)
+        return {"corrections": [_correction(row) for row in rows], "since_training": since_training(session, scope.id)}
 
     return once(studio.database, actor.name, key, "undo", response, do)
 
@@ -232,9 +232,9 @@ def _correction(row: Correction) -> dict[str, Any]:
 @router.get("/agreement", summary="How far people agree")
 def get_agreement(request: Request, actor: Reader, project: Slug = None) -> dict[str, Any]:
     """Return how often people who judged the same sentence said the same."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
-        return agreement(session, own.id)
+        return agreement(session, scope.id)
 
 
 @router.post("/feedback", response_model=FeedbackOut, status_code=201, summary="A response and a thumb")
@@ -242,10 +242,10 @@ def feedback(
     request: Request, response: Response, body: FeedbackIn, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Take what a reader of a chat product thought of a response into the project's data."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
     label = body.label if body.label is not None else {"up": 1.0, "down": 0.0, None: None}[body.thumb]
     parts = _cut(body.response)
-    given = Record(
+    response_in = Record(
         id=body.id or f"feedback-{response_hash(body)}",
         sentences=parts,
         text=body.response,
@@ -256,19 +256,19 @@ def feedback(
 
     def do(session: Any) -> dict[str, Any]:
         session.execute(
-            update(Project).where(Project.id == own.id).values(created_at=Project.created_at)
+            update(Project).where(Project.id == scope.id).values(created_at=Project.created_at)
         )  # one at a time
-        query = select(Dataset).where(Dataset.project_id == own.id, Dataset.state == "open")
+        query = select(Dataset).where(Dataset.project_id == scope.id, Dataset.state == "open")
         dataset = session.scalars(query).first()
         if dataset is None:
-            count = len(session.scalars(select(Dataset.id).where(Dataset.project_id == own.id)).all())
+            count = len(session.scalars(select(Dataset.id).where(Dataset.project_id == scope.id)).all())
             fields = {"state": "open", "report": {"feedback": True}}
-            dataset = new_dataset(session, own.id, f"feedback {count + 1}", "feedback", **fields)
-        rows = insert_responses(session, own.id, [given], actor.name, "feedback")
-        number = rows[response_key(given)]
+            dataset = new_dataset(session, scope.id, f"feedback {count + 1}", "feedback", **fields)
+        rows = insert_responses(session, scope.id, [response_in], actor.name, "feedback")
+        number = rows[response_key(response_in)]
         _join(session, dataset.id, number)
         if label is not None:
-            relabel(session, own.id, actor.name, number, label, source="feedback")
+            relabel(session, scope.id, actor.name, number, label, source="feedback")
         return {"response": number, "dataset": dataset.name, "label": label}
 
     response.status_code = 201
@@ -300,10 +300,10 @@ def add_training(
     request: Request, response: Response, body: TrainIn, actor: Annotator, project: Slug = None, key: Key = None
 ) -> Any:
     """Have a worker learn from all data of the project, as they are now."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
 
     def do(session: Any) -> dict[str, Any]:
-        job = start_training(session, own.id, body.model_dump(), actor.name)
+        job = start_training(session, scope.id, body.model_dump(), actor.name)
         return {"job": job.id}
 
     response.status_code = 202
@@ -322,9 +322,9 @@ def start_training(session: Any, project: int, options: dict[str, Any], by: str)
 @router.get("/jobs", response_model=list[JobOut], summary="List jobs")
 def list_jobs(request: Request, actor: Reader, project: Slug = None) -> Any:
     """List the jobs of a project, the newest first."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
-        query = select(Job).where(Job.project_id == own.id).order_by(Job.id.desc()).limit(100)
+        query = select(Job).where(Job.project_id == scope.id).order_by(Job.id.desc()).limit(100)
         return [job_out(row) for row in session.scalars(query)]
 
 
@@ -336,10 +336,10 @@ def job_out(row: Job, progress: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _job(request: Request, actor: Actor, project: str | None, job: int) -> Job:
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
         row = session.get(Job, job)
-    if row is None or row.project_id != own.id:
+    if row is None or row.project_id != scope.id:
         raise HTTPException(404, f"there is no job {job}")
     return row
 
@@ -359,13 +359,13 @@ def cancel_job(request: Request, job: RowId, actor: Annotator, project: Slug = N
     """Stop a job soon; what it kept stays, so that it can be resumed."""
     row = _job(request, actor, project, job)
     with studio_of(request).database.write() as session:
-        own = session.merge(row)
-        if own.state == "queued":
-            own.state, own.finished_at = "cancelled", time.time()
-        elif own.state == "running":
-            own.cancel = True
+        scope = session.merge(row)
+        if scope.state == "queued":
+            scope.state, scope.finished_at = "cancelled", time.time()
+        elif scope.state == "running":
+            scope.cancel = True
         record(session, actor.name, "stop job", f"job {job}")
-        return job_out(own)
+        return job_out(scope)
 
 
 @router.post("/jobs/{job}/resume", response_model=JobOut, summary="Resume a job")
@@ -400,14 +400,14 @@ async def watch_job(request: Request, job: RowId, actor: Reader, project: Slug =
     async def events() -> AsyncIterator[str]:
         last = 0
         while not await request.is_disconnected():
-            rows, own = await run_in_threadpool(look, last)
+            rows, scope = await run_in_threadpool(look, last)
             for row in rows[-1:]:  # who comes late needs no old news
                 last = row.id
                 yield f"event: progress\ndata: {json.dumps(row.data)}\n\n"
-            if own is None or own.state in ("done", "failed", "cancelled"):
-                yield f"event: end\ndata: {json.dumps(job_out(own) if own else {})}\n\n"
+            if scope is None or scope.state in ("done", "failed", "cancelled"):
+                yield f"event: end\ndata: {json.dumps(job_out(scope) if scope else {})}\n\n"
                 return
-            yield f"event: state\ndata: {json.dumps({'state': own.state})}\n\n"
+            yield f"event: state\ndata: {json.dumps({'state': scope.state})}\n\n"
             await asyncio.sleep(WATCH_SECONDS)
 
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -416,9 +416,9 @@ async def watch_job(request: Request, job: RowId, actor: Reader, project: Slug =
 @router.get("/scorers", response_model=list[ScorerOut], summary="List scorers")
 def list_scorers(request: Request, actor: Reader, project: Slug = None) -> Any:
     """List the scorers of a project, the newest first."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
     with studio.database.read() as session:
-        query = select(ScorerVersion).where(ScorerVersion.project_id == own.id)
+        query = select(ScorerVersion).where(ScorerVersion.project_id == scope.id)
         rows = session.scalars(query.order_by(ScorerVersion.number.desc()).limit(100))
         return [studio.scorers.facts(row) for row in rows]
 
@@ -428,9 +428,9 @@ def suggestions(
     request: Request, actor: Reader, project: Slug = None, count: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> list[dict[str, Any]]:
     """Return the sentences whose labels should teach most, with what is needed to judge them."""
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
     with studio.database.read() as session:
-        version = newest_of(session, own.id)
+        version = newest_of(session, scope.id)
         return [] if version is None else dealt(session, version, actor.name, count, turn_of(actor.name))
 
 
@@ -449,12 +449,12 @@ def export(request: Request, writer: str, actor: Reader, project: Slug = None, s
     """Write all responses with their scores and corrections as a writer of the command line does."""
     from fractal.writers import WRITERS, write
 
-    studio, own = studio_of(request), project_of(request, actor, project)
+    studio, scope = studio_of(request), project_of(request, actor, project)
     if writer not in WRITERS.names():
         raise HTTPException(404, f"no writer is called {writer!r}: there are {', '.join(WRITERS.names())}")
     with studio.database.read() as session:
-        version = studio.scorers.version(own.id, scorer)
-        scored = scored_responses(session, own.id, version)
+        version = studio.scorers.version(scope.id, scorer)
+        scored = scored_responses(session, scope.id, version)
     handle = tempfile.NamedTemporaryFile(dir=studio.store.root / "tmp", delete=False)  # noqa: SIM115 (sent, then removed)
     handle.close()
     path = Path(handle.name)
@@ -465,7 +465,7 @@ def export(request: Request, writer: str, actor: Reader, project: Slug = None, s
         raise HTTPException(422, str(error)) from error
     with studio.database.write() as session:
         record(session, actor.name, "export", writer, {"scorer": version.number, "responses": len(scored)})
-    name = f"{own.slug}-scorer-{version.number}{ENDINGS.get(writer, '.jsonl')}"
+    name = f"{scope.slug}-scorer-{version.number}{ENDINGS.get(writer, '.jsonl')}"
     return FileResponse(
         path,
         media_type=MEDIA.get(writer, "application/octet-stream"),
@@ -477,9 +477,9 @@ def export(request: Request, writer: str, actor: Reader, project: Slug = None, s
 @router.get("/responses/{response}", response_model=ResponseOut, summary="One response")
 def get_response(request: Request, response: RowId, actor: Reader, project: Slug = None) -> Any:
     """Return a response with its newest scores and what people said of its sentences."""
-    own = project_of(request, actor, project)
+    scope = project_of(request, actor, project)
     with studio_of(request).database.read() as session:
-        found = looking.cards(session, own.id, newest_of(session, own.id), [response])
-    if not found:
+        shown = looking.cards(session, scope.id, newest_of(session, scope.id), [response])
+    if not shown:
         return JSONResponse({"detail": f"there is no response {response}", "errors": []}, 404)
-    return found[0]
+    return shown[0]

@@ -90,14 +90,14 @@ def _json(value: Any) -> Response:
 
 
 async def _prepared(
-    request: Request, given: Sequence[ResponseIn], actor: Actor, slug: str | None, number: int | None
+    request: Request, request_item: Sequence[ResponseIn], actor: Actor, slug: str | None, number: int | None
 ) -> tuple[ScorerVersion, list[Record]]:
     """Find the scorer, and cut the texts, away from the event loop."""
     studio: Studio = request.app.state.studio
 
     def prepare() -> tuple[ScorerVersion, list[Record]]:
         version = studio.newest(project_of(request, actor, slug).id, number)
-        records = [_record(one, version.facts.get("splitter", "sentences")) for one in given]
+        records = [_record(one, version.facts.get("splitter", "sentences")) for one in request_item]
         _refuse_many(records, studio.settings.limits.sentences, studio.settings.limits.characters)
         return version, records
 
@@ -107,16 +107,26 @@ async def _prepared(
         raise HTTPException(404 if error.field == "scorer" else 422, str(error)) from None
 
 
-def _record(given: ResponseIn, splitter: str) -> Record:
-    if (given.text is None) == (given.sentences is None):
+def _record(request_item: ResponseIn, splitter: str) -> Record:
+    if (request_item.text is None) == (request_item.sentences is None):
         raise BadData("give the response's text or its sentences, one of them", field="responses")
-    for text in (given.id, given.query, *given.context, given.text or "", *(given.sentences or ())):
+    for text in (
+        request_item.id,
+        request_item.query,
+        *request_item.context,
+        request_item.text or "",
+        *(request_item.sentences or ()),
+    ):
         _refuse_odd(text)
-    about: dict[str, Any] = {"query": given.query, "context": tuple(given.context), "label": given.label}
-    if given.sentences is not None:
-        return Record.from_sentences(given.id, given.sentences, **about)
-    parts: tuple[Sentence, ...] = SPLITTERS.build(splitter)(given.text or "")
-    return Record(id=given.id, sentences=parts, text=given.text or "", **about)
+    about: dict[str, Any] = {
+        "query": request_item.query,
+        "context": tuple(request_item.context),
+        "label": request_item.label,
+    }
+    if request_item.sentences is not None:
+        return Record.from_sentences(request_item.id, request_item.sentences, **about)
+    parts: tuple[Sentence, ...] = SPLITTERS.build(splitter)(request_item.text or "")
+    return Record(id=request_item.id, sentences=parts, text=request_item.text or "", **about)
 
 
 def _refuse_odd(text: str) -> None:

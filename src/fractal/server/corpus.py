@@ -145,7 +145,7 @@ def _add_labels(session: Session, responses: Mapping[int, Response], author: str
     """Add what a file says of responses and sentences where it is not what a file said last: people's word stays."""
     imported = _last_imported(session, list(responses))
     current = whole_labels(session, list(responses))
-    told = _imported_sentences(session, list(responses))
+    imported_labels = _imported_sentences(session, list(responses))
     moment = time.time()
     labels, parts = [], []
     for row, response in responses.items():
@@ -153,9 +153,14 @@ def _add_labels(session: Session, responses: Mapping[int, Response], author: str
             about = {"response_id": row, "old": current.get(row), "new": response.label, "source": source}
             labels.append({**about, "author": author, "note": "", "created_at": moment})
         for place, sentence in enumerate(response.sentences):
-            if sentence.label is not None and told.get((row, place)) != sentence.label:
+            if sentence.label is not None and imported_labels.get((row, place)) != sentence.label:
                 verdict = {0.0: "bad", 1.0: "good"}.get(sentence.label, "part")
-                about = {"response_id": row, "place": place, "old": told.get((row, place)), "new": sentence.label}
+                about = {
+                    "response_id": row,
+                    "place": place,
+                    "old": imported_labels.get((row, place)),
+                    "new": sentence.label,
+                }
                 said = {"verdict": verdict, "source": "import", "author": "import", "note": author}
                 parts.append({**about, **said, "created_at": moment})
     if labels:

@@ -40,8 +40,8 @@ def once(
             return row.answer
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < time.time() - KEPT_SECONDS))
         answer = do(session)
-        kept = {"request_hash": digest, "status": response.status_code or 200, "answer": answer}
-        session.add(IdempotencyKey(actor=actor, key=key, created_at=time.time(), **kept))
+        answer_fields = {"request_hash": digest, "status": response.status_code or 200, "answer": answer}
+        session.add(IdempotencyKey(actor=actor, key=key, created_at=time.time(), **answer_fields))
         return answer
 
 

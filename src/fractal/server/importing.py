@@ -175,9 +175,9 @@ def add_records(session: Session, dataset: Dataset, first: int, records: Sequenc
         if place not in there:
             row = stored[response_key(response)]
             session.add(DatasetResponse(dataset_id=dataset.id, place=place, response_id=row))
-    known = set(session.scalars(select(DatasetPair.place).where(DatasetPair.dataset_id == dataset.id)))
+    paired_places = set(session.scalars(select(DatasetPair.place).where(DatasetPair.dataset_id == dataset.id)))
     for place, pair in enumerate(pairs, first):
-        if place not in known:
+        if place not in paired_places:
             session.add(
                 DatasetPair(
                     dataset_id=dataset.id,

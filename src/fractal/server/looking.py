@@ -126,7 +126,7 @@ def fields_of(session: Session, project: int, scorer: ScorerVersion | None) -> d
         for name, value in extra.items():
             if isinstance(value, str | int | bool) and len(str(value)) <= 80 and '"' not in name:
                 values[name].add(str(value) if not isinstance(value, bool) else str(value).lower())
-    return {name: sorted(found) for name, found in sorted(values.items()) if 1 <= len(found) <= MOST_SLICES}
+    return {name: sorted(results) for name, results in sorted(values.items()) if 1 <= len(results) <= MOST_SLICES}
 
 
 def slices(session: Session, project: int, scorer: ScorerVersion, field: str) -> list[dict[str, Any]]:
@@ -156,16 +156,16 @@ def inbox(session: Session, project: int, scorer: ScorerVersion, count: int = 50
     rows = session.execute(ordered).all()
     said = sentence_labels(session, [row[0].id for row in rows])
     responses = responses_of(session, [row[0].id for row in rows])
-    found = []
+    results = []
     for stored, scores in rows:
         for place, score in enumerate(scores.sentences):
             people = {name for name in said.get((stored.id, place), {}) if name != "import"}
             if not people:
                 text = responses[stored.id].sentences[place].text
-                found.append(
+                results.append(
                     {"response": stored.id, "id": stored.external_id, "place": place, "text": text, "score": score}
                 )
-    return sorted(found, key=lambda one: float(one["score"]))[:count]
+    return sorted(results, key=lambda one: float(one["score"]))[:count]
 
 
 def recurring(sentences: Iterable[dict[str, Any]], least: int = 2) -> list[dict[str, Any]]:
@@ -178,9 +178,9 @@ def recurring(sentences: Iterable[dict[str, Any]], least: int = 2) -> list[dict[
         ]
         if len(shape) >= SHORTEST_FAULT:
             groups[" ".join(shape)].append(one)
-    found = [
+    results = [
         {"text": Counter(str(one["text"]) for one in group).most_common(1)[0][0], "count": len(group), "where": group}
         for group in groups.values()
         if len({one["response"] for one in group}) >= least
     ]
-    return sorted(found, key=lambda group: -int(str(group["count"])))[:20]
+    return sorted(results, key=lambda group: -int(str(group["count"])))[:20]

@@ -53,27 +53,27 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        own = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        token = request_id.set(own)
+        header = headers.get("x-request-id", "")
+        request_name = header if REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
+        token = request_id.set(request_name)
         started, status = time.perf_counter(), [500]
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
-                _dress(message, own, scope["path"])
+                _dress(message, request_name, scope["path"])
             await send(message)
 
         try:
-            with span(scope, own) as told:
+            with span(scope, request_name) as ended:
                 problem = self._refusal(scope, headers)
                 if problem is not None:
                     await _plain(answer, *problem)
                 else:
                     await self._limited(scope, receive, answer, status)
-                told(status[0])
+                ended(status[0])
         finally:
-            self._note(scope, own, status[0], time.perf_counter() - started)
+            self._note(scope, request_name, status[0], time.perf_counter() - started)
             request_id.reset(token)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
@@ -118,17 +118,17 @@ class Gate:
             if not begun[0]:
                 await _plain(send, 500, f"something went wrong here; the log tells more of request {request_id.get()}")
 
-    def _note(self, scope: Scope, own: str, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, request_name: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "") or "unknown"
         self._studio.metrics.requests.labels(scope["method"], route, str(status)).inc()
         self._studio.metrics.seconds.labels(route).observe(seconds)
-        line: dict[str, Any] = {"request": own, "method": scope["method"], "route": route, "status": status}
+        line: dict[str, Any] = {"request": request_name, "method": scope["method"], "route": route, "status": status}
         logger.info("%s", json.dumps({**line, "ms": round(1000 * seconds, 2)}))
 
 
-def _dress(message: Message, own: str, path: str) -> None:
+def _dress(message: Message, request_name: str, path: str) -> None:
     headers = MutableHeaders(scope=message)
-    headers["x-request-id"] = own
+    headers["x-request-id"] = request_name
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     if not path.startswith("/static/"):

@@ -269,11 +269,13 @@ def _mapping(row: Upload, project: Project, request: Request) -> dict[str, Any]:
     """Return the choices that the form begins with: those asked for, those remembered, those guessed."""
     shown: dict[str, Any] = row.preview or {}
     remembered = project.settings.get("mapping", {})
-    known = {role: column for role, column in remembered.get("columns", {}).items() if column in shown["columns"]}
+    remembered_columns = {
+        role: column for role, column in remembered.get("columns", {}).items() if column in shown["columns"]
+    }
     asked = {
         role: request.query_params[f"column.{role}"] for role, _ in ROLES if f"column.{role}" in request.query_params
     }
-    chosen = {**shown["roles"], **known, **asked}
+    chosen = {**shown["roles"], **remembered_columns, **asked}
     label = shown["labels"].get(chosen.get("label", ""), {"unknown": [], "scale": ""})
     name = re.sub(r"\.(jsonl?|csv|tsv|xlsx|parquet|gz|txt)", "", row.file_name, flags=re.I) or "ratings"
     return {
@@ -281,7 +283,7 @@ def _mapping(row: Upload, project: Project, request: Request) -> dict[str, Any]:
         "chosen": chosen,
         "words": label["unknown"][:30],
         "remembered_words": remembered.get("words", {}),
-        "scale": label["scale"] or (remembered.get("scale", "") if known else ""),
+        "scale": label["scale"] or (remembered.get("scale", "") if remembered_columns else ""),
         "name": name[:200],
     }
 
@@ -508,18 +510,18 @@ def response_page(request: Request, slug: str, number: int, actor: Viewer, place
     project = project_of(request, actor, slug)
     with _studio(request).database.read() as session:
         scorer, colours = _look(session, project.id)
-        found = looking.cards(session, project.id, scorer, [number])
-        if not found:
+        cards = looking.cards(session, project.id, scorer, [number])
+        if not cards:
             raise HTTPException(404, f"there is no response {number} in the project's data")
         history = _history(session, number)
     return render(
         request,
         "response.html",
-        title=found[0]["id"],
+        title=cards[0]["id"],
         actor=actor,
         project=project,
         here="look",
-        card=found[0],
+        card=cards[0],
         colours=colours,
         chosen=place,
         history=history,

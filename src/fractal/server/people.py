@@ -116,8 +116,8 @@ def add_key(
     request: Request, body: KeyIn, actor: Annotated[Actor, Depends(needs("admin"))], project: str | None = None
 ) -> dict[str, str]:
     """Make a key to a project; it is shown this once."""
-    own = project_of(request, actor, project)
-    return {"key": create_key(request.app.state.studio, own, body.name, body.role, actor.name)}
+    scope = project_of(request, actor, project)
+    return {"key": create_key(request.app.state.studio, scope, body.name, body.role, actor.name)}
 
 
 @pages_router.post("/people/keys/{number}/revoke")

@@ -38,11 +38,11 @@ class Scorers:
         if number is not None:
             query = query.where(ScorerVersion.number == number)
         with self._database.read() as session:
-            found = session.scalars(query.order_by(ScorerVersion.number.desc()).limit(1)).first()
-        if found is None:
+            version = session.scalars(query.order_by(ScorerVersion.number.desc()).limit(1)).first()
+        if version is None:
             what = "no scorer yet: train one first" if number is None else f"no scorer {number}"
             raise BadData(f"this project has {what}", field="scorer")
-        return found
+        return version
 
     def load(self, folder_hash: str) -> SentenceScorer | AspectScorer:
         """Return a scorer, loaded once."""
@@ -67,8 +67,8 @@ class Scorers:
         with self._database.read() as session:
             newest = session.scalars(select(ScorerVersion).order_by(ScorerVersion.id.desc()).limit(1)).first()
         if newest is not None:
-            made = Response.from_sentences("warm", ["A sentence."], query="A question?", context=("A context.",))
-            self.score((newest.folder_hash, "score"), [made])
+            example = Response.from_sentences("warm", ["A sentence."], query="A question?", context=("A context.",))
+            self.score((newest.folder_hash, "score"), [example])
 
     def facts(self, version: ScorerVersion) -> dict[str, Any]:
         """Return what is told of a scorer."""

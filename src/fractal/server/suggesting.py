@@ -28,17 +28,17 @@ class _Answered:
     encoder: Any
     cache: Any
     plain: list[ScoredResponse]
-    given: list[ScoredResponse]
+    posterior: list[ScoredResponse]
 
     def score_responses(self, _: Sequence[Response]) -> list[ScoredResponse]:
         return self.plain
 
     def disaggregate(self, _: Sequence[Response]) -> list[ScoredResponse]:
-        return self.given
+        return self.posterior
 
 
 def choose(
-    scorer: SentenceScorer, rows: Sequence[int], plain: Sequence[ScoredResponse], given: Sequence[ScoredResponse]
+    scorer: SentenceScorer, rows: Sequence[int], plain: Sequence[ScoredResponse], posterior: Sequence[ScoredResponse]
 ) -> list[list[int]]:
     """Return which sentences should teach most, as pairs of a response's row and a place."""
     from fractal.scorers.active_learning import suggest_labels
@@ -46,9 +46,9 @@ def choose(
     step = max(1, -(-len(rows) // MOST_RESPONSES))
     part = slice(None, None, step)
     responses = [
-        dataclasses.replace(item.response, id=str(row)) for row, item in zip(rows[part], given[part], strict=True)
+        dataclasses.replace(item.response, id=str(row)) for row, item in zip(rows[part], posterior[part], strict=True)
     ]
-    answered = _Answered(scorer.encoder, scorer.cache, list(plain[part]), list(given[part]))
+    answered = _Answered(scorer.encoder, scorer.cache, list(plain[part]), list(posterior[part]))
     chosen = suggest_labels(cast("SentenceScorer", answered), responses, CHOSEN)
     return [[int(one.response_id), one.sentence] for one in chosen]
 

@@ -84,18 +84,18 @@ def train(
     scorer.fit(records, callbacks=[_listener(tell)], checkpoints=store.work(job) / "checkpoints")
     tell({"stage": "Scoring every response", "share": 0.9})
     responses = list(by_row.values())
-    given, unseen, plain_scores = _scored(scorer, responses)
+    posterior, unseen, plain_scores = _scored(scorer, responses)
     folder = store.work(job) / "scorer"
     shutil.rmtree(folder, ignore_errors=True)
     scorer.save_pretrained(folder)
     evaluation = _judged(responses, unseen, store, before, moment)
     evaluation["corrections"] = sum(s.label is not None for r in responses for s in r.sentences)
-    facts = {**_facts(scorer), "queue": choose(scorer, list(by_row), plain_scores, given)}
+    facts = {**_facts(scorer), "queue": choose(scorer, list(by_row), plain_scores, posterior)}
     return Trained(
         store.put_scorer(folder),
         facts,
         evaluation,
-        _rows(list(by_row), given, unseen, plain_scores),
+        _rows(list(by_row), posterior, unseen, plain_scores),
     )
 
 
@@ -142,7 +142,7 @@ def _scored(
 
 def _rows(
     ids: Sequence[int],
-    given: Sequence[ScoredResponse],
+    posterior: Sequence[ScoredResponse],
     unseen: Sequence[ScoredResponse],
     plain_scores: Sequence[ScoredResponse],
 ) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def _rows(
             "unseen": rounded(held.sentence_scores),
             "spread": rounded(whole.sentence_spread or [0.0] * len(item.sentence_scores)),
         }
-        for row, item, held, whole in zip(ids, given, unseen, plain_scores, strict=True)
+        for row, item, held, whole in zip(ids, posterior, unseen, plain_scores, strict=True)
     ]
 
 
@@ -192,13 +192,13 @@ def _measures(responses: Sequence[Response], scored: Sequence[ScoredResponse]) -
         dataclasses.replace(item, response=dataclasses.replace(response, id=str(number), label=_half(response.label)))
         for number, (item, response) in enumerate(zip(scored, responses, strict=True))
     ]
-    found: dict[str, Any] = {}
+    measures: dict[str, Any] = {}
     for name, metric in (("responses", "response_roc_auc"), ("sentences", "roc_auc")):
         labels = _labels(numbered, name)
         if len({label > FLAGGED for label in labels}) == 2:
             row = evaluate(numbered, metric, bootstrap=BOOTSTRAP).rows[0]
-            found[name] = {"auc": row.value, "low": row.low, "high": row.high, "count": len(labels)}
-    return found
+            measures[name] = {"auc": row.value, "low": row.low, "high": row.high, "count": len(labels)}
+    return measures
 
 
 def _half(label: float | None) -> float | None:

@@ -29,7 +29,7 @@ class Colours:
     """What the colours of sentences mean for one scorer."""
 
     threshold: float = EDGE
-    found: bool = False  # mark what is good, where one good sentence is enough
+    marks_best: bool = False  # mark what is good, where one good sentence is enough
     low: str = "bad"
     high: str = "good"
 
@@ -41,8 +41,8 @@ class Colours:
         """Return the classes of a sentence."""
         if score is None:
             return f"s{palette.MIDDLE}"
-        marked = score >= self.threshold if self.found else score < self.threshold
-        return self.step(score) + (" found" if marked and self.found else " flagged" if marked else "")
+        marked = score >= self.threshold if self.marks_best else score < self.threshold
+        return self.step(score) + (" found" if marked and self.marks_best else " flagged" if marked else "")
 
 
 def colours_of(facts: dict[str, Any] | None, scores: Sequence[float] = ()) -> Colours:
@@ -53,27 +53,27 @@ def colours_of(facts: dict[str, Any] | None, scores: Sequence[float] = ()) -> Co
         middle = min(max(statistics.median(scores), 0.02), 0.98)
         return Colours(threshold=middle, low="worse than most", high="better than most")
     if str(facts["aggregation"]).partition("(")[0] in BEST_OF_ALL:
-        return Colours(found=True, low="not it", high="found")
+        return Colours(marks_best=True, low="not it", high="found")
     return Colours()
 
 
 def verdict(facts: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
     """Say whether a scorer is good enough, what more ratings would bring, and what does not hold."""
-    own = evaluation.get("after", {}).get("responses")
-    if own is None:
+    area = evaluation.get("after", {}).get("responses")
+    if area is None:
         right = facts["metrics"].get("held-out preferences put right")
         if right is None:
             return {
                 "headline": "not yet to be judged",
                 "lines": ["There are too few ratings of both kinds to judge it."],
             }
-        own = {"auc": right, "low": None, "high": None, "count": facts["data"].get("preferences", 0)}
-    grade = next(word for least, word in GRADES if own["auc"] >= least)
-    lines = [f"{ADVICE[grade]} Of two responses, one good and one bad, it puts {own['auc']:.0%} in the right order."]
-    if own["low"] is not None:
-        width = own["high"] - own["low"]
+        area = {"auc": right, "low": None, "high": None, "count": facts["data"].get("preferences", 0)}
+    grade = next(word for least, word in GRADES if area["auc"] >= least)
+    lines = [f"{ADVICE[grade]} Of two responses, one good and one bad, it puts {area['auc']:.0%} in the right order."]
+    if area["low"] is not None:
+        width = area["high"] - area["low"]
         lines.append(
-            f"This rests on {own['count']:,} ratings: the truth lies between {own['low']:.2f} and {own['high']:.2f}. "
+            f"This rests on {area['count']:,} ratings: the truth lies between {area['low']:.2f} and {area['high']:.2f}. "
             + (
                 "More ratings would first of all tell how good it is: four times as many halve this range."
                 if width > WIDE

@@ -133,29 +133,29 @@ class Worker:
         facts = _import_facts(records, report, rejects)
         with self.database.write() as session:
             keys = select(StoredResponse.key).join(DatasetResponse, DatasetResponse.response_id == StoredResponse.id)
-            own = session.merge(dataset)
-            ordered = keys.where(DatasetResponse.dataset_id == own.id).order_by(DatasetResponse.place)
-            own.content_hash = content_hash(session.scalars(ordered), {"mapping": dict(mapping.columns)})
-            own.state, own.report = "sealed", facts
+            row = session.merge(dataset)
+            ordered = keys.where(DatasetResponse.dataset_id == row.id).order_by(DatasetResponse.place)
+            row.content_hash = content_hash(session.scalars(ordered), {"mapping": dict(mapping.columns)})
+            row.state, row.report = "sealed", facts
             project = session.get_one(Project, job.project_id)
             remembered = {name: job.payload[name] for name in ("columns", "words", "scale") if name in job.payload}
             project.settings = {**project.settings, "mapping": remembered}
             record(
-                session, job.created_by, "import", f"{own.name} version {own.version}", {"rejected": report.rejected}
+                session, job.created_by, "import", f"{row.name} version {row.version}", {"rejected": report.rejected}
             )
-            self.queue.finish(session, job.id, lease, {"dataset": own.id, **facts})
+            self.queue.finish(session, job.id, lease, {"dataset": row.id, **facts})
         self.store.clear_work(job.id)
 
     def _begun(self, job: Job, lease: str, upload: Upload) -> Dataset:
         """Return the version that this job fills: the one that an earlier attempt began, or a new one."""
         with self.database.write() as session:
             self.queue.hold(session, job.id, lease)
-            own = session.get_one(Job, job.id)
-            if "dataset" in own.payload:
-                return session.get_one(Dataset, own.payload["dataset"])
+            row = session.get_one(Job, job.id)
+            if "dataset" in row.payload:
+                return session.get_one(Dataset, row.payload["dataset"])
             fields = {"state": "importing", "upload_id": upload.id, "report": {}}
             dataset = new_dataset(session, job.project_id, job.payload["name"], job.created_by, **fields)
-            own.payload = {**own.payload, "dataset": dataset.id}
+            row.payload = {**row.payload, "dataset": dataset.id}
             return dataset
 
     def _train(self, job: Job, lease: str, tell: _Teller) -> None:
