@@ -143,9 +143,9 @@ class Batcher:
                 continue
             try:
                 scored = await loop.run_in_executor(self._thread, self._score, request.key, request.responses)
-            except Exception as own:
+            except Exception as failure:
                 if not request.future.done():
-                    request.future.set_exception(own)
+                    request.future.set_exception(failure)
             else:
                 self._answer(request, scored)
 

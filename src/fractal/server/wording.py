@@ -73,7 +73,7 @@ def verdict(facts: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]
     if area["low"] is not None:
         width = area["high"] - area["low"]
         lines.append(
-            f"This rests on {area['count']:,} ratings: the truth lies between {area['low']:.2f} and {area['high']:.2f}. "
+            f"This rests on {area['count']:,} ratings: it lies between {area['low']:.2f} and {area['high']:.2f}. "
             + (
                 "More ratings would first of all tell how good it is: four times as many halve this range."
                 if width > WIDE
