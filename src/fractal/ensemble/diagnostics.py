@@ -41,16 +41,16 @@ def method_checks(
 ) -> tuple[Finding, ...]:
     """Check what needs vectors; where there are too few labels to say anything, nothing is said."""
     chosen = _direction(fitted, aggregation, corpus)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     rated = Outcome.of(corpus.responses)
     enough = len(rated) >= MIN_RESPONSES and rated.differs and not len(corpus.pairs)
     if enough:
-        found.append(_aggregation(fitted, block, corpus, chosen, seed))
-    found += _priors(block, corpus, fitted, chosen, columns, seed)
+        findings.append(_aggregation(fitted, block, corpus, chosen, seed))
+    findings += _priors(block, corpus, fitted, chosen, columns, seed)
     if enough:
         leads = _fitted_leads(fitted, block) if fitted else held_out_responses(block, corpus, FORMS[chosen], seed)
-        found.append(_label_noise(leads[rated.first], rated))
-    return tuple(found)
+        findings.append(_label_noise(leads[rated.first], rated))
+    return tuple(findings)
 
 
 def _direction(fitted: FitResult | None, aggregation: str | Aggregation | None, corpus: Corpus) -> str:
@@ -87,11 +87,11 @@ def _priors(
 ) -> list[Finding]:
     """What the labels say of every prior that has weight in the fit, and of all others that could serve."""
     weighed = fitted.priors if fitted else ()
-    found = prior_findings(block, corpus, (*weighed, *serving(corpus.responses, columns)), chosen, seed)
-    told: dict[str, Finding] = {}
-    for term, finding in found.items():
-        told.setdefault(finding.name, _despite(finding) if term in weighed and finding.advice == "drop" else finding)
-    return list(told.values())
+    findings = prior_findings(block, corpus, (*weighed, *serving(corpus.responses, columns)), chosen, seed)
+    by_name: dict[str, Finding] = {}
+    for term, finding in findings.items():
+        by_name.setdefault(finding.name, _despite(finding) if term in weighed and finding.advice == "drop" else finding)
+    return list(by_name.values())
 
 
 def _despite(finding: Finding) -> Finding:
@@ -103,8 +103,8 @@ def _despite(finding: Finding) -> Finding:
 
 
 def _fitted_leads(fitted: FitResult, block: EncodedBlock) -> Floats:
-    found = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(block.offsets))
-    return np.asarray(flat(found).double().numpy())
+    logits = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(block.offsets))
+    return np.asarray(flat(logits).double().numpy())
 
 
 def _label_noise(leads: Floats, outcome: Outcome) -> Finding:

@@ -1,4 +1,4 @@
-"""An expert: a trained ensemble of heads with the columns it reads, and the blend of several."""
+"""An expert: a trained ensemble of heads with the columns it reads, and the ensemble of several."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Ensemble:
     topic_share: float = 0.0  # how much of what a response's sentences have in common is taken off
 
     def logits(self, read: Predictor) -> Tensor:
-        """Return the blended log-odds: (sentence, [level − 1,] member)."""
+        """Return the weighed log-odds: (sentence, [level − 1,] member)."""
         parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
         return (
             without_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.topic_share)
@@ -137,7 +137,7 @@ class Ensemble:
 
     @classmethod
     def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Ensemble:
-        """Return the blend that `config` and `arrays` describe."""
+        """Return the ensemble that `config` and `arrays` describe."""
         experts = restored_experts(config["experts"], arrays)
         aggregation = AGGREGATIONS.build(config["aggregation"])
         shift, topic_share = float(config["shift"]), float(config.get("topic_share", 0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from fractal.ensemble.objective import labels_cost
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
+from fractal.mil.optimise import minimise
 
 __all__ = ["InitialLogits", "calibrated_initial_logits", "initialisations", "similarity_logits"]
 
@@ -34,8 +35,8 @@ class InitialLogits:
 
 def similarity_logits(similarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Log-odds of a similarity in [0, 1], nan where it is unknown."""
-    calm = np.clip(similarity.astype(np.float64), EDGE, 1 - EDGE)
-    return np.asarray(np.log(calm) - np.log1p(-calm))
+    clipped = np.clip(similarity.astype(np.float64), EDGE, 1 - EDGE)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 def initialisations(
@@ -53,27 +54,17 @@ def initialisations(
 
 def calibrated_initial_logits(similarity: NDArray[np.float32], bags: Bags, aggregation: Aggregation) -> InitialLogits:
     """Return the scale and centre under which the similarity alone explains the response labels best."""
-    known = similarity_logits(similarity)
-    middle, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
-    given = torch.from_numpy(np.nan_to_num((known - middle) / spread)).float().unsqueeze(-1)
-    given = given if aggregation.thresholds == 1 else given.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
-    flat = replace(bags, weights=torch.ones(len(bags), 1))
-    slope, height = _best_line(labels_cost(flat, aggregation), given)
+    logits = similarity_logits(similarity)
+    middle, spread = float(np.nanmean(logits)), float(np.nanstd(logits)) or 1.0
+    scaled = torch.from_numpy(np.nan_to_num((logits - middle) / spread)).float().unsqueeze(-1)
+    scaled = scaled if aggregation.thresholds == 1 else scaled.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
+    cost_of = labels_cost(replace(bags, weights=torch.ones(len(bags), 1)), aggregation)
+
+    def cost(line: Tensor) -> Tensor:
+        return cost_of(scaled * line[0] + line[1]) + 1e-4 * line.square().sum()
+
+    (line,) = minimise([torch.zeros(2)], cost, steps=50)
+    slope, height = line.tolist()
     if not (np.isfinite(slope) and np.isfinite(height)) or slope <= 0:
         return InitialLogits()
     return InitialLogits(scale=slope / spread, centre=middle - height * spread / slope)
-
-
-def _best_line(cost_of: Callable[[Tensor], Tensor], given: Tensor) -> tuple[float, float]:
-    line = torch.zeros(2, requires_grad=True)  # slope, height
-    optimiser = torch.optim.LBFGS([line], max_iter=50, line_search_fn="strong_wolfe")
-
-    def cost() -> Tensor:
-        optimiser.zero_grad()
-        total = cost_of(given * line[0] + line[1]) + 1e-4 * line.square().sum()
-        total.backward()
-        return total
-
-    optimiser.step(cost)
-    slope, height = line.detach().tolist()
-    return slope, height

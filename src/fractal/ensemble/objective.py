@@ -47,15 +47,15 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     or n differences that pairs tell. What a response's label tells is then told of the sentences that have none.
     """
     rated = bool((~bags.labels.isnan()).any())
-    known = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
-    given = "gold" if known else ""
+    labelled = int((~bags.targets["gold"].isnan()).sum()) if "gold" in bags.targets and gold_weight > 0 else 0
+    observed = "gold" if labelled else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
-        terms.append(PreferenceLoss(kind="logit", observed=given))
+        terms.append(PreferenceLoss(kind="logit", observed=observed))
     if not terms or rated:
-        terms.append(ResponseLoss(observed=given))
-    if known:
-        terms.append(SentenceLoss(weight=gold_weight * known / max(_label_count(bags), 1)))
+        terms.append(ResponseLoss(observed=observed))
+    if labelled:
+        terms.append(SentenceLoss(weight=gold_weight * labelled / max(_label_count(bags), 1)))
     return tuple(terms)
 
 

@@ -36,12 +36,12 @@ def prior_findings(
     outcome = Outcome.of(corpus.responses, corpus.pairs, seed)
     if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return {}
-    found = {}
+    findings = {}
     for term in terms:
         name, wholes = _read(term, block, direction)
         if (finding := _signal(name, wholes, outcome, seed)) is not None:
-            found[term] = finding
-    return found
+            findings[term] = finding
+    return findings
 
 
 def _read(term: Term, block: EncodedBlock, direction: str) -> tuple[str, Floats]:
@@ -81,11 +81,11 @@ def _likeness(block: EncodedBlock, direction: str) -> Floats:
 
 def _signal(name: str, wholes: Floats, outcome: Outcome, seed: int) -> Finding | None:
     cases = outcome.of_values(wholes)
-    known = np.flatnonzero(~np.isnan(cases))
-    outcome = outcome.take(known)
+    present = np.flatnonzero(~np.isnan(cases))
+    outcome = outcome.take(present)
     if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return None
-    area = outcome.area(cases[known], seed)
+    area = outcome.area(cases[present], seed)
     shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}] on labels of responses"
     title = f"prior: {name}"
     if area.low > 0.5:

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.weighting import refined_log_loss
 from fractal.evaluation.folds import deal_folds
 from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
 from fractal.evaluation.outcomes import CONFIDENCE, FOLDS, RESAMPLES
 from fractal.features import RECIPES, Standardiser, compute
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.mil.optimise import minimise
 from fractal.records.corpus import Corpus
 
 __all__ = ["MIN_GAIN_NATS", "FormComparison", "held_out_responses"]
@@ -41,12 +42,12 @@ class FormComparison:
     @classmethod
     def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> FormComparison:
         """Fit a small model under each form: name → form as it is written."""
-        kept = _sampled(corpus, seed)
-        columns, offsets, labels, fold, groups = _design(block, corpus, kept, seed)
+        rated = _sampled(corpus, seed)
+        columns, offsets, labels, fold, groups = _design(block, corpus, rated, seed)
         costs = {}
         for name, form in forms.items():
             logits = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form))
-            costs[name] = _refined(logits, labels).numpy()
+            costs[name] = refined_log_loss(logits, labels)
         return cls(costs, groups, seed)
 
     def best(self, names: Iterable[str]) -> str:
@@ -68,25 +69,25 @@ class FormComparison:
 
 def held_out_responses(block: EncodedBlock, corpus: Corpus, form: str, seed: int) -> NDArray[np.float64]:
     """Return the held-out log-odds of every response under a form: (response,); 0 where none was computed."""
-    kept = np.flatnonzero(~np.isnan(corpus.labels))
-    columns, offsets, labels, fold, _ = _design(block, corpus, kept, seed)
-    found = np.zeros(len(corpus.responses))
-    found[kept] = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form)).numpy()
-    return found
+    rated = np.flatnonzero(~np.isnan(corpus.labels))
+    columns, offsets, labels, fold, _ = _design(block, corpus, rated, seed)
+    logits = np.zeros(len(corpus.responses))
+    logits[rated] = _held_out(columns, offsets, labels, fold, AGGREGATIONS.build(form)).numpy()
+    return logits
 
 
 def _sampled(corpus: Corpus, seed: int) -> NDArray[np.int64]:
-    known = np.flatnonzero(~np.isnan(corpus.labels))
-    if len(known) <= MAX_RESPONSES:
-        return known
-    return np.sort(np.random.default_rng(seed).choice(known, MAX_RESPONSES, replace=False))
+    rated = np.flatnonzero(~np.isnan(corpus.labels))
+    if len(rated) <= MAX_RESPONSES:
+        return rated
+    return np.sort(np.random.default_rng(seed).choice(rated, MAX_RESPONSES, replace=False))
 
 
 def _design(
-    block: EncodedBlock, corpus: Corpus, kept: NDArray[np.int64], seed: int
+    block: EncodedBlock, corpus: Corpus, rated: NDArray[np.int64], seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, NDArray[np.int64]]:
     """Columns (sentence, column) with a constant last, offsets, labels, folds and groups (bag,) of these responses."""
-    block = block.take(kept)
+    block = block.take(rated)
     table = compute(block, RECIPES["own"])
     table = Standardiser.fit(table)(table)
     centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
@@ -95,8 +96,8 @@ def _design(
     widest = centred @ axes[:, -rank:] / spread[-rank:].clamp(min=1e-6).sqrt() * len(centred) ** 0.5
     dense = torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)
     columns = torch.cat([dense, widest.clamp(-5, 5) / 4, torch.ones(len(dense), 1)], 1)
-    groups = np.array(corpus.groups)[kept]
-    labels = corpus.labels[kept]
+    groups = np.array(corpus.groups)[rated]
+    labels = corpus.labels[rated]
     fold = deal_folds(groups.tolist(), labels, FOLDS, seed)
     codes = np.unique(groups, return_inverse=True)[1].astype(np.int64)
     return (
@@ -112,33 +113,14 @@ def _held_out(columns: Tensor, offsets: Tensor, labels: Tensor, fold: Tensor, fo
     """Log-odds of every response by the model that did not see its fold: (bag,)."""
     members = int(fold.max()) + 1
     seen = (fold.unsqueeze(1) != torch.arange(members)).float()  # (bag, member)
-    weights = torch.zeros(columns.shape[1], members, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
     ridge = torch.full((columns.shape[1], 1), RIDGE)
     ridge[-1] = 0.0  # the constant is free
 
-    def cost() -> Tensor:
-        optimiser.zero_grad()
-        found = form.log_likelihood(columns @ weights, offsets, labels)  # (bag, member)
-        total = -(found * seen).sum() / seen.sum(0).mean() + (ridge * weights.square()).sum()
-        total.backward()
-        return total
+    def cost(weights: Tensor) -> Tensor:
+        likelihood = form.log_likelihood(columns @ weights, offsets, labels)  # (bag, member)
+        return -(likelihood * seen).sum() / seen.sum(0).mean() + (ridge * weights.square()).sum()
 
-    optimiser.step(cost)
+    (weights,) = minimise([torch.zeros(columns.shape[1], members)], cost, steps=STEPS)
     with torch.inference_mode():
-        found = form.from_logits(columns @ weights, offsets)
-        return found.gather(1, fold.unsqueeze(1)).squeeze(1).double()
-
-
-def _refined(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cost of each label under the best line through the log-odds: forms differ in how sure they are."""
-    logits, labels = logits.clamp(-30, 30), labels.double()
-    columns = torch.stack([logits, torch.ones_like(logits)], 1)
-    line = torch.zeros(2, dtype=torch.float64)
-    for _ in range(25):
-        chance = torch.sigmoid(columns @ line)
-        slope = columns.T @ (chance - labels) / len(labels) + 1e-4 * line
-        bend = (columns * (chance * (1 - chance)).unsqueeze(1)).T @ columns / len(labels)
-        line = line - torch.linalg.solve(bend + 1e-4 * torch.eye(2, dtype=bend.dtype), slope).clamp(-2, 2)
-    fitted = columns @ line
-    return F.softplus(fitted) - labels * fitted
+        logits = form.from_logits(columns @ weights, offsets)
+        return logits.gather(1, fold.unsqueeze(1)).squeeze(1).double()

@@ -30,13 +30,13 @@ __all__ = ["asked_priors", "best_form", "select_aggregations", "with_priors"]
 MOST_TRIED = 3  # priors that whole fits are spent on, those with the clearest signal first
 
 
-def asked_priors(given: str | Term | Sequence[str | Term]) -> tuple[tuple[Term, ...], bool]:
+def asked_priors(priors: str | Term | Sequence[str | Term]) -> tuple[tuple[Term, ...], bool]:
     """Return the priors that were given, and whether they are left to the checks."""
-    asked = (given,) if isinstance(given, str | Term) else tuple(given)
+    asked = (priors,) if isinstance(priors, str | Term) else tuple(priors)
     if "auto" not in asked:
         return tuple(PRIORS.build(prior) for prior in asked), False
     if len(asked) > 1:
-        raise BadSpec(f"priors={given!r}: 'auto' tries all that could serve; give it alone, or name the priors")
+        raise BadSpec(f"priors={priors!r}: 'auto' tries all that could serve; give it alone, or name the priors")
     return (), True
 
 

@@ -52,19 +52,19 @@ def pseudo_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft:
         guesses = preferred_labels(scores.squeeze(-1), bags.offsets, bags.pairs)
         paired = torch.zeros(len(bags), dtype=torch.bool)
         paired[bags.pairs[:, :2].flatten()] = True
-        unknown = ~paired[bags.sentence_bag]
+        unlabelled = ~paired[bags.sentence_bag]
     else:
         way_back = aggregation.posterior if soft else aggregation.most_likely_labels
         guesses = way_back(scores, bags.offsets, bags.labels).squeeze(-1)
         guesses = guesses.mean(1) if guesses.dim() == 2 else guesses  # of levels: the expected one
-        unknown = bags.labels.isnan()[bags.sentence_bag]
-    guesses = torch.where(unknown, torch.nan, guesses.to(torch.float32))
+        unlabelled = bags.labels.isnan()[bags.sentence_bag]
+    guesses = torch.where(unlabelled, torch.nan, guesses.to(torch.float32))
     gold = bags.targets.get("gold")
     return guesses if gold is None else torch.where(gold.isnan(), guesses, gold)
 
 
 def most_certain(guesses: Tensor, share: float) -> Tensor:
-    """Keep the share of guesses at either end, the rest unknown: what lies between is what a head still mixes up."""
+    """Keep the share of guesses at either end, the rest unlabelled: what lies between is what a head still mixes up."""
     if share >= 1.0:
         return guesses
     order = guesses[~guesses.isnan()].sort().values

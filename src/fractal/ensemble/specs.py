@@ -16,7 +16,7 @@ LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no h
 
 @dataclass(frozen=True)
 class ExpertSpec:
-    """One expert to come. A linear one errs otherwise than one with a hidden layer: a blend gains by having both."""
+    """One expert before it is trained. A linear one errs otherwise than one with a hidden layer: an ensemble gains."""
 
     features: tuple[str, ...]
     linear: bool = False
@@ -45,7 +45,7 @@ class ExpertSpec:
         return f"{RECIPE_SUMMARIES[named] if named else features}{', linear' if self.linear else ''}"
 
 
-def _blend(readers: str) -> tuple[ExpertSpec, ...]:
+def _experts(readers: str) -> tuple[ExpertSpec, ...]:
     return (
         ExpertSpec.of(readers),
         ExpertSpec.of(readers, linear=True),
@@ -54,8 +54,8 @@ def _blend(readers: str) -> tuple[ExpertSpec, ...]:
     )
 
 
-RESPONSE_EXPERTS = _blend("own")  # what recipe='auto' trains on the labels of responses, and blends
-MEAN_EXPERTS = _blend(
+RESPONSE_EXPERTS = _experts("own")  # what recipe='auto' trains on the labels of responses
+MEAN_EXPERTS = _experts(
     "relational"
 )  # on means and on labels of sentences: no column satisfies them without the sentences
-PSEUDO_LABEL_EXPERTS = (ExpertSpec.of("relational"), ExpertSpec.of("default"))  # on guesses
+PSEUDO_LABEL_EXPERTS = (ExpertSpec.of("relational"), ExpertSpec.of("default"))  # on pseudo-labels

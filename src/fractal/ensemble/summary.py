@@ -34,23 +34,23 @@ def described(corpus: Corpus) -> dict[str, Any]:
 
 def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
     """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
-    known = ~np.isnan(corpus.labels)
-    if not known.any():
+    rated = ~np.isnan(corpus.labels)
+    if not rated.any():
         return None
     implied = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
-    groups = np.unique(np.array(corpus.groups)[known], return_inverse=True)[1]
-    return fit_calibrator(flat(implied).double().numpy()[known], corpus.labels[known], groups=groups)
+    groups = np.unique(np.array(corpus.groups)[rated], return_inverse=True)[1]
+    return fit_calibrator(flat(implied).double().numpy()[rated], corpus.labels[rated], groups=groups)
 
 
 def held_out_metrics(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
     """What can be said without a sentence label: how held-out responses are told apart."""
-    found = flat(fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
+    logits = flat(fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
     if len(corpus.pairs):
-        return {"held-out preference accuracy": preferences_right(corpus.pairs, found)}
+        return {"held-out preference accuracy": preferences_right(corpus.pairs, logits)}
     measure = (
         "ROC AUC" if all_or_nothing(corpus.labels) else "concordance"
-    )  # the same: on graded labels by its own name
-    return {f"held-out response {measure}": concordance(corpus.labels, found), "held-out log-loss": fitted.cost}
+    )  # the same, under its name for graded labels
+    return {f"held-out response {measure}": concordance(corpus.labels, logits), "held-out log-loss": fitted.cost}
 
 
 def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:
@@ -62,5 +62,5 @@ def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:
 
 def concordance(labels: NDArray[np.float64], scores: NDArray[Any]) -> float:
     """Share of pairs with different known labels that the scores put in order; ties count half."""
-    known = ~np.isnan(labels)
-    return float(METRICS.build("concordance")(labels[known], np.asarray(scores, dtype=np.float64)[known]))
+    rated = ~np.isnan(labels)
+    return float(METRICS.build("concordance")(labels[rated], np.asarray(scores, dtype=np.float64)[rated]))

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
+from fractal.mil.optimise import minimise
 from fractal.mil.segments import segment_mean
 
-__all__ = ["ensemble_weights", "pair_similarity", "response_cost", "sentence_cost", "without_common"]
+__all__ = [
+    "ensemble_weights",
+    "pair_similarity",
+    "refined_log_loss",
+    "response_cost",
+    "sentence_cost",
+    "without_common",
+]
 
-SHRINKAGE = 0.02  # how strongly blending weights are drawn to equal shares, in units of the cost
+SHRINKAGE = 0.02  # how strongly ensemble weights are drawn to equal shares, in units of the cost
+RIDGE = 1e-4
 
 
 def without_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
@@ -34,9 +45,10 @@ def pair_similarity(logits: Tensor, offsets: Tensor, pairs: Tensor) -> float:
 
 def sentence_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:
     """What known sentence labels cost under these log-odds, scaled and shifted as suits them best."""
-    scores = aggregation.sentence_scores(logits).squeeze(-1)
-    known = ~bags.targets["gold"].isnan()
-    return _refined(torch.logit(scores[known], eps=1e-6), bags.targets["gold"][known], shift=True)
+    gold = bags.targets["gold"]
+    labelled = ~gold.isnan()
+    scores = torch.logit(aggregation.sentence_scores(logits).squeeze(-1)[labelled], eps=1e-6)
+    return float(refined_log_loss(scores, gold[labelled]).mean())
 
 
 def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float:
@@ -45,39 +57,36 @@ def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float
     The log-odds of the response are first scaled and shifted as suits the labels best: forms of aggregation differ in
     how sure they are, and are here compared by how well they tell responses apart.
     """
-    found = aggregation.from_logits(logits, bags.offsets).squeeze(-1)
-    found = found if found.dim() == 1 else found.mean(1)
     if bags.pairs is not None and len(bags.pairs):
         strength = segment_mean(logits.squeeze(-1), bags.offsets)
         better, worse, tie = bags.pairs.unbind(1)
-        known = bags.length_offset[better] - bags.length_offset[worse]
-        return _refined(strength[better] - strength[worse], 1.0 - 0.5 * tie.float(), shift=False, known=known)
-    known = ~bags.labels.isnan()
-    return _refined(found[known], bags.labels[known], shift=True)
+        by_length = bags.length_offset[better] - bags.length_offset[worse]
+        lead, label = strength[better] - strength[worse], 1.0 - 0.5 * tie.float()
+        return float(refined_log_loss(lead, label, shift=False, offset=by_length).mean())
+    response_logits = aggregation.from_logits(logits, bags.offsets).squeeze(-1)
+    response_logits = response_logits if response_logits.dim() == 1 else response_logits.mean(1)
+    rated = ~bags.labels.isnan()
+    return float(refined_log_loss(response_logits[rated], bags.labels[rated]).mean())
 
 
-def _refined(lead: Tensor, target: Tensor, *, shift: bool, known: Tensor | None = None) -> float:
-    """Cross-entropy of the best line through the log-odds, by Newton's steps; a negative slope is not allowed.
+def refined_log_loss(
+    logits: Tensor, labels: Tensor, *, shift: bool = True, offset: Tensor | None = None
+) -> NDArray[np.float64]:
+    """Log-loss of each label under the best line through the log-odds; a negative slope is not allowed: (case,).
 
-    What is `known` already is added to the line as it is.
+    An `offset` is added to the line as it is.
     """
-    lead, target = lead.double(), target.double()
-    known = torch.zeros_like(lead) if known is None else known.double()
-    lead = lead.clamp(-30, 30)
-    columns = torch.stack([lead, torch.ones_like(lead)], 1) if shift else lead.unsqueeze(1)
-    line = columns.new_zeros(columns.shape[1])
-    for _ in range(25):
-        chance = torch.sigmoid(columns @ line + known)
-        slope = columns.T @ (chance - target) / len(lead) + 1e-4 * line
-        bend = (columns * (chance * (1 - chance)).unsqueeze(1)).T @ columns / len(lead)
-        step = torch.linalg.solve(bend + 1e-4 * torch.eye(len(line), dtype=bend.dtype), slope)
-        line = line - step.clamp(-2, 2)
+    truth = labels.double().numpy()
+    fixed = np.zeros(len(truth)) if offset is None else offset.double().numpy()
+    lead = logits.double().clamp(-30, 30).numpy()
+    columns = with_constant(lead) if shift else lead[:, None]
+    line = logistic_line(columns, truth, RIDGE, offset=fixed, steps=25, longest_step=2.0)
     if line[0] < 0:  # pointing the wrong way is no better than saying nothing
         line[0] = 0.0
         if shift:
-            line[1] = torch.logit(target.mean(), eps=1e-6)
-    fitted = columns @ line + known
-    return float((F.softplus(fitted) - target * fitted).mean())
+            line[1] = float(torch.logit(labels.double().mean(), eps=1e-6))
+    fitted = columns @ line + fixed
+    return np.logaddexp(0.0, fitted) - truth * fitted
 
 
 def ensemble_weights(
@@ -89,19 +98,13 @@ def ensemble_weights(
     """
     stacked = torch.stack([logits.detach() for logits in held_out])  # (expert, sentence, …, 1)
     equal = 1 / len(stacked)
-    weights = torch.full((len(stacked),), equal, requires_grad=True)
-    shift = torch.zeros(1, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights, shift], max_iter=60, line_search_fn="strong_wolfe")
 
-    def cost() -> Tensor:
-        optimiser.zero_grad()
-        blended = (stacked * weights.clamp(min=0).view(-1, *(1,) * (stacked.dim() - 1))).sum(0) + shift
-        total = cost_of(blended) + SHRINKAGE * (weights - equal).square().sum()
-        total.backward()
-        return total
+    def cost(weights: Tensor, shift: Tensor) -> Tensor:
+        logits = (stacked * weights.clamp(min=0).view(-1, *(1,) * (stacked.dim() - 1))).sum(0) + shift
+        return cost_of(logits) + SHRINKAGE * (weights - equal).square().sum()
 
-    optimiser.step(cost)
-    found = weights.detach().clamp(min=0)
-    if not bool(found.isfinite().all() & shift.isfinite().all()) or float(found.sum()) == 0:
+    weights, shift = minimise([torch.full((len(stacked),), equal), torch.zeros(1)], cost, steps=60)
+    weights = weights.clamp(min=0)
+    if not bool(weights.isfinite().all() & shift.isfinite().all()) or float(weights.sum()) == 0:
         return (equal,) * len(stacked), 0.0
-    return tuple(found.tolist()), float(shift.detach())
+    return tuple(weights.tolist()), float(shift)

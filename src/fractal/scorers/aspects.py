@@ -110,8 +110,8 @@ class AspectScorer(Scorer):
     def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
         """Return the response scores: (response, aspect), aspects in the order of `scorers_`."""
         self._refuse_unfitted()
-        found = np.array([scored.response_score for scored in self.stream(X)], dtype=np.float64)
-        return found.reshape(-1, len(self.scorers_))
+        scores = np.array([scored.response_score for scored in self.stream(X)], dtype=np.float64)
+        return scores.reshape(-1, len(self.scorers_))
 
     def score(self, X: Sequence[Response], y: None = None) -> float:
         """Return the share of response pairs put in the right order, the mean over aspects."""
@@ -143,12 +143,12 @@ class AspectScorer(Scorer):
     def data_(self) -> dict[str, Any]:
         """What was learned from: responses and sentences in all, labels by aspect."""
         counts = {key: self._first.data_[key] for key in ("responses", "sentences")}
-        return {**counts, **self._told("data_", ("labelled responses", "mean label"))}
+        return {**counts, **self._by_aspect("data_", ("labelled responses", "mean label"))}
 
     @property
     def metrics_(self) -> dict[str, Any]:
         """How held-out responses are told apart, by aspect."""
-        return self._told("metrics_")
+        return self._by_aspect("metrics_")
 
     @property
     def choices_(self) -> tuple[Choice, ...]:
@@ -173,7 +173,7 @@ class AspectScorer(Scorer):
         """Every epoch of every head, once."""
         return tuple({id(epoch): epoch for s in self.scorers_.values() for epoch in s.history_}.values())
 
-    def _told(self, attribute: str, only: Sequence[str] = ()) -> dict[str, Any]:
+    def _by_aspect(self, attribute: str, only: Sequence[str] = ()) -> dict[str, Any]:
         """Join what the scorers of all aspects say, each entry after the name of its aspect."""
         return {
             f"{shown(name)}: {key}": value
@@ -188,23 +188,23 @@ class AspectScorer(Scorer):
 
     def _unfitted(self, **options: Any) -> SentenceScorer:
         """Return an unfitted scorer with the options that all aspects share, and with others."""
-        given = self.scorer.get_params(deep=False) if self.scorer is not None else {}
-        return SentenceScorer(**{**given, **options})
+        shared = self.scorer.get_params(deep=False) if self.scorer is not None else {}
+        return SentenceScorer(**{**shared, **options})
 
     def _rules(self, responses: Sequence[Response]) -> dict[str, str | Aggregation]:
         """Return the aspects to learn, each with its rule."""
-        known = sorted({name for response in responses for name in response.aspects})
-        given = dict.fromkeys(known, "auto") if self.aggregations == "auto" else self.aggregations
-        if isinstance(given, str) or not (given or self.aggregations == "auto"):
+        names = sorted({name for response in responses for name in response.aspects})
+        rules = dict.fromkeys(names, "auto") if self.aggregations == "auto" else self.aggregations
+        if isinstance(rules, str) or not (rules or self.aggregations == "auto"):
             raise BadSpec(
                 f"aggregations={self.aggregations!r}: give every aspect its rule, as in {{'factual': 'product'}}"
             )
-        strange = [name for name in given if name and name not in known]
-        if strange or not given:
-            what = f"the aspect {strange[0]!r}" if strange else "any aspect"
-            told = ", ".join(map(repr, known)) or "none"
-            raise BadData(f"no response has a label of {what}; the aspects here are: {told}", field="aspects")
-        return dict(given)
+        unknown = [name for name in rules if name and name not in names]
+        if unknown or not rules:
+            what = f"the aspect {unknown[0]!r}" if unknown else "any aspect"
+            listed = ", ".join(map(repr, names)) or "none"
+            raise BadData(f"no response has a label of {what}; the aspects here are: {listed}", field="aspects")
+        return dict(rules)
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         return self._by_response(responses, labelled=False)
@@ -216,31 +216,31 @@ class AspectScorer(Scorer):
         """Encode once, run every head once, and give each response its record of every aspect."""
         block = self._first.embed(responses)
         read = Predictor(block)
-        found = []
+        records = []
         for name, scorer in self.scorers_.items():
             logits = scorer.ensemble_.logits(read)
             if labelled:
-                told = scorer.to_labelled_records(_labelled(block, gather_aspects(responses, [name])), logits)
+                scored = scorer.to_labelled_records(_labelled(block, gather_aspects(responses, [name])), logits)
             else:
-                told = scorer.to_records(block, logits)
-            found.append(_named(name, told, responses))
-        return itertools.chain.from_iterable(zip(*found, strict=True))
+                scored = scorer.to_records(block, logits)
+            records.append(_named(name, scored, responses))
+        return itertools.chain.from_iterable(zip(*records, strict=True))
 
     def _saved(self) -> Saved:
         """Keep what aspects share once: the encoder, the plan, the heads."""
-        told = {name: scorer.config() for name, scorer in self.scorers_.items()}
+        configs = {name: scorer.config() for name, scorer in self.scorers_.items()}
         experts = _distinct(scorer.ensemble_ for scorer in self.scorers_.values())
         config = {
-            **{key: value for key, value in next(iter(told.values())).items() if key in SHARED},
+            **{key: value for key, value in next(iter(configs.values())).items() if key in SHARED},
             "experts": [expert.config() for expert in experts],
             "aspects": {
-                name: {**_without(SHARED, own), "ensemble": _ensemble_config(self.scorers_[name].ensemble_, experts)}
-                for name, own in told.items()
+                name: {**_without(SHARED, config), "ensemble": _ensemble_config(self.scorers_[name].ensemble_, experts)}
+                for name, config in configs.items()
             },
         }
         seen = self._first.held_out_index_  # the same for all: folds are dealt once
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
-        return Saved(config, arrays, aspects_card(told))
+        return Saved(config, arrays, aspects_card(configs))
 
     @classmethod
     def _wrong_kind(cls, config: Mapping[str, Any]) -> str:
@@ -251,14 +251,16 @@ class AspectScorer(Scorer):
         shared = {key: saved.config[key] for key in SHARED}
         experts = restored_experts(saved.config["experts"], saved.arrays)
         seen = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
-        found = {
-            name: SentenceScorer.from_config({**shared, **own}, _restored_ensemble(own["ensemble"], experts), seen)
-            for name, own in saved.config["aspects"].items()
+        scorers = {
+            name: SentenceScorer.from_config(
+                {**shared, **config}, _restored_ensemble(config["ensemble"], experts), seen
+            )
+            for name, config in saved.config["aspects"].items()
         }
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
-        made = cls({name: scorer.aggregation_ for name, scorer in found.items()}, plain)
-        made.scorers_ = found
-        return made
+        fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)
+        fitted.scorers_ = scorers
+        return fitted
 
     def _facts(self) -> dict[str, Any]:
         rules = {f"{shown(name)}: aggregation": rule for name, rule in self.aggregation_.items()}
@@ -277,10 +279,10 @@ def load_scorer(
         scorer = SentenceScorer._read(saved, folder_or_repo)
         scorer.cache = cache
         return scorer
-    found = AspectScorer._read(saved, folder_or_repo)
-    for scorer in found.scorers_.values():
+    fitted = AspectScorer._read(saved, folder_or_repo)
+    for scorer in fitted.scorers_.values():
         scorer.cache = cache
-    return found
+    return fitted
 
 
 def shown(aspect: str) -> str:
@@ -289,9 +291,9 @@ def shown(aspect: str) -> str:
 
 
 def _rated(X: Iterable[Response | Preference]) -> tuple[Response, ...]:
-    found = tuple(X)
-    responses = tuple(record for record in found if isinstance(record, Response))
-    if not responses or len(responses) < len(found):
+    records = tuple(X)
+    responses = tuple(record for record in records if isinstance(record, Response))
+    if not responses or len(responses) < len(records):
         raise BadData("aspects are learned from labels of responses, not from preferences: give rated responses")
     return responses
 
@@ -325,6 +327,8 @@ def _ensemble_config(ensemble: Ensemble, experts: Sequence[Expert]) -> dict[str,
 
 
 def _restored_ensemble(config: Mapping[str, Any], experts: Sequence[Expert]) -> Ensemble:
-    own = (dataclasses.replace(experts[part["number"]], outputs=tuple(part["outputs"])) for part in config["experts"])
+    readers = (
+        dataclasses.replace(experts[part["number"]], outputs=tuple(part["outputs"])) for part in config["experts"]
+    )
     aggregation = AGGREGATIONS.build(config["aggregation"])
-    return Ensemble(tuple(own), tuple(config["weights"]), float(config["shift"]), aggregation)
+    return Ensemble(tuple(readers), tuple(config["weights"]), float(config["shift"]), aggregation)

@@ -32,22 +32,22 @@ class HeldOutIndex:
 
     def knows(self, responses: Sequence[Response]) -> NDArray[np.bool_]:
         """Say which responses were trained on: (response,)."""
-        own = _keys(responses)
-        return np.asarray(self.keys[self._places(own)] == own) if len(self.keys) else np.zeros(len(own), dtype=bool)
+        keys = _keys(responses)
+        return np.asarray(self.keys[self._places(keys)] == keys) if len(self.keys) else np.zeros(len(keys), dtype=bool)
 
     def shares(self, responses: Sequence[Response], members: int) -> NDArray[np.float32]:
         """Who may label each response, and by what share: the members that held it out, else all (response, member)."""
         held_out = np.zeros(len(responses), dtype=np.uint64)
         if len(self.keys):
-            own = _keys(responses)
-            place = self._places(own)
-            held_out = np.where(self.keys[place] == own, self.members[place], held_out)
+            keys = _keys(responses)
+            place = self._places(keys)
+            held_out = np.where(self.keys[place] == keys, self.members[place], held_out)
         bits = (held_out[:, None] >> np.arange(members, dtype=np.uint64)) & np.uint64(1)
         bits = np.where(bits.any(1, keepdims=True), bits, np.uint64(1)).astype(np.float32)
         return np.asarray(bits / bits.sum(1, keepdims=True), dtype=np.float32)
 
-    def _places(self, own: NDArray[np.uint64]) -> NDArray[np.intp]:
-        return np.minimum(np.searchsorted(self.keys, own), len(self.keys) - 1)
+    def _places(self, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+        return np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
 
 
 def _keys(responses: Sequence[Response]) -> NDArray[np.uint64]:

@@ -37,5 +37,5 @@ def records(
     ]
     for number, (response, whole) in enumerate(zip(responses, np.clip(implied, 0.0, 1.0).tolist(), strict=True)):
         part = slice(int(offsets[number]), int(offsets[number + 1]))
-        own, width, labels = (tuple(column[part]) if column is not None else () for column in columns)
-        yield ScoredResponse(response, own, whole, width, labels)
+        part_scores, width, labels = (tuple(column[part]) if column is not None else () for column in columns)
+        yield ScoredResponse(response, part_scores, whole, width, labels)

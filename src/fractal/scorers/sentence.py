@@ -218,10 +218,10 @@ class SentenceScorer(Scorer):
     def score(self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> float:
         """Return the share of response pairs put in the right order (ROC AUC on 0/1 labels); of preferences, if any."""
         corpus = gather(X, y)
-        found = self.predict(corpus.responses)
+        scores = self.predict(corpus.responses)
         if len(corpus.pairs):
-            return preferences_right(corpus.pairs, found)
-        return concordance(corpus.labels, found)
+            return preferences_right(corpus.pairs, scores)
+        return concordance(corpus.labels, scores)
 
     def fit_config(self) -> FitConfig:
         """Return these options as a fit reads them."""
@@ -290,9 +290,9 @@ class SentenceScorer(Scorer):
 
     def _response_scores(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
         """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
-        found = by_member(self.ensemble_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
-        found = self.calibrator_(found) if self.calibrator_ else found
-        return np.asarray(found.mean(1) if share is None else (found * share.numpy()).sum(1))
+        scores = by_member(self.ensemble_.aggregation.from_logits(logits, offsets).sigmoid()).double().numpy()
+        scores = self.calibrator_(scores) if self.calibrator_ else scores
+        return np.asarray(scores.mean(1) if share is None else (scores * share.numpy()).sum(1))
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self.embed(responses)
@@ -371,8 +371,8 @@ class SentenceScorer(Scorer):
         return scorer
 
     def _facts(self) -> dict[str, Any]:
-        made = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
-        return {**made, **self.data_, **self.metrics_}
+        facts = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
+        return {**facts, **self.data_, **self.metrics_}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ensemble_")
