@@ -20,6 +20,7 @@ from fractal.records import Response, ScoredResponse
 
 if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.runtime import RuntimeScorer
     from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["ScoreBatch", "output_options", "records_each", "write_scored"]
@@ -53,9 +54,9 @@ def output_options(function: Callable[..., Any]) -> Any:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(OUTPUT), function)
 
 
-def records_each(scorer: SentenceScorer | AspectScorer) -> int:
+def records_each(scorer: SentenceScorer | AspectScorer | RuntimeScorer) -> int:
     """Return how many records a scorer gives of one response: one an aspect."""
-    return len(getattr(scorer, "scorers_", [scorer]))
+    return int(getattr(scorer, "records_each", 0)) or len(getattr(scorer, "scorers_", [scorer]))
 
 
 def write_scored(

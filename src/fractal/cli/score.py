@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
 from fractal.cli._scoring import output_options, records_each, write_scored
+
+if TYPE_CHECKING:
+    from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.runtime import RuntimeScorer
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["command"]
 
@@ -43,10 +50,9 @@ def command(
     of several aspects gives every response one record an aspect.
     """
     from fractal.readers import ReadReport
-    from fractal.scorers.aspects import load_scorer
     from fractal.scorers.persistence import load_folder
 
-    loaded = load_scorer(scorer, cache=not no_cache)
+    loaded = _loaded(scorer, cache=not no_cache)
     report = ReadReport()
     count = write_scored(
         loaded.score_responses,
@@ -62,3 +68,15 @@ def command(
     if as_json:
         summary = {"read": report.read, "scored": count, "rejected": report.rejected, "output": output}
         print_json(summary, stderr=output == "-")
+
+
+def _loaded(folder: str, cache: bool) -> RuntimeScorer | SentenceScorer | AspectScorer:
+    """Read the scorer for scoring alone, which is quick; only what numpy cannot compute is read with torch."""
+    from fractal.scorers.runtime import NeedsTorch, load_runtime
+
+    try:
+        return load_runtime(folder, cache=cache)
+    except NeedsTorch:
+        from fractal.scorers.aspects import load_scorer
+
+        return load_scorer(folder, cache=cache)

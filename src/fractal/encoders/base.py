@@ -35,6 +35,8 @@ class Encoder(ABC):
     name: ClassVar[str]
     characters_at_once: ClassVar[int] = 200_000  # of text whose token vectors are held at once: about 50,000 tokens
 
+    quick: ClassVar[bool] = False  # whether a text is encoded sooner than looked up in a cache
+
     @property
     @abstractmethod
     def dim(self) -> int:

@@ -68,6 +68,8 @@ class Static(Encoder):
 
     characters_at_once: ClassVar[int] = 50_000  # fresh memory costs more than the vectors that are written to it
 
+    quick: ClassVar[bool] = True
+
     model: str = ""
 
     @property

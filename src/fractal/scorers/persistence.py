@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.encoders import ENCODERS, Encoder
 from fractal.errors import BadFolder, MissingExtra
 from fractal.files import whole_folder
 
-__all__ = ["Saved", "load_folder", "push_folder", "save_folder"]
+__all__ = ["CARRIED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
 
 FORMAT = 2  # of the folder; raised when an older version of the library could no longer read it
 # names of format 1 → names of today
 RENAMED = {"blend": "ensemble", "from_prior": "from_initial", "prior": "initial_logits", "common": "topic_share"}
+CARRIED = "encoder."  # before the names of arrays that an encoder needs
 CONFIG, HEAD, CARD = "config.json", "head.safetensors", "README.md"
 
 
@@ -31,6 +33,13 @@ class Saved:
     config: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
     card: str = ""
+
+
+def restored_encoder(saved: Saved) -> Encoder:
+    """Return the encoder that a saved scorer names, with the vectors that the scorer carries for it, if any."""
+    encoder = ENCODERS.build(saved.config["encoder"])
+    carried = {name.removeprefix(CARRIED): array for name, array in saved.arrays.items() if name.startswith(CARRIED)}
+    return encoder.with_arrays(carried) if carried else encoder
 
 
 def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:

@@ -1,0 +1,1 @@
+"""Trained heads and their aggregations in numpy: what scoring needs where there is no torch."""
