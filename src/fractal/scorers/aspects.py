@@ -29,7 +29,7 @@ from fractal.records.corpus import Corpus, gather_aspects
 from fractal.scorers.base import Scorer
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import aspects_card
-from fractal.scorers.persistence import Saved, load_folder
+from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["AspectScorer", "load_scorer"]
@@ -240,6 +240,7 @@ class AspectScorer(Scorer):
         }
         seen = self._first.held_out_index_  # the same for all: folds are dealt once
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
+        arrays |= self._first.encoder_arrays()
         return Saved(config, arrays, aspects_card(configs))
 
     @classmethod
@@ -257,6 +258,9 @@ class AspectScorer(Scorer):
             )
             for name, config in saved.config["aspects"].items()
         }
+        encoder = restored_encoder(saved)
+        for scorer in scorers.values():
+            scorer.carry_encoder(encoder)
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
         fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)
         fitted.scorers_ = scorers

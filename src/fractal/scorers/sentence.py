@@ -43,7 +43,7 @@ from fractal.scorers.base import Scorer
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import records
-from fractal.scorers.persistence import Saved
+from fractal.scorers.persistence import CARRIED, Saved, restored_encoder
 
 __all__ = ["SentenceScorer"]
 
@@ -260,12 +260,26 @@ class SentenceScorer(Scorer):
         return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in corpus.directions)
 
     def _encoder(self) -> Encoder:
-        return ENCODERS.build(self.encoder)
+        """Return the encoder; the same one as long as the option is, for it remembers its weights and their hash."""
+        chosen: tuple[str | Encoder, Encoder] | None = self.__dict__.get("_chosen_encoder")
+        if chosen is None or chosen[0] != self.encoder:
+            chosen = self._chosen_encoder = (self.encoder, ENCODERS.build(self.encoder))
+        return chosen[1]
+
+    def carry_encoder(self, encoder: Encoder) -> None:
+        """Take the encoder that a saved scorer carries, with its vectors, as the one that the option names."""
+        self._chosen_encoder = (self.encoder, encoder)
+
+    def encoder_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a saved scorer carries so that its encoder works anywhere."""
+        return {f"{CARRIED}{name}": array for name, array in self._encoder().arrays().items()}
 
     def embed(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted."""
         self._warn_of_another_encoder()
-        return embed(responses, self._encoder(), EmbeddingCache.at(self.cache), progress=on_encode)
+        encoder = self._encoder()
+        cache = None if encoder.quick else EmbeddingCache.at(self.cache)
+        return embed(responses, encoder, cache, progress=on_encode)
 
     def _warn_of_another_encoder(self) -> None:
         """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
@@ -318,6 +332,7 @@ class SentenceScorer(Scorer):
             **self.ensemble_.arrays(),
             "seen.keys": self.held_out_index_.keys,
             "seen.members": self.held_out_index_.members,
+            **self.encoder_arrays(),
         }
         return Saved(config, arrays, model_card(config))
 
@@ -347,9 +362,10 @@ class SentenceScorer(Scorer):
     def _restored(cls, saved: Saved) -> Self:
         arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
         ensemble = Ensemble.restored(saved.config["ensemble"], arrays)
-        return cls.from_config(
-            saved.config, ensemble, HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
-        )
+        held_out = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
+        scorer = cls.from_config(saved.config, ensemble, held_out)
+        scorer.carry_encoder(restored_encoder(saved))
+        return scorer
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], ensemble: Ensemble, held_out: HeldOutIndex) -> Self:
