@@ -97,8 +97,8 @@ def end_session(studio: Any, cookie: str) -> None:
 def same_origin(request: Request) -> bool:
     """Whether a browser's request comes from a page of this studio."""
     site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 

@@ -28,7 +28,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -123,7 +123,7 @@ class Gate:
         self._studio.metrics.requests.labels(scope["method"], route, str(status)).inc()
         self._studio.metrics.seconds.labels(route).observe(seconds)
         line: dict[str, Any] = {"request": request_name, "method": scope["method"], "route": route, "status": status}
-        logger.info("%s", json.dumps({**line, "ms": round(1000 * seconds, 2)}))
+        logger.info("request", extra={"line": {**line, "ms": round(1000 * seconds, 2)}})
 
 
 def _dress(message: Message, request_name: str, path: str) -> None:

@@ -105,7 +105,7 @@ def relabel(
 
 
 def since_training(session: Session, project: int) -> int:
-    """Return how many corrections and changed labels the newest scorer has not learned from."""
+    """Return how many judged sentences and changed labels of people the newest scorer has not learned from."""
     payload = session.scalar(
         select(Job.payload)
         .join(ScorerVersion, ScorerVersion.job_id == Job.id)
@@ -114,12 +114,15 @@ def since_training(session: Session, project: int) -> int:
         .limit(1)
     )
     moment = (payload or {}).get("moment", {})
-    count = 0
-    for table, last in ((Correction, moment.get("correction", 0)), (LabelChange, moment.get("label", 0))):
-        query = select(func.count()).select_from(table).join(StoredResponse, StoredResponse.id == table.response_id)
-        query = query.where(StoredResponse.project_id == project, table.id > last, table.source != "import")
-        count += session.scalar(query) or 0
-    return count
+    after, labelled_after = moment.get("correction", 0), moment.get("label", 0)
+    query = select(Correction.response_id, Correction.place, Correction.author, Correction.new)
+    query = query.join(StoredResponse, StoredResponse.id == Correction.response_id).order_by(Correction.id)
+    mine = (StoredResponse.project_id == project, Correction.id > after, Correction.source == "person")
+    newest = {(row, place, author): label for row, place, author, label in session.execute(query.where(*mine))}
+    sentences = {(row, place) for (row, place, _), label in newest.items() if label is not None}
+    changed = select(LabelChange.response_id).join(StoredResponse, StoredResponse.id == LabelChange.response_id)
+    about = (StoredResponse.project_id == project, LabelChange.id > labelled_after, LabelChange.source == "person")
+    return len(sentences) + len(set(session.scalars(changed.where(*about))))
 
 
 def agreement(session: Session, project: int) -> dict[str, Any]:

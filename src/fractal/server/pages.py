@@ -81,10 +81,10 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.globals |= {"address": address, "when": _when}
 
 
-def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render(request: Request, template: str, /, status: int = 200, **values: Any) -> HTMLResponse:
     """Return a page; every value is escaped."""
     defaults = {"actor": None, "project": None, "here": "", "message": "", "title": "fractal"}
-    text = ENVIRONMENT.get_template(name).render(**{**defaults, **values})
+    text = ENVIRONMENT.get_template(template).render(**{**defaults, **values})
     return HTMLResponse(text.encode("utf-8", "replace"), status)
 
 

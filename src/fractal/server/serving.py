@@ -29,11 +29,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": round(record.created, 3), "level": record.levelname, "logger": record.name}
-        message = record.getMessage()
-        if record.name == "fractal.server.access":
-            line |= json.loads(message)
-        else:
-            line |= {"message": message, "request": request_id.get()}
+        line |= getattr(record, "line", None) or {"message": record.getMessage(), "request": request_id.get()}
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=True)
