@@ -133,7 +133,9 @@ def test_every_page_is_whole_and_accessible(served: Served, scheme: str, width: 
         for name in PAGES:
             page.goto(f"{served.url}/p/ratings/{name}")
             if name == "try":
-                page.get_by_label("Answer").fill("Paris is in France 🇫🇷. It has 90 million people. <b>No tag.</b>")
+                page.get_by_role("textbox", name="Answer").fill(
+                    "Paris is in France 🇫🇷. It has 90 million people. <b>No tag.</b>"
+                )
                 page.get_by_role("button", name="Score it").click()
                 page.locator("#tried .sentence").first.wait_for()
             if name == "look":

@@ -10,7 +10,7 @@ from support.studios import COLUMNS, WORDS, Opened, ratings_csv
 def test_columns_and_words_are_guessed_and_shown(studio: Opened) -> None:
     told = studio.upload(ratings_csv(12))
     shown = studio.get(f"/v1/uploads/{told['upload']}").json()["preview"]
-    assert shown["columns"] == ["nr", "frage", "quelle", "antwort", "urteil", "modell"]
+    assert shown["columns"] == ["nr", "frage", "quelle", "antwort", "urteil", "modell", "akte"]
     assert len(shown["rows"]) == 10
     assert set(shown["labels"]["urteil"]["unknown"]) == {"gut", "schlecht"}
 

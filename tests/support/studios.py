@@ -22,7 +22,7 @@ from fractal.server.tables import Project
 from fractal.server.worker import Worker
 
 GOOD, BAD = "gut", "schlecht"
-COLUMNS = {"response": "antwort", "label": "urteil", "query": "frage", "context": "quelle", "id": "nr"}
+COLUMNS = {"response": "antwort", "label": "urteil", "query": "frage", "context": "quelle", "id": "nr", "group": "akte"}
 WORDS = {GOOD: 1.0, BAD: 0.0}
 QUICK = {"rule": "product", "encoder": "hashing", "epochs": 3}
 
@@ -32,10 +32,10 @@ def ratings_csv(count: int = 60, delimiter: str = ";", seed: int = 1) -> str:
     rows = make_responses(count, task="summaries", seed=seed)
     text = io.StringIO()
     table = csv.writer(text, delimiter=delimiter)
-    table.writerow(["nr", "frage", "quelle", "antwort", "urteil", "modell"])
+    table.writerow(["nr", "frage", "quelle", "antwort", "urteil", "modell", "akte"])
     for number, row in enumerate(rows):
         label = GOOD if row.label and row.label > 0.5 else BAD
-        table.writerow([row.id, row.query, " ".join(row.context), row.text, label, "AB"[number % 2]])
+        table.writerow([row.id, row.query, " ".join(row.context), row.text, label, "AB"[number % 2], row.group or ""])
     return text.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -128,6 +129,8 @@ def needs(role: str) -> Callable[[Request], Actor]:
 
 def project_of(request: Request, actor: Actor, slug: str | None = None) -> Project:
     """Return the project that a request is about: the key's own, the one it names, or the only one."""
+    if slug is not None and not re.fullmatch(r"[a-z0-9-]{1,60}", slug):
+        raise HTTPException(404, "there is no such project")
     with request.app.state.studio.database.read() as session:
         query = select(Project).order_by(Project.id)
         if slug is not None:

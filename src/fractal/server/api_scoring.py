@@ -110,14 +110,6 @@ async def _prepared(
 def _record(request_item: ResponseIn, splitter: str) -> Record:
     if (request_item.text is None) == (request_item.sentences is None):
         raise BadData("give the response's text or its sentences, one of them", field="responses")
-    for text in (
-        request_item.id,
-        request_item.query,
-        *request_item.context,
-        request_item.text or "",
-        *(request_item.sentences or ()),
-    ):
-        _refuse_odd(text)
     about: dict[str, Any] = {
         "query": request_item.query,
         "context": tuple(request_item.context),
@@ -127,12 +119,6 @@ def _record(request_item: ResponseIn, splitter: str) -> Record:
         return Record.from_sentences(request_item.id, request_item.sentences, **about)
     parts: tuple[Sentence, ...] = SPLITTERS.build(splitter)(request_item.text or "")
     return Record(id=request_item.id, sentences=parts, text=request_item.text or "", **about)
-
-
-def _refuse_odd(text: str) -> None:
-    """Half characters and NUL bytes are no text: what follows them would be lost elsewhere."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadData("found a NUL byte or half a character, which is no text", field="responses")
 
 
 def _refuse_many(records: Sequence[Record], sentences: int, characters: int) -> None:

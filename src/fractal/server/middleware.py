@@ -94,29 +94,34 @@ class Gate:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, status: list[int]) -> None:
         """Count the body as it comes: a length that is not told, or told wrong, is no way around the limit."""
-        size, limit, begun = 0, self._limit(scope), [False]
+        size, limit, begun, over = 0, self._limit(scope), [False], [False]
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
             if size > limit:
+                over[0] = True
                 raise TooLarge
             return message
 
         async def watched(message: Message) -> None:
+            if over[0] and not begun[0]:
+                return  # whatever the application makes of half a body
             begun[0] = True
             await send(message)
 
         try:
             await self._app(scope, counted, watched)
         except TooLarge:
-            if not begun[0]:
-                await _plain(send, 413, f"the body is too large: at most {limit:,} bytes are read")
+            pass
         except Exception:
             logger.exception("request %s failed", request_id.get())
             if not begun[0]:
+                begun[0] = True
                 await _plain(send, 500, f"something went wrong here; the log tells more of request {request_id.get()}")
+        if over[0] and not begun[0]:
+            await _plain(send, 413, f"the body is too large: at most {limit:,} bytes are read")
 
     def _note(self, scope: Scope, request_name: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "") or "unknown"

@@ -29,6 +29,7 @@ from fractal.server.audit import record
 from fractal.server.corpus import current_datasets, whole_labels
 from fractal.server.jobs import enqueue, resume
 from fractal.server.opinions import agreement, relabel, since_training
+from fractal.server.schemas import Plain
 from fractal.server.security import verify_password
 from fractal.server.studio import OWNER, Studio
 from fractal.server.suggesting import dealt
@@ -65,6 +66,11 @@ ROLES = (  # what a column can be, as the page words it
 ENOUGH = 10  # corrections after which the page says: retrain
 SLICED = 4  # fields that slices are shown of
 TITLES = {401: "Log in first", 403: "Not allowed", 404: "Not here", 413: "Too large", 422: "That cannot be done"}
+
+
+def clean(text: str) -> str:
+    """Return a text without what no database can hold."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def _when(moment: float) -> str:
@@ -166,7 +172,7 @@ def _let_in(studio: Studio, user: User) -> Response:
 @router.post("/login")
 def login(
     request: Request,
-    name: Annotated[str, Form(max_length=200)],
+    name: Annotated[Plain, Form(max_length=200)],
     password: Annotated[str, Form(max_length=500)],
 ) -> Response:
     """Let a person in by name and password; after a few wrong ones each has to wait."""
@@ -207,7 +213,7 @@ def home(request: Request, actor: Viewer) -> Response:
 
 
 @router.post("/projects")
-def add_project(request: Request, actor: Admin, name: Annotated[str, Form(min_length=1, max_length=200)]) -> Response:
+def add_project(request: Request, actor: Admin, name: Annotated[Plain, Form(min_length=1, max_length=200)]) -> Response:
     """Make a project."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "project"
     with _studio(request).database.write() as session:
@@ -292,7 +298,7 @@ def _mapping(row: Upload, project: Project, request: Request) -> dict[str, Any]:
 async def confirm_mapping(request: Request, slug: str, number: int, actor: Annotator) -> Response:
     """Import a file as it was confirmed, or show it again under other columns."""
     form = await request.form()
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    texts = {name: clean(value) for name, value in form.items() if isinstance(value, str)}
     columns = {name.removeprefix("column."): value for name, value in texts.items() if name.startswith("column.")}
     if texts.get("do") == "again":
         query = urlencode({f"column.{role}": column for role, column in columns.items()})
@@ -464,8 +470,8 @@ def look_page(
     """Show the responses with their colours, the slices, the worst sentences, and the faults that recur."""
     project = project_of(request, actor, slug)
     field, _, value = where.partition("=")
-    clean = search.replace("\0", "").encode("utf-8", "ignore").decode()[:200]
-    chosen = looking.Filter(clean, field.replace("\0", "").replace('"', ""), value.replace("\0", ""), show, order, page)
+    words = clean(search)[:200]
+    chosen = looking.Filter(words, clean(field).replace('"', ""), clean(value), show, order, page)
     with _studio(request).database.read() as session:
         scorer, colours = _look(session, project.id)
         shown = looking.page(session, project, scorer, chosen)
@@ -482,7 +488,7 @@ def look_page(
             }
 
     def link(**changes: Any) -> str:
-        return urlencode({"search": clean, "show": show, "order": order, "where": where, "page": page} | changes)
+        return urlencode({"search": words, "show": show, "order": order, "where": where, "page": page} | changes)
 
     return render(
         request,
@@ -550,7 +556,7 @@ def change_label(
     number: int,
     actor: Annotator,
     label: Annotated[str, Form(pattern=r"^(0|0\.5|1)?$")] = "",
-    note: Annotated[str, Form(max_length=400)] = "",
+    note: Annotated[Plain, Form(max_length=400)] = "",
 ) -> Response:
     """Change the label of a whole response; what it was stays on record."""
     project = project_of(request, actor, slug)

@@ -13,7 +13,7 @@ from fractal.server.access import Actor, needs, project_of
 from fractal.server.api_scoring import ERRORS
 from fractal.server.audit import record
 from fractal.server.pages import page_actor, page_form, render
-from fractal.server.schemas import Name, Strict
+from fractal.server.schemas import Name, Plain, Strict
 from fractal.server.security import ROLES, hash_password, new_key
 from fractal.server.studio import Studio
 from fractal.server.tables import ApiKey, AuditEntry, LoginSession, Project, User
@@ -75,7 +75,7 @@ def _page(request: Request, actor: Actor, key: str = "") -> Response:
 def make_key(
     request: Request,
     actor: AdminForm,
-    name: Annotated[str, Form(min_length=1, max_length=200)],
+    name: Annotated[Plain, Form(min_length=1, max_length=200)],
     project: Annotated[str, Form(max_length=60)],
     role: Annotated[str, Form(max_length=20)],
 ) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 __all__ = [
     "Accepted",
@@ -28,8 +28,16 @@ __all__ = [
     "TrainIn",
 ]
 
-Text = Annotated[str, StringConstraints(max_length=200_000)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+def _writable(text: str) -> str:
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("a NUL byte or half a character is no text")
+    return text
+
+
+Plain = Annotated[str, AfterValidator(_writable)]
+Text = Annotated[Plain, StringConstraints(max_length=200_000)]
+Name = Annotated[Plain, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 RowId = Annotated[int, Field(ge=1, le=2**62)]
 
@@ -50,7 +58,7 @@ class Error(BaseModel):
 class ResponseIn(Strict):
     """A response: as text, which is cut as the scorer's training data were, or as sentences."""
 
-    id: str = Field(default="", max_length=500, examples=["answer-1"])
+    id: Plain = Field(default="", max_length=500, examples=["answer-1"])
     query: Text = Field(default="", examples=["How many people live in France?"])
     context: list[Text] = Field(default=[], max_length=200, examples=[["France has 68 million inhabitants."]])
     text: Text | None = Field(default=None, examples=["Paris is in France. It has 90 million people."])
@@ -103,7 +111,7 @@ class PredictIn(BaseModel):
     """What clients of text-embeddings-inference send: a text, a (query, response) pair, or a list of either."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": "Paris is in France."}]})
-    inputs: str | list[str | Annotated[list[str], Field(min_length=1, max_length=2)]]
+    inputs: Text | list[Text | Annotated[list[Text], Field(min_length=1, max_length=2)]]
 
 
 class Prediction(BaseModel):
@@ -118,7 +126,7 @@ class LabelIn(Strict):
 
     response: RowId = Field(examples=[1], description="the number that `responses` lists")
     label: Share | None = Field(examples=[0.0], description="from 0, bad, to 1, good; null takes it back")
-    note: str = Field(default="", max_length=4_000)
+    note: Plain = Field(default="", max_length=4_000)
 
 
 class LabelOut(BaseModel):
@@ -137,7 +145,7 @@ class CorrectionIn(Strict):
     response: RowId = Field(examples=[1])
     place: int = Field(ge=0, le=2**31, examples=[0], description="from 0")
     verdict: Literal["good", "bad", "skip", "none"] = Field(examples=["bad"], description="none takes it back")
-    note: str = Field(default="", max_length=4_000)
+    note: Plain = Field(default="", max_length=4_000)
 
 
 class CorrectionsIn(Strict):
@@ -174,13 +182,13 @@ class FeedbackIn(Strict):
             "examples": [{"query": "Where is Paris?", "response": "Paris is in France.", "thumb": "up", "fields": {}}]
         },
     )
-    id: str = Field(default="", max_length=500)
+    id: Plain = Field(default="", max_length=500)
     query: Text = ""
     context: list[Text] = Field(default=[], max_length=200)
-    response: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+    response: Annotated[Plain, StringConstraints(min_length=1, max_length=200_000)]
     thumb: Literal["up", "down"] | None = None
     label: Share | None = None
-    fields: dict[str, str | int | float | bool | None] = Field(
+    fields: dict[Plain, Plain | int | float | bool | None] = Field(
         default={}, max_length=50, description="model, branch, …"
     )
 
@@ -228,8 +236,10 @@ class DatasetIn(Strict):
 
     upload: RowId
     name: Name = Field(examples=["ratings"])
-    columns: dict[str, str] = Field(default={}, max_length=50, examples=[{"response": "antwort", "label": "urteil"}])
-    words: dict[str, Share] = Field(default={}, max_length=200, examples=[{"gut": 1.0, "schlecht": 0.0}])
+    columns: dict[Plain, Plain] = Field(
+        default={}, max_length=50, examples=[{"response": "antwort", "label": "urteil"}]
+    )
+    words: dict[Plain, Share] = Field(default={}, max_length=200, examples=[{"gut": 1.0, "schlecht": 0.0}])
     scale: str = Field(
         default="", max_length=40, examples=["1..5"], pattern=r"^$|^\s*-?\d+(\.\d+)?\.\.-?\d+(\.\d+)?\s*$"
     )

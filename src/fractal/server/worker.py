@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -224,6 +225,8 @@ class _scratch:
 
     def __exit__(self, *_: object) -> None:
         tempfile.tempdir = self._before
+        for path in Path(self._folder).glob("fractal-upload-*"):
+            path.unlink(missing_ok=True)
 
 
 def _import_facts(records: list[Any], report: Any, rejects: Any) -> dict[str, Any]:
