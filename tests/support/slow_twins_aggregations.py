@@ -99,3 +99,12 @@ def preferred(better: Sequence[float], worse: Sequence[float]) -> float:
         for second in itertools.product((0, 1), repeat=len(worse))
         if sum(first) * len(worse) > sum(second) * len(better)
     )
+
+
+def known_agreeing(
+    direction: str, label: float, known: Sequence[int | None], levels: int = 2
+) -> Iterator[tuple[int, ...]]:
+    """Every assignment of levels that aggregates to the label and keeps what is known of single sentences."""
+    for labels in agreeing(direction, label, len(known), levels):
+        if all(level in (None, given) for level, given in zip(known, labels, strict=True)):
+            yield labels

@@ -47,7 +47,7 @@ def pseudo_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft:
     The log-odds (sentence, [level − 1,] 1) should come from heads that did not learn from the bag, so that no guess is
     a memory of training. Gold labels, where there are some, are never overruled.
     """
-    scores = aggregation.probabilities(logits)
+    scores, gold = aggregation.probabilities(logits), bags.targets.get("gold")
     if bags.pairs is not None and len(bags.pairs):
         guesses = preferred_labels(scores.squeeze(-1), bags.offsets, bags.pairs)
         paired = torch.zeros(len(bags), dtype=torch.bool)
@@ -55,11 +55,12 @@ def pseudo_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft:
         unlabelled = ~paired[bags.sentence_bag]
     else:
         way_back = aggregation.posterior if soft else aggregation.most_likely_labels
-        guesses = way_back(scores, bags.offsets, bags.labels).squeeze(-1)
-        guesses = guesses.mean(1) if guesses.dim() == 2 else guesses  # of levels: the expected one
-        unlabelled = bags.labels.isnan()[bags.sentence_bag]
+        guesses = way_back(scores, bags.offsets, bags.labels, gold).squeeze(-1)
+        unlabelled = bags.labels.isnan()
+        if gold is not None:
+            unlabelled = unlabelled | aggregation.contradicted(bags.offsets, bags.labels, gold)
+        unlabelled = unlabelled[bags.sentence_bag]
     guesses = torch.where(unlabelled, torch.nan, guesses.to(torch.float32))
-    gold = bags.targets.get("gold")
     return guesses if gold is None else torch.where(gold.isnan(), guesses, gold)
 
 

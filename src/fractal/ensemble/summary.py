@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from fractal.ensemble.result import FitResult
 from fractal.evaluation.calibration import Calibrator, fit_calibrator
 from fractal.evaluation.metrics import METRICS
+from fractal.mil.aggregations import Aggregation
 from fractal.mil.outputs import flat
-from fractal.records.corpus import Corpus, all_or_nothing
+from fractal.records import Response
+from fractal.records.corpus import Corpus, all_or_nothing, response_labels, sentence_labels
 
-__all__ = ["calibrated", "concordance", "described", "held_out_metrics", "preferences_right"]
+__all__ = ["calibrated", "concordance", "contradictions", "described", "held_out_metrics", "preferences_right"]
 
 
 def described(corpus: Corpus) -> dict[str, Any]:
@@ -30,6 +33,15 @@ def described(corpus: Corpus) -> dict[str, Any]:
     if len(labels):
         described["mean label"] = float(labels.mean())
     return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
+
+
+def contradictions(aggregation: Aggregation, responses: Sequence[Response]) -> int:
+    """Count the responses whose label cannot be, given the labels of their sentences."""
+    truths = torch.from_numpy(sentence_labels(responses))
+    if bool(truths.isnan().all()):
+        return 0
+    offsets = torch.tensor([0, *(len(response.sentences) for response in responses)]).cumsum(0)
+    return int(aggregation.contradicted(offsets, torch.from_numpy(response_labels(responses)), truths).sum())
 
 
 def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:

@@ -14,15 +14,15 @@ from fractal.ensemble.initialisation import InitialLogits
 from fractal.errors import BadData
 from fractal.features import FeatureTable, prior_similarity
 from fractal.mil.bags import Bags, Shared
-from fractal.records.corpus import sentence_column
+from fractal.records.corpus import sentence_column, sentence_labels
 
 __all__ = ["build_bags", "sentence_targets"]
 
 
 def sentence_targets(block: EncodedBlock, columns: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
     """Return what may pull single sentences: gold labels, the cosine target and the user's own columns."""
-    gold = [np.nan if s.label is None else s.label for r in block.responses for s in r.sentences]
-    targets = {"gold": np.array(gold, dtype=np.float32), "cosine": prior_similarity(block).astype(np.float32)}
+    gold = sentence_labels(block.responses).astype(np.float32)
+    targets = {"gold": gold, "cosine": prior_similarity(block).astype(np.float32)}
     for name in columns:
         targets[name] = sentence_column(block.responses, name).astype(np.float32)
         if np.isnan(targets[name]).all():

@@ -70,6 +70,12 @@ def response_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
     return np.array([np.nan if r.label is None else r.label for r in responses], dtype=np.float64)
 
 
+def sentence_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
+    """Return the label of each sentence: (sentence,), nan where it is unknown."""
+    labels = (sentence.label for response in responses for sentence in response.sentences)
+    return np.array([np.nan if label is None else label for label in labels], dtype=np.float64)
+
+
 def sentence_column(responses: Sequence[Response], name: str) -> NDArray[np.float64]:
     """Return a column that the user brought, one value a sentence: (sentence,), nan where a response lacks it."""
     rows = (r.columns.get(name, (np.nan,) * len(r.sentences)) for r in responses)

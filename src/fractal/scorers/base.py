@@ -42,6 +42,9 @@ class Scorer(BaseEstimator, ABC):
     def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
         """Return each sentence's probability *given its response's label*, and hard labels that agree with it.
 
+        Known labels of sentences are given too: they stay as they are, and the response's label then tells of the
+        others. Where they contradict it, it says nothing; such responses are counted in a warning.
+
         Heads that learned from a response take no part in labelling it, as long as some did not. Where a label is
         unknown, the scores are as they would be without one.
         """

@@ -27,7 +27,14 @@ from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS, RESPONSE_EXPERTS, ExpertSpec
-from fractal.ensemble.summary import calibrated, concordance, described, held_out_metrics, preferences_right
+from fractal.ensemble.summary import (
+    calibrated,
+    concordance,
+    contradictions,
+    described,
+    held_out_metrics,
+    preferences_right,
+)
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
@@ -37,7 +44,7 @@ from fractal.mil.outputs import by_member, flat
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
-from fractal.records.corpus import Corpus, gather, response_labels
+from fractal.records.corpus import Corpus, gather, response_labels, sentence_labels
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
 from fractal.scorers.membership import HeldOutIndex
@@ -194,6 +201,8 @@ class SentenceScorer(Scorer):
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
         self.data_ = described(corpus)
+        if count := contradictions(result.ensemble.aggregation, corpus.responses):
+            self.data_["labels that sentence labels contradict"] = count
         self.metrics_ = held_out_metrics(result, block.offsets, corpus)
         self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
@@ -321,8 +330,15 @@ class SentenceScorer(Scorer):
         middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
         scores = aggregation.probabilities(middle)
         labels = torch.from_numpy(response_labels(responses).astype(np.float32))
-        soft = flat(aggregation.posterior(scores, offsets, labels))
-        hard = flat(aggregation.most_likely_labels(scores, offsets, labels))
+        truths = torch.from_numpy(sentence_labels(responses).astype(np.float32))
+        if count := contradictions(aggregation, responses):
+            warnings.warn(
+                f"{count:,} responses have a label that the labels of their sentences contradict: these stand, and "
+                "their other sentences are scored as if the response had no label",
+                stacklevel=4,
+            )
+        soft = flat(aggregation.posterior(scores, offsets, labels, truths))
+        hard = flat(aggregation.most_likely_labels(scores, offsets, labels, truths))
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
         return records(responses, block.offsets, soft, implied, hard=hard)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fractal.mil.aggregations.disaggregation import hard_counts, hard_minimum, posterior_counts, posterior_minimum
+from fractal.mil.aggregations.evidence import Evidence, weigh_evidence
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
 from fractal.registry import Registry
 
@@ -77,30 +78,68 @@ class Aggregation(ABC):
         """Return what the ways back read: here the sentence scores; level forms: P(level ≥ k)."""
         return logits.sigmoid()
 
-    def most_likely_labels(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def most_likely_labels(
+        self, scores: Tensor, offsets: Tensor, labels: Tensor, sentence_labels: Tensor | None = None
+    ) -> Tensor:
         """Return the likeliest labels that agree with the response's: (sentence, …), 0 or 1.
 
         They aggregate to the label, for min and max to the nearer of 0 and 1, for the mean to the nearest share that
-        the number of sentences permits. Where the label is unknown every score is rounded.
+        the number of sentences permits. Where the label is unknown every score is rounded. Labels of sentences
+        (sentence,), nan where unknown, are kept; where they contradict the response's, it counts as unknown.
         """
         scores = widened(scores)
-        if self.direction == "mean":
-            return hard_counts(scores, offsets, align(labels, scores))
-        if self.direction == "min":
-            return hard_minimum(scores, offsets, align(labels, scores))
-        return 1 - hard_minimum(1 - scores, offsets, 1 - align(labels, scores))
+        labels = align(labels, scores)
+        if sentence_labels is None:
+            return self._most_likely(scores, offsets, labels)
+        evidence = self.evidence(offsets, labels, sentence_labels)
+        return evidence.around(self._most_likely, self.with_beliefs(scores, sentence_labels), sentence_labels)
 
-    def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def posterior(
+        self, scores: Tensor, offsets: Tensor, labels: Tensor, sentence_labels: Tensor | None = None
+    ) -> Tensor:
         """Return P(sentence = 1 | label) for independent sentences under the hard rule: (sentence, …).
 
-        A label between 0 and 1 mixes the posteriors of 0 and of 1. An unknown label leaves the score as it is.
+        A label between 0 and 1 mixes the posteriors of 0 and of 1. An unknown label leaves the score as it is. Labels
+        of sentences (sentence,), nan where unknown, are given too; where they contradict the response's, it counts as
+        unknown.
         """
         scores = widened(scores)
+        labels = align(labels, scores)
+        if sentence_labels is None:
+            return self._posterior(scores, offsets, labels)
+        evidence = self.evidence(offsets, labels, sentence_labels)
+        return evidence.around(self._posterior, self.with_beliefs(scores, sentence_labels), sentence_labels)
+
+    def evidence(self, offsets: Tensor, labels: Tensor, sentence_labels: Tensor) -> Evidence:
+        """Return what labels of sentences leave open of the labels of responses."""
+        return weigh_evidence(self.direction, self.thresholds + 1, labels, offsets, sentence_labels)
+
+    def contradicted(self, offsets: Tensor, labels: Tensor, sentence_labels: Tensor) -> Tensor:
+        """Say of which responses the label cannot be, given the labels of their sentences: (bag,)."""
+        return self.evidence(offsets, labels, sentence_labels).contradicted
+
+    def observed_logits(self, labels: Tensor, edge: float) -> Tensor:
+        """Return the head's numbers for sentences of these labels (sentence,), each wrong by the chance `edge`."""
+        return torch.logit(labels, eps=edge).unsqueeze(-1)
+
+    def with_beliefs(self, scores: Tensor, sentence_labels: Tensor) -> Tensor:
+        """Put labels of sentences in the place of their scores."""
+        labels = align(sentence_labels, scores)
+        return torch.where(labels.isnan(), scores, labels)
+
+    def _most_likely(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         if self.direction == "mean":
-            return posterior_counts(scores, offsets, align(labels, scores), mixed=True)
+            return hard_counts(scores, offsets, labels)
         if self.direction == "min":
-            return posterior_minimum(scores, 1 - scores, offsets, align(labels, scores))
-        return 1 - posterior_minimum(1 - scores, scores, offsets, 1 - align(labels, scores))
+            return hard_minimum(scores, offsets, labels)
+        return 1 - hard_minimum(1 - scores, offsets, 1 - labels)
+
+    def _posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        if self.direction == "mean":
+            return posterior_counts(scores, offsets, labels, mixed=True)
+        if self.direction == "min":
+            return posterior_minimum(scores, 1 - scores, offsets, labels)
+        return 1 - posterior_minimum(1 - scores, scores, offsets, 1 - labels)
 
 
 def align(labels: Tensor, like: Tensor) -> Tensor:

@@ -28,7 +28,6 @@ class Count(Mean):
         log_p = count_log_likelihood(logits, offsets, label_counts(labels, offsets))
         return torch.where(labels.isnan(), 0.0, log_p)
 
-    def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
-        """Return P(sentence = 1 | the count): (sentence, …); an unknown label leaves the score as it is."""
-        scores = widened(scores)
-        return posterior_counts(scores, offsets, align(labels, scores), mixed=False)
+    def _posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        """P(sentence = 1 | the count): (sentence, …); an unknown label leaves the score as it is."""
+        return posterior_counts(scores, offsets, labels, mixed=False)

@@ -116,41 +116,79 @@ class Levels(Aggregation):
         low = torch.nan_to_num(exact).floor().long()
         return low, torch.nan_to_num(exact).ceil().long(), exact - low
 
-    def most_likely_labels(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def most_likely_labels(
+        self, scores: Tensor, offsets: Tensor, labels: Tensor, sentence_labels: Tensor | None = None
+    ) -> Tensor:
         """Return each sentence's likeliest level / (K − 1), such that their extreme is the label: (sentence, …).
 
         Scores are P(level ≥ k), as `probabilities` gives them: (sentence, level − 1, …). A label between two levels
-        goes to the nearer one; an unknown one leaves every sentence its likeliest level.
+        goes to the nearer one; an unknown one leaves every sentence its likeliest level. Labels of sentences are kept.
         """
-        log_p = self._classes(scores).clamp(min=TINY).log()  # (sentence, level, …), highest wins
-        labels = align(labels, log_p[:, 0])
+        p = self._classes(scores)  # (sentence, level, …), highest wins
+        labels = align(labels, p[:, 0])
+        if sentence_labels is None:
+            return self._likeliest(p, offsets, labels)
+        evidence = self.evidence(offsets, labels, sentence_labels)
+        p = self.with_beliefs(p, sentence_labels)
+        return evidence.around(self._likeliest, p, sentence_labels, highest=evidence.highest)
+
+    def _likeliest(self, p: Tensor, offsets: Tensor, labels: Tensor, highest: Tensor | None = None) -> Tensor:
+        """Choose the likeliest level of each sentence; `highest` (bag, …) are levels that others reach already."""
+        log_p = p.clamp(min=TINY).log()
         level = self.top((torch.nan_to_num(labels, 1.0) * (self.levels - 1) + 0.5).floor())
         level = torch.where(labels.isnan(), float(self.levels - 1), level)
-        wanted = lift(level, offsets, len(scores)).long().expand_as(log_p[:, 0])
-        unknown = lift(labels.isnan(), offsets, len(scores))
+        wanted = lift(level, offsets, len(p)).long().expand_as(log_p[:, 0])
+        idle = labels.isnan() if highest is None else labels.isnan() | (highest == level)
+        idle = lift(idle, offsets, len(p))
         best, guess = _allowed(log_p, wanted).max(1)
         # the response's level must be met: where no sentence has it, the one that it costs least gets it
         cost = best - log_p.take_along_dim(wanted.unsqueeze(1), 1).squeeze(1)  # 0 where it is met
-        met = segment_first(cost == lift(segment_min(cost, offsets), offsets, len(scores)), offsets)
-        guess = self.top(torch.where(met & ~unknown, wanted, guess))
+        met = segment_first(cost == lift(segment_min(cost, offsets), offsets, len(p)), offsets)
+        guess = self.top(torch.where(met & ~idle, wanted, guess))
         return guess.to(log_p.dtype) / (self.levels - 1)
 
     def level_posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return P(sentence has level k | the response's level), from P(level ≥ k): (sentence, level, …)."""
         p = self._classes(scores)
-        labels = align(labels, p[:, 0])
+        return self._level_posterior(p, offsets, align(labels, p[:, 0]))
+
+    def _level_posterior(self, p: Tensor, offsets: Tensor, labels: Tensor, highest: Tensor | None = None) -> Tensor:
         low, high, share = self._between(labels)
-        posterior = _posterior(p, offsets, self.top(low))
+        posterior = _posterior(p, offsets, self.top(low), highest)
         share = lift(share, offsets, len(p)).unsqueeze(1)
         if bool((low != high).any()):
-            posterior = torch.lerp(posterior, _posterior(p, offsets, self.top(high)), torch.nan_to_num(share))
+            posterior = torch.lerp(posterior, _posterior(p, offsets, self.top(high), highest), torch.nan_to_num(share))
         return self.reversed(torch.where(share.isnan(), p, posterior))
 
-    def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
-        """Return the expected level of each sentence given the response's, / (K − 1): (sentence, …)."""
-        p = self.level_posterior(scores, offsets, labels)
+    def posterior(
+        self, scores: Tensor, offsets: Tensor, labels: Tensor, sentence_labels: Tensor | None = None
+    ) -> Tensor:
+        """Return the expected level of each sentence given the response's, and those of sentences, / (K − 1)."""
+        p = self._classes(scores)
+        labels = align(labels, p[:, 0])
+        if sentence_labels is None:
+            return self._expected(p, offsets, labels)
+        evidence = self.evidence(offsets, labels, sentence_labels)
+        p = self.with_beliefs(p, sentence_labels)
+        return evidence.around(self._expected, p, sentence_labels, highest=evidence.highest)
+
+    def _expected(self, p: Tensor, offsets: Tensor, labels: Tensor, highest: Tensor | None = None) -> Tensor:
+        p = self._level_posterior(p, offsets, labels, highest)
         level = torch.linspace(0, 1, self.levels, dtype=p.dtype, device=p.device)
         return (p * level.reshape(-1, *(1,) * (p.ndim - 2))).sum(1)
+
+    def observed_logits(self, labels: Tensor, edge: float) -> Tensor:
+        """Return the head's numbers for sentences of these levels: (sentence, level − 1, 1)."""
+        steps = torch.arange(1, self.levels, device=labels.device)
+        at = self.top(labels * (self.levels - 1)).unsqueeze(1)  # (sentence, 1)
+        numbers = torch.logit((at - steps + 1).clamp(0, 1), eps=edge)  # of the level, given that it is no higher
+        return self.mirrored(torch.where(steps < at.floor(), 0.0, numbers).unsqueeze(-1))
+
+    def with_beliefs(self, p: Tensor, sentence_labels: Tensor) -> Tensor:
+        """Put labels of sentences in the place of the probabilities of their levels, highest wins."""
+        at = align(self.top(sentence_labels * (self.levels - 1)), p[:, 0]).unsqueeze(1)
+        levels = torch.arange(self.levels, device=p.device).reshape(1, -1, *(1,) * (p.ndim - 2))
+        return torch.where(at.isnan(), p, (1 - (at - levels).abs()).clamp(min=0))
 
     def _classes(self, scores: Tensor) -> Tensor:
         """Return the probability of every level, turned so that the highest wins: (sentence, level, …)."""
@@ -217,8 +255,11 @@ def _allowed(log_p: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(level <= wanted.unsqueeze(1), log_p, -torch.inf)
 
 
-def _posterior(p: Tensor, offsets: Tensor, level: Tensor) -> Tensor:
-    """P(sentence's level | the highest is this): no sentence lies above it, and at least one has it."""
+def _posterior(p: Tensor, offsets: Tensor, level: Tensor, highest: Tensor | None = None) -> Tensor:
+    """P(sentence's level | the highest is this): no sentence lies above it, and at least one has it.
+
+    Where others have it already (`highest`) these sentences need only stay below.
+    """
     wanted = lift(level, offsets, len(p)).expand_as(p[:, 0]).unsqueeze(1)  # (sentence, 1, …)
     steps = torch.arange(p.shape[1], device=p.device).reshape(1, -1, *(1,) * (p.ndim - 2))
     there = p.take_along_dim(wanted, 1)
@@ -229,6 +270,8 @@ def _posterior(p: Tensor, offsets: Tensor, level: Tensor) -> Tensor:
     hit = torch.where(lost, 1.0, there / allowed).squeeze(1)
     miss = torch.where(lost, 0.0, fewer / allowed).squeeze(1)
     spared = posterior_minimum(miss, hit, offsets, torch.zeros_like(level, dtype=p.dtype)).unsqueeze(1)
+    if highest is not None:
+        spared = torch.where(lift(highest == level, offsets, len(p)).unsqueeze(1), miss.unsqueeze(1), spared)
     onto = torch.zeros_like(p).scatter_(1, wanted, 1.0)
     floor = torch.zeros_like(p).scatter_(1, (wanted - 1).clamp(min=0), 1.0)
     return onto * (1 - spared) + spared * torch.where(fewer > 0, under / fewer.clamp(min=TINY), floor)

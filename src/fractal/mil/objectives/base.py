@@ -30,9 +30,9 @@ class Scores:
 
     def with_observed(self, labels: Tensor | None) -> Scores:
         """Return the same with known sentence labels (sentence,) in place of what the head says; nan is unknown."""
-        if labels is None or self.aggregation.thresholds != 1:
+        if labels is None:
             return self
-        observed = torch.logit(labels.to(self.logits.dtype), eps=CERTAIN).unsqueeze(-1)
+        observed = self.aggregation.observed_logits(labels.to(self.logits.dtype), CERTAIN)
         return replace(self, logits=torch.where(observed.isnan(), self.logits, observed))
 
     @functools.cached_property

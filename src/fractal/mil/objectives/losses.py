@@ -24,6 +24,7 @@ class ResponseLoss(Term):
     """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score.
 
     What is known of single sentences (`observed`) is taken as it is: the response's label then tells of the others.
+    Where it contradicts the response's label, that label says nothing.
     """
 
     weight: float = 1.0
@@ -34,8 +35,11 @@ class ResponseLoss(Term):
         check_kind(self.kind, ("likelihood", "bce", "mae", "mse"))
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
-        scores = scores.with_observed(bags.targets.get(self.observed))
+        observed = bags.targets.get(self.observed)
+        scores = scores.with_observed(observed)
         labelled = ~bags.labels.isnan()  # (bag,)
+        if observed is not None:
+            labelled = labelled & ~scores.aggregation.contradicted(bags.offsets, bags.labels, observed)
         labels = torch.where(labelled, bags.labels, 0.0)
         if self.kind == "likelihood":
             cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels)
