@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,36 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
     finally:
         if beside.exists():  # after an exchange: the earlier one
             shutil.rmtree(beside)
+
+
+def same_file(one: Any, other: Any) -> bool:
+    """Whether two paths or open streams are one file, by links and other spellings, too; only plain files can be."""
+    first, second = _status(one), _status(other)
+    if first is not None and second is not None:
+        return stat.S_ISREG(first.st_mode) and os.path.samestat(first, second)
+    paths = isinstance(one, str | Path) and isinstance(other, str | Path)
+    return paths and first is second is None and Path(one).resolve() == Path(other).resolve()
+
+
+def _status(file: Any) -> os.stat_result | None:
+    try:
+        return Path(file).stat() if isinstance(file, str | Path) else os.fstat(file.fileno())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def lock_stream(stream: IO[Any], path: Path) -> None:
+    """Let no other process lock the file while the stream is open; where the system has no such locks, nothing is."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover (Windows)
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BadData("another process writes it: let that one end, or give another file", source=str(path)) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def put_in_place(beside: Path, target: Path) -> None:

@@ -403,7 +403,7 @@ def test_cross_fit_trains_on_the_data_itself(fractal, folder, tmp_path):
     ended = fractal(
         *("disaggregate", folder / "truth.jsonl", "--cross-fit", 2, "--encoder", ENCODER, "-o", out, "--json")
     )
-    assert json.loads(ended.out) == {"labelled": 40, "output": str(out)}
+    assert json.loads(ended.out) == {"labelled": 40, "rejected": 0, "output": str(out)}
     assert len(list(read_scored(out))) == 40
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fractal.cli._output import note
 from fractal.errors import BadSpec
+from fractal.files import same_file
 
 if TYPE_CHECKING:
-    from fractal.readers import ReadReport
+    from fractal.readers import ReadReport, RejectsFile
     from fractal.records import Preference, Response, ScoredResponse
 
 __all__ = ["ReadOptions", "json_option", "pairs_of", "quiet_option", "reading_options", "scored_options"]
@@ -34,11 +38,32 @@ class ReadOptions:
     levels: int | None = None
     on_error: str = "raise"
     rejects: str | None = None
+    reports: list[ReadReport] = dataclasses.field(default_factory=list, init=False, compare=False)  # one a source
 
     @property
     def columns(self) -> Mapping[str, str]:
         """Fields by the columns that hold them."""
         return pairs_of(self.column, "--column", "response=answer")
+
+    @functools.cached_property
+    def rejects_file(self) -> RejectsFile | None:
+        """The file of rejected records, one for all sources of a command."""
+        from fractal.readers import RejectsFile
+
+        return None if self.rejects is None else RejectsFile(self.rejects)
+
+    @property
+    def rejected(self) -> int:
+        """How many records were left out so far."""
+        return sum(report.rejected for report in self.reports)
+
+    def tell_rejected(self) -> None:
+        """Say of every source how many of its records were left out, and why the first one was."""
+        for report in self.reports:
+            if report.rejected:
+                where = f"; they are in {self.rejects}" if self.rejects else ""
+                first = next(iter(report.examples.values()), "")
+                note(f"{report.source}: {report.rejected:,} records left out, {report.read:,} read; {first}{where}")
 
     def records(
         self, source: str, report: ReadReport | None = None, splitter: str | None = None
@@ -70,13 +95,15 @@ class ReadOptions:
     def _common(self, report: ReadReport | None) -> dict[str, Any]:
         from fractal.readers import ReadReport
 
+        report = ReadReport() if report is None else report
+        self.reports.append(report)
         return {
             "columns": self.columns,
             "label_scale": self.scale,
             "levels": self.levels,
             "on_error": self.on_error,
-            "rejects": self.rejects,
-            "report": ReadReport() if report is None else report,
+            "rejects": self.rejects_file,
+            "report": report,
         }
 
 
@@ -109,10 +136,31 @@ def reading_options(function: Function | None = None, *, splitter: bool = True) 
         values = {
             field.name: options.pop(field.name) for field in dataclasses.fields(ReadOptions) if field.name in options
         }
-        return inner(**options, reading=ReadOptions(**values))
+        reading = ReadOptions(**values)
+        if reading.rejects is not None:
+            _refuse_rejects(reading.rejects, options)
+        try:
+            return inner(**options, reading=reading)
+        except BrokenPipeError:  # nobody is listening any more
+            reading.reports.clear()
+            raise
+        finally:
+            reading.tell_rejected()
 
     chosen = (*READ_OPTIONS, SPLITTER) if splitter else READ_OPTIONS
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), with_read_options)
+
+
+def _refuse_rejects(rejects: str, options: Mapping[str, Any]) -> None:
+    """Refuse rejects that would overwrite another file that the command is about."""
+    output = options.get("output")
+    for value in options.values():
+        for path in value if isinstance(value, tuple) else (value,):
+            exists = isinstance(path, str) and path != "-" and Path(path).exists()
+            if exists and same_file(path, rejects):
+                raise BadSpec(f"--rejects {rejects} is the file {path}: give the rejects another file")
+    if isinstance(output, str) and same_file(sys.stdout if output == "-" else output, rejects):
+        raise BadSpec(f"--rejects {rejects} is where the output goes: give the rejects another file")
 
 
 scored_options = reading_options(splitter=False)

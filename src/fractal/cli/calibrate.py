@@ -64,7 +64,7 @@ def command(
     if as_json:
         facts = {"written": count, "slope": slope, "shift": shift}
         labels = {"response_labels": responses, "sentence_labels": sentences}
-        print_json({**facts, **labels, "output": output}, stderr=output == "-")
+        print_json({**facts, **labels, "rejected": reading.rejected, "output": output}, stderr=output == "-")
     else:
         note(
             f"slope {slope:.3f} and shift {shift:+.3f} of the log-odds, by {responses:,} labels of responses and "

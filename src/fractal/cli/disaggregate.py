@@ -81,7 +81,7 @@ def command(
         quiet=quiet or as_json,
     )
     if as_json:
-        print_json({"labelled": count, "output": output}, stderr=output == "-")
+        print_json({"labelled": count, "rejected": reading.rejected, "output": output}, stderr=output == "-")
 
 
 def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer | AspectScorer:

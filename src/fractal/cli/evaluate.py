@@ -99,6 +99,7 @@ def command(
         threshold = thresholds(sample.truth, sample.scores, groups=sample.groups, of=of, **wanted, **common)
         plain["threshold"] = threshold.to_dict()
         lines += ["", str(threshold)]
+    plain["rejected"] = reading.rejected
     if output:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         with whole_file(output) as beside:

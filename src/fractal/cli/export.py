@@ -48,7 +48,7 @@ def command(
     records = reading.records(scores) if plain else filtered(reading.scored(scores), aspect=aspect)
     count = write(records, target_of(output), writer)
     if as_json:
-        print_json({"written": count, "output": output}, stderr=output == "-")
+        print_json({"written": count, "rejected": reading.rejected, "output": output}, stderr=output == "-")
     else:
         note(f"{count:,} records written to {'stdout' if output == '-' else output}", quiet)
         if count and output != "-" and not Path(output).stat().st_size:

@@ -66,7 +66,7 @@ def command(
         quiet=quiet or as_json,
     )
     if as_json:
-        summary = {"read": report.read, "scored": count, "rejected": report.rejected, "output": output}
+        summary = {"read": report.read, "scored": count, "rejected": reading.rejected, "output": output}
         print_json(summary, stderr=output == "-")
 
 

@@ -83,7 +83,7 @@ def command(
     records = gathered(sources, gold, reading, silent)
     kept_apart = list(reading.responses(valid)) if valid else []
     if dry_run or output is None:
-        _tell_plan(scorer, records, as_json)
+        _tell_plan(scorer, records, as_json, reading.rejected)
         return
     started = time.perf_counter()
     unfinished = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
@@ -94,6 +94,7 @@ def command(
     shutil.rmtree(unfinished, ignore_errors=True)
     measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
+    summary["rejected"] = reading.rejected
     if as_json:
         print_json(summary)
     elif not quiet:
@@ -172,14 +173,16 @@ def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator
         yield TensorBoard(tensorboard)
 
 
-def _tell_plan(scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool) -> None:
+def _tell_plan(
+    scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], as_json: bool, rejected: int
+) -> None:
     from fractal.ensemble.summary import described
 
     corpus, _ = scorer.prepare(records)  # refuses what nothing can be learned with
     params = {name: value for name, value in scorer.get_params().items() if name not in WHOLES}
     facts = {"data": described(corpus), "options": {name: str(value) for name, value in params.items()}}
     if as_json:
-        print_json(facts)
+        print_json({**facts, "rejected": rejected})
         return
     table(
         "What would be learned from", ("", "count"), [(name, _number(value)) for name, value in facts["data"].items()]

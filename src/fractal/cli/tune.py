@@ -80,7 +80,11 @@ def command(
     _draw(search, Path(output) / "trials.svg")
     if as_json:
         print_json(
-            {"best": dataclasses.asdict(search.best), "trials": [dataclasses.asdict(one) for one in search.trials]}
+            {
+                "best": dataclasses.asdict(search.best),
+                "trials": [dataclasses.asdict(one) for one in search.trials],
+                "rejected": reading.rejected,
+            }
         )
     else:
         _show(search, output, sources[0], quiet)

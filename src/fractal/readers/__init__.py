@@ -2,6 +2,7 @@
 
 from fractal.readers import by_schema, columnar, hub, jsonl, table, traces
 from fractal.readers.base import READERS, Reader
+from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
 from fractal.readers.scored import read_scored
 from fractal.readers.sniffing import read
@@ -12,6 +13,7 @@ __all__ = [
     "BadRow",
     "ReadReport",
     "Reader",
+    "RejectsFile",
     "Row",
     "by_schema",
     "columnar",

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ReadSession, Record
 from fractal.readers.sources import BadRow, Row
@@ -27,7 +28,7 @@ class Reader(ABC):
     def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield the records that the session accepts."""
         schema = SCHEMAS[self.schema]
-        for row in self.rows(source):
+        for row in previewed(self.rows(source), session, lambda row: (row, schema)):
             yield from session.accept(row, schema)
 
     def read(self, source: Any, **options: Any) -> Iterator[Record]:

@@ -11,8 +11,9 @@ from typing import IO, Any
 
 from fractal.errors import BadData, MissingExtra
 from fractal.readers.base import READERS, Reader
+from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
-from fractal.readers.session import ReadSession, Record
+from fractal.readers.session import ReadSession, Record, RowSchema
 from fractal.readers.sources import DAMAGED, BadRow, Row, name_of, open_bytes
 from fractal.records import Preference, Response
 
@@ -79,12 +80,15 @@ class Rows(Reader):
 
     def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield the records that the session accepts; those that are records already are only counted and compared."""
-        for line, item in enumerate(_iterable(source), 1):
-            if isinstance(item, Response | Preference):
-                yield from session.accept(Row(line, {}), _as_it_is(item))
-            else:
-                for row in self.rows([item]):
-                    yield from session.accept(dataclasses.replace(row, line=line), SCHEMAS[self.schema])
+        for item in previewed(enumerate(_iterable(source), 1), session, self._row_of):
+            yield from session.accept(*self._row_of(item))
+
+    def _row_of(self, item: tuple[int, Any]) -> tuple[Row | BadRow, RowSchema]:
+        line, record = item
+        if isinstance(record, Response | Preference):
+            return Row(line, {}), _as_it_is(record)
+        (row,) = self.rows([record])
+        return dataclasses.replace(row, line=line), SCHEMAS[self.schema]
 
 
 def _as_it_is(record: Record) -> Callable[[Mapping[str, Any], ReadSession, int], list[Record]]:

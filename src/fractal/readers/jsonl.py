@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
+from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ESCAPED_NUL, ReadSession, Record
 from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, text_of
@@ -88,7 +89,8 @@ class JsonLines(Reader):
         schema = SCHEMAS[self.schema]
         tries = PATIENCE if session.plain else 0
         with open_bytes(source) as stream:
-            for line, content in numbered_lines(stream, session.name):
+            lines = numbered_lines(stream, session.name)
+            for line, content in previewed(lines, session, lambda line: (_row_of(*line), schema)):
                 if isinstance(content, BadRow):
                     session.accept(content, schema)
                     continue
@@ -101,6 +103,10 @@ class JsonLines(Reader):
                 else:
                     tries = max(0, tries - 1)
                     yield from session.accept(decode_line(line, content), schema)
+
+
+def _row_of(line: int, content: bytes | BadRow) -> Row | BadRow:
+    return content if isinstance(content, BadRow) else decode_line(line, content)
 
 
 def _native(content: bytes, session: ReadSession) -> Response | None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from fractal.errors import BadData
 from fractal.readers import values
 from fractal.readers.base import READERS, Reader
+from fractal.readers.preview import previewed
 from fractal.readers.schemas import make_response
 from fractal.readers.session import ReadSession
 from fractal.readers.sniffing import guess_reader
@@ -37,7 +38,7 @@ def _scored(reader: Reader, source: Any, session: ReadSession, names: Mapping[st
 
     session.report.reader = READERS.spec(reader)
     with session.open():
-        for row in reader.rows(source):
+        for row in previewed(reader.rows(source), session, lambda row: (row, schema)):
             yield from cast(list[ScoredResponse], session.accept(row, schema))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from fractal.errors import BadData, BadSpec
 from fractal.readers.columns import ColumnRoles
 from fractal.readers.labels import LabelColumn, LabelForm, Scale
+from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
 from fractal.readers.seen_ids import SeenIds
 from fractal.readers.sources import BadRow, Row, name_of
@@ -41,25 +43,27 @@ class ReadSession:
         levels: int | None = None,
         sentence_label_scale: str | tuple[float, float] | Scale | None = None,
         on_error: str = "raise",
-        rejects: str | Path | None = None,
+        rejects: str | Path | RejectsFile | None = None,
         report: ReadReport | None = None,
     ) -> None:
         if on_error not in ("raise", "reject"):
             raise BadSpec(f"on_error={on_error!r} is unknown: choose 'raise' or 'reject'.")
-        if rejects is not None and isinstance(source, str | Path) and Path(rejects) == Path(source):
-            raise BadSpec(f"The rejects would overwrite the source {source}: give them another file.")
         self.name = name_of(source)
         self._silent = report is not None
         self.report = ReadReport() if report is None else report
         self.report.source = self.name
+        self._mapped = columns
         self.columns = ColumnRoles(columns, self.report)
         self.inner_columns = ColumnRoles(None, self.report)  # of the two responses of a preference
         self._form = LabelForm.of(label_scale, levels)
         self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
-        self._label_columns: dict[str, LabelColumn] = {}
+        self.label_columns: dict[str, LabelColumn] = {}
         self._whole, self._part = self.labels("label"), self.labels("sentence_labels")
         self._splitter = splitter
-        self._rejecting, self._rejects_path = on_error == "reject", rejects
+        self.rejecting = on_error == "reject"
+        self._rejects_file = None if rejects is None else RejectsFile.of(rejects)
+        if self._rejects_file is not None:
+            self._rejects_file.refuse_source(source)
         self._rejects: IO[bytes] | None = None
         self._seen_ids = SeenIds()
 
@@ -67,6 +71,15 @@ class ReadSession:
     def plain(self) -> bool:
         """Whether native records can be taken as they are: no column mapped, labels in [0, 1]."""
         return self.columns.plain and self._form == self._sentence_form == LabelForm()
+
+    def shadow(self) -> ReadSession:
+        """Return a session that understands rows in the same way, and whose findings nobody sees."""
+        shadow = copy.copy(self)
+        shadow.report = ReadReport()
+        shadow.columns = ColumnRoles(self._mapped, shadow.report)
+        shadow.inner_columns = ColumnRoles(None, shadow.report)
+        shadow.label_columns = {}
+        return shadow
 
     def split(self, text: str) -> tuple[Sentence, ...]:
         """Cut a response into its sentences."""
@@ -78,19 +91,19 @@ class ReadSession:
 
     def labels(self, name: str) -> LabelColumn:
         """Return the column of labels with this name; it remembers what kind of labels it has seen."""
-        if name not in self._label_columns:
+        if name not in self.label_columns:
             form = self._sentence_form if name == "sentence_labels" else self._form
-            self._label_columns[name] = LabelColumn(name, form)
-        return self._label_columns[name]
+            self.label_columns[name] = LabelColumn(name, form)
+        return self.label_columns[name]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[ReadSession]:
         """Keep the rejects file open while the source is read, and tell at the end what was found."""
         with contextlib.ExitStack() as stack:
-            if self._rejecting and self._rejects_path is not None:
-                self._rejects = stack.enter_context(Path(self._rejects_path).open("wb"))
+            if self.rejecting and self._rejects_file is not None:
+                self._rejects = stack.enter_context(self._rejects_file.open())
             yield self
-        self.report.label_kinds = {name: column.kind for name, column in self._label_columns.items() if column.kind}
+        self.report.label_kinds = {name: column.kind for name, column in self.label_columns.items() if column.kind}
         if not self._silent:
             level = logging.WARNING if self.report.rejected else logging.INFO
             logger.log(level, "%s", self.report)
@@ -105,11 +118,11 @@ class ReadSession:
             records = list(schema(row.fields, self, row.line))
             self._refuse_repeated(records)
         except BadData as error:
-            for column in self._label_columns.values():
+            for column in self.label_columns.values():
                 column.forget()
             self.refuse(row.line, error, row.fields)
             return []
-        for column in self._label_columns.values():
+        for column in self.label_columns.values():
             column.keep()
         self.count(records)
         return records
@@ -160,7 +173,7 @@ class ReadSession:
     def refuse(self, line: int, error: BadData, raw: Any) -> None:
         """Stop with the error, or write the record to the rejects file and go on."""
         placed = error.at(self.name, line)
-        if not self._rejecting:
+        if not self.rejecting:
             raise placed from error.__cause__
         reason = error.field or "the line"
         self.report.rejected += 1

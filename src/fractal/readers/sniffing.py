@@ -9,6 +9,7 @@ from typing import Any
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.labels import Scale
+from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
 from fractal.readers.session import Record, Splitter
 from fractal.readers.sources import endings, name_of, open_bytes, peeked
@@ -39,7 +40,7 @@ def read(
     levels: int | None = None,
     sentence_label_scale: str | tuple[float, float] | Scale | None = None,
     on_error: str = "raise",
-    rejects: str | Path | None = None,
+    rejects: str | Path | RejectsFile | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[Record]:
     """Yield the responses and preferences of a file, frame, data set, stream or list of rows, checked, one by one.
@@ -47,8 +48,8 @@ def read(
     `columns` maps fields to columns, as in `{"response": "answer"}`, before well-known names are guessed; a column of
     "" means that the field has none. `label_scale="1..5"` or `levels=4` say what label numbers mean;
     `sentence_label_scale` says it for the labels of sentences alone. A record that is wrong raises `BadData`;
-    with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on. Give a `ReadReport` to
-    learn what was read, refused and guessed.
+    with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on; several sources share
+    one `RejectsFile`. Give a `ReadReport` to learn what was read, refused and guessed.
     """
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     return chosen.read(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from fractal.errors import BadData, BadSpec
 from fractal.readers.base import Reader
 from fractal.readers.jsonl import JsonLines
-from fractal.readers.session import ReadSession, Record
+from fractal.readers.preview import previewed
+from fractal.readers.session import ReadSession, Record, RowSchema
 from fractal.readers.sniffing import guess_reader
 from fractal.readers.sources import BadRow, Row, name_of, open_bytes, peeked
 from fractal.readers.traces.trace import Lengths, Trace, to_response
@@ -61,7 +63,7 @@ class TraceReader(Reader):
 
     def records(self, source: Any, door: ReadSession) -> Iterator[Record]:
         """Yield the runs that the session accepts."""
-        for row, gathered in self.traces(self.rows(source), door):
+        for row, gathered in previewed(self.traces(self.rows(source), door), door, self._first_look):
             if isinstance(row, BadRow):
                 door.refuse(row.line, row.error, row.raw)
                 continue
@@ -70,6 +72,11 @@ class TraceReader(Reader):
             yield from accepted
             for kind, count in chain.from_iterable(tally.items() for tally in tallies if accepted):
                 door.report.tally(kind, count)
+
+    def _first_look(self, item: tuple[Row | BadRow, Any]) -> tuple[Row | BadRow, RowSchema]:
+        """Make a trace of a copy: what is counted in a run while it is read must count once."""
+        row, gathered = item
+        return row, lambda _, door, __: self._made(copy.deepcopy(gathered), cast(Row, row), door, [])
 
     def _made(
         self, gathered: Any, row: Row, door: ReadSession, tallies: list[Mapping[str, int]], *_: Any
