@@ -242,6 +242,14 @@ def test_bad_records_are_named_by_place_and_reason(case, tmp_path):
     assert case in ("10 MB", "an array") or reject["record"]
 
 
+def test_a_column_whose_name_is_no_text_is_rejected_with_its_row(tmp_path):
+    report, rejects = ReadReport(), tmp_path / "rejects.jsonl"
+    rows = [{"response": "Fine.", "odd\udcf3": "x\udcf3"}, {"response": "Good."}]
+    assert len(list(read(rows, on_error="reject", rejects=rejects, report=report))) == 1
+    (reject,) = map(json.loads, rejects.read_text(encoding="utf-8").splitlines())
+    assert "\\udcf3" in reject["field"]
+
+
 def test_rejects_can_be_mended_and_read_again(tmp_path):
     rejects = tmp_path / "rejects.jsonl"
     list(read(lines({"id": "x", "sentences": ["a"], "label": 3}), on_error="reject", rejects=rejects))

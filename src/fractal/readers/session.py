@@ -195,8 +195,13 @@ def _encoded(reject: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(reject, enc_hook=str)
     except (UnicodeEncodeError, OverflowError, TypeError, RecursionError, ValueError):
-        shown = repr(reject["record"])[:2000].encode("utf-8", "backslashreplace").decode()
-        return msgspec.json.encode({**reject, "record": shown})
+        plain = {**reject, "record": repr(reject["record"])[:2000]}
+        return msgspec.json.encode({name: _writable(value) for name, value in plain.items()})
+
+
+def _writable(value: Any) -> Any:
+    """Write half characters out, as the names of columns may hold them too."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def refuse_nul(row: Mapping[str, Any]) -> None:

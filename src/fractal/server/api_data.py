@@ -140,7 +140,12 @@ def _dataset(row: Dataset) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in names}, "report": report}
 
 
-@router.get("/datasets/{dataset}/rejects", summary="The rows that could not be read")
+@router.get(
+    "/datasets/{dataset}/rejects",
+    summary="The rows that could not be read",
+    response_class=Response,
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "A line of JSON a row"}},
+)
 def rejects(request: Request, dataset: RowId, actor: Reader, project: Slug = None) -> Response:
     """Return the rejected rows with their reasons, as JSON lines."""
     scope = project_of(request, actor, project)

@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import io
 import json
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from fractal.server.settings import Limits
 
 __all__ = ["open_rows"]
 
+NO_TEXT = re.compile("[\ud800-\udfff]")
 SNIFFED = 65_536
 DELIMITERS = ",;\t|"
 CHUNK = 1 << 20
@@ -42,7 +44,10 @@ def open_rows(path: Path, file_name: str, limits: Limits) -> tuple[str, Iterator
     path, kind = _as_utf8(path, start, limits)
     text = _start(path).decode("utf-8", "replace").lstrip("\ufeff")
     note = f", read as {kind}" if kind else ""
-    if text.lstrip()[:1] in ("{", "["):
+    if re.match(r"\s*\[\s*[{\]]", text):
+        return f"a JSON array{note}", _bounded(_array(path), limits)
+    lines = [line for line in text.splitlines()[:40] if line.strip()]
+    if sum(line.lstrip()[:1] == "{" for line in lines) * 2 >= max(len(lines), 1):
         return f"JSON{note}", _bounded(READERS.build("jsonl").rows(str(path)), limits)
     delimiter = _delimiter(text)
     if delimiter:
@@ -134,6 +139,46 @@ def _delimiter(text: str) -> str:
     return best
 
 
+def _array(path: Path) -> Iterator[Row | BadRow]:
+    """The elements of a JSON array, one after another: what stands before a damage comes through."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape").lstrip("\ufeff")
+    decoder, place, number = json.JSONDecoder(), text.index("[") + 1, 1
+    while True:
+        place = _past(text, place)
+        if text[place : place + 1] in ("]", ""):
+            break
+        start = place
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            yield BadRow(number, BadData(f"the array is damaged from here on: {error}"), _shown(text[place:]))
+            return
+        if NO_TEXT.search(text, start, place):
+            problem = "found a byte that is not UTF-8: convert the file to UTF-8"
+            yield BadRow(number, BadData(problem), _shown(text[start:place]))
+        elif isinstance(value, dict):
+            yield Row(number, value)
+        else:
+            problem = f"an element of the array is a {type(value).__name__}: give an object with a name for each value"
+            yield BadRow(number, BadData(problem), str(value)[:2_000])
+        number += 1
+        place = _past(text, place)
+        place += text[place : place + 1] == ","
+    if text[place : place + 1] != "]":
+        yield BadRow(number, BadData("the array has no end: the file may be cut short"), "")
+
+
+def _shown(text: str) -> str:
+    return text[:2_000].encode("utf-8", "backslashreplace").decode()
+
+
+def _past(text: str, place: int) -> int:
+    """Return the place of the next character that is no white space."""
+    while place < len(text) and text[place] in " \t\r\n":
+        place += 1
+    return place
+
+
 def _paragraphs(path: Path) -> Iterator[Row | BadRow]:
     """Pasted text: every paragraph is a response."""
     text = path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff")
@@ -179,7 +224,8 @@ def _xlsx(path: Path, limits: Limits) -> Iterator[Row | BadRow]:
             size = sum(part.file_size for part in packed.infolist())
             if size > min(limits.expanded_bytes, max(path.stat().st_size, CHUNK) * limits.expansion):
                 raise BadData(f"the workbook opens up to {size:,} bytes: upload it in parts")
-        workbook = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+        stream = path.open("rb")  # by its name alone a workbook would be refused
+        workbook = load_workbook(stream, read_only=True, data_only=True, keep_links=False)
         sheet = workbook.worksheets[0]
         rows = enumerate(sheet.iter_rows(values_only=True), 1)
         first = next(((line, cells) for line, cells in rows if any(cell is not None for cell in cells)), None)
