@@ -48,10 +48,10 @@ def load(name: str, most: int | None = None, seed: int = 0) -> RealSet:
         groups = sorted({record.split_group for record in train})
         rank = dict(zip(groups, np.random.default_rng(seed).permutation(len(groups)).tolist(), strict=True))
         train = sorted(train, key=lambda record: rank[record.split_group])[:most]
-    test: dict[tuple[str, str], Response] = {}
+    test: dict[tuple[str, tuple[str, ...], str], Response] = {}
     for record in _read(name, "test"):
         for response in (record.better, record.worse) if isinstance(record, Preference) else (record,):
-            test.setdefault((response.query, response.text), response)
+            test.setdefault((response.query, response.context, response.text), response)
     with gzip.open(folder() / name / "test.jsonl.gz", "rt") as lines:
         stated = json.loads(next(lines)).get("aggregation", "avg")
     return RealSet(name, train, list(test.values()), FORMS[stated])

@@ -21,7 +21,6 @@ from fractal.ensemble.initialisation import calibrated_initial_logits  # noqa: E
 from fractal.ensemble.objective import label_terms  # noqa: E402
 from fractal.ensemble.result import FitResult  # noqa: E402
 from fractal.ensemble.screening import FormComparison  # noqa: E402
-from fractal.ensemble.selection import best_form  # noqa: E402
 from fractal.ensemble.self_training import SelfTraining, most_certain, pseudo_labels  # noqa: E402
 from fractal.ensemble.specs import ExpertSpec  # noqa: E402
 from fractal.ensemble.weighting import ensemble_weights, pair_similarity, response_cost, sentence_cost, without_common  # noqa: E402
@@ -110,22 +109,6 @@ def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, C
     for choice in rounds:
         assert (choice.taken == "after") == (choice.costs["after"] < choice.costs["before"])
     assert all(choice.taken == "after" for choice in rounds[:-1])  # the first round that does not gain is the last
-
-
-def test_the_aggregation_with_the_lowest_held_out_cost_is_taken(summaries: tuple[object, Corpus]) -> None:
-    forms = tuple(AGGREGATIONS.build(name) for name in ("product", "noisy_or", "mean"))
-    config = FitConfig((ExpertSpec(("overlap", "novel_names")),), plan=PLAN)
-    fitted = fit(*summaries, config, *forms)
-    choice = next(choice for choice in fitted.choices if choice.about == "aggregation")
-    assert choice.taken == best_form(choice.costs, summaries[1].labels)
-    assert AGGREGATIONS.spec(fitted.ensemble.aggregation) == choice.taken
-
-
-@pytest.mark.parametrize(("labels", "taken"), [([0.0, 1.0, np.nan], "product"), ([0.0, 0.5, np.nan], "mean")])
-def test_a_mean_of_all_or_nothing_has_to_be_shown(labels: list[float], taken: str) -> None:
-    costs = {"noisy_or": 0.7, "product": 0.604, "mean": 0.6}
-    assert best_form(costs, np.array(labels)) == taken
-    assert best_form({**costs, "mean": 0.59}, np.array(labels)) == "mean"
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (6, 3, 2)])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
+from fractal.ensemble.direction import open_question
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import FitResult
 from fractal.ensemble.screening import FormComparison, held_out_responses
@@ -64,6 +65,9 @@ def _direction(fitted: FitResult | None, aggregation: str | Aggregation | None, 
 
 def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:
     """Held-out likelihood of the response labels under each hard rule, by one small model each."""
+    if fitted is not None and (question := open_question(fitted.directions or {chosen: 1.0}, chosen)):
+        rival = max((name for name in fitted.directions if name != chosen), key=lambda name: fitted.directions[name])
+        return Finding("aggregation", "warn", question, fitted.directions[chosen], advice=FORMS[rival])
     costs = fitted.screening if fitted is not None and fitted.screening is not None else None
     costs = costs or FormComparison.of(block, corpus, FORMS, seed)
     rival = costs.best(name for name in FORMS if name != chosen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,4 +38,5 @@ class FitResult:
     history: tuple[Epoch, ...]
     weights: NDArray[np.float32]  # (bag, member): 0 where a member held a response out
     priors: tuple[Term, ...] = ()  # that had weight
+    directions: Mapping[str, float] = field(default_factory=dict)  # how likely each is, where it had to be chosen
     screening: FormComparison | None = None  # what small models made of the aggregations, where they were asked

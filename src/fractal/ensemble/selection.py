@@ -9,23 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.direction import direction_confidence, least_risk, open_question
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
-from fractal.ensemble.screening import MIN_GAIN_NATS, FormComparison
+from fractal.ensemble.screening import FormComparison
+from fractal.ensemble.weighting import refined_log_loss
 from fractal.errors import BadSpec
 from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import Outcome
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.objectives.priors import PRIORS, ColumnPrior, CorrelationPrior
+from fractal.mil.outputs import flat
 from fractal.mil.training.callbacks import Callback, at_stage, stages
 from fractal.records.corpus import Corpus, all_or_nothing, sentence_column
 
-__all__ = ["asked_priors", "best_form", "select_aggregations", "with_priors"]
+__all__ = ["asked_priors", "select_aggregations", "with_priors"]
 
 MOST_TRIED = 3  # priors that whole fits are spent on, those with the clearest signal first
 
@@ -116,33 +119,33 @@ def _compared(
     """Fit every form and keep the one that explains held-out response labels best."""
     without = replace(config, try_priors=False)
     results = {
-        AGGREGATIONS.spec(form): fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
+        str(form.direction): fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
         for form, stage in stages(forms, AGGREGATIONS.spec)
     }
-    costs = {spec: result.cost for spec, result in results.items()}
-    best = best_form(costs, corpus.labels)
-    return results[best], _with_doubt(Choice("aggregation", costs, best))
+    specs = {name: AGGREGATIONS.spec(result.ensemble.aggregation) for name, result in results.items()}
+    costs = {specs[name]: result.cost for name, result in results.items()}
+    if config.supervised or len(corpus.pairs):
+        best = min(results, key=lambda name: results[name].cost)
+        return results[best], Choice("aggregation", costs, specs[best])
+    doubt_mean = all_or_nothing(corpus.labels)
+    comparison = _held_out_comparison(results, corpus, config.plan.seed)
+    confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
+    taken = least_risk(confidence)
+    choice = Choice("aggregation", costs, specs[taken], open_question(confidence, taken))
+    return replace(results[taken], directions=confidence), choice
 
 
-def best_form(costs: Mapping[str, float], labels: NDArray[np.float64]) -> str:
-    """Return the form of aggregation that held-out labels prefer: {form: held-out log-loss a response} → form.
-
-    Labels that are all or nothing are seldom means of sentences, so there a mean has to save clearly on the others.
-    """
-    doubted = "mean" if all_or_nothing(labels) else ""
-    return min(costs, key=lambda spec: costs[spec] + MIN_GAIN_NATS * (AGGREGATIONS.build(spec).direction == doubted))
-
-
-def _with_doubt(choice: Choice) -> Choice:
-    """Say so where whole fits under several aggregations hardly differ: somebody may know better."""
-    rival = min((spec for spec in choice.costs if spec != choice.taken), key=lambda spec: choice.costs[spec])
-    saved = choice.costs[rival] - choice.costs[choice.taken]
-    if saved >= MIN_GAIN_NATS:
-        return choice
-    margin = f"Only {saved:.3f} of held-out log-loss a response better than {rival}"
-    if saved < 0:
-        margin = f"{rival} saves only {-saved:.3f} of held-out log-loss a response; labels of 0 and 1 are seldom means"
-    return replace(choice, why=f"{margin}: say how people rated, if you know.")
+def _held_out_comparison(results: Mapping[str, FitResult], corpus: Corpus, seed: int) -> FormComparison:
+    """Return what each rated response's held-out label costs under whole fits of several directions."""
+    rated = ~np.isnan(corpus.labels)
+    labels = torch.from_numpy(corpus.labels[rated])
+    offsets = torch.tensor([0, *(len(response.sentences) for response in corpus.responses)]).cumsum(0)
+    costs = {}
+    for name, result in results.items():
+        logits = flat(result.ensemble.aggregation.from_logits(result.held_out, offsets))
+        costs[name] = refined_log_loss(logits[torch.from_numpy(rated)], labels)
+    groups = np.unique(np.array(corpus.groups)[rated], return_inverse=True)[1].astype(np.int64)
+    return FormComparison(costs, groups, seed)
 
 
 def with_priors(
@@ -168,7 +171,9 @@ def with_priors(
         words = "Held-out labels gain by it." if gained else "Held-out labels do not gain by it."
         why = f"{findings[term].sentence} {words}"
         choices.append(Choice(f"prior {PRIORS.spec(term)}", costs, "with" if gained else "without", why))
-        result = replace(trial, choices=result.choices, screening=result.screening) if gained else result
+        if gained:
+            result = replace(result, ensemble=trial.ensemble, held_out=trial.held_out, cost=trial.cost)
+            result = replace(result, history=trial.history, weights=trial.weights, priors=trial.priors)
     return replace(result, choices=(*result.choices, *choices))
 
 
