@@ -35,6 +35,7 @@ def measured(data: RealSet, aggregation: str, encoder: str, seed: int) -> dict[s
         "within": values.get("within_response_auc"),
         "taken": scorer.aggregation_,
         "open": "The direction is open" in check,
+        "check": check[:120],
     }
 
 

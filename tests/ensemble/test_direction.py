@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fractal.datasets.synthetic import make_responses
 from fractal.ensemble.direction import (
-    LOSS,
+    RISK,
     direction_confidence,
     gold_evidence,
     least_risk,
@@ -40,17 +40,17 @@ def test_a_clear_gain_is_sure_and_a_toss_is_open() -> None:
     assert "one bad sentence" in open_question(shaky, "min")
 
 
-def test_while_min_and_max_are_a_toss_the_minimum_is_taken() -> None:
-    """To take a maximum for a minimum loses twice as much as the reverse."""
-    assert least_risk({"min": 0.5, "max": 0.5}) == "min"
-    assert least_risk({"min": 0.4, "max": 0.6}) == "min"
-    assert least_risk({"min": 0.1, "max": 0.9}) == "max"
+def test_while_min_and_max_are_a_toss_the_mean_is_taken_which_turns_no_order_round() -> None:
+    assert least_risk({"min": 0.5, "max": 0.5}) == "mean"
+    assert least_risk({"min": 0.8, "max": 0.2, "mean": 0.0}) == "min"
+    assert least_risk({"min": 0.05, "max": 0.95, "mean": 0.0}) == "max"
+    assert least_risk({"min": 0.4, "max": 0.0, "mean": 0.6}) == "min"
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3))
 def test_no_form_risks_less_than_the_one_taken(weights: list[float]) -> None:
     confidence = dict(zip(FORMS, (np.array(weights) / sum(weights)).tolist(), strict=True))
-    risks = {form: sum(confidence[true] * LOSS[true][form] for true in FORMS) for form in FORMS}
+    risks = {form: sum(confidence[true] * RISK[true][form] for true in FORMS) for form in FORMS}
     assert risks[least_risk(confidence)] == pytest.approx(min(risks.values()))
 
 

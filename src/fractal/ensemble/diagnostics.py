@@ -67,7 +67,7 @@ def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, 
     """Held-out likelihood of the response labels under each hard rule, by one small model each."""
     if fitted is not None and (question := open_question(fitted.directions or {chosen: 1.0}, chosen)):
         rival = max((name for name in fitted.directions if name != chosen), key=lambda name: fitted.directions[name])
-        return Finding("aggregation", "warn", question, fitted.directions[chosen], advice=FORMS[rival])
+        return Finding("aggregation", "warn", question, fitted.directions.get(chosen, 0.0), advice=FORMS[rival])
     costs = fitted.screening if fitted is not None and fitted.screening is not None else None
     costs = costs or FormComparison.of(block, corpus, FORMS, seed)
     rival = costs.best(name for name in FORMS if name != chosen)

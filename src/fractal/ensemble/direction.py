@@ -15,12 +15,13 @@ from fractal.records import Response
 CONFIDENT = 0.9  # a direction of less is open: it is said, with what would decide it
 FLIPPED = 0.05  # how many labels contradict each other where people rate responses and sentences
 MIN_GOLD = 5  # known sentence labels of rated responses, from which on they are asked
-# Sentence ROC AUC that a form (inner) loses where another direction (outer) is true: mean over real sets, 'Auto' in
-# benchmarks/results/questions.md. A maximum taken for a minimum points the wrong way; the reverse costs half as much.
-LOSS = {
-    "min": {"min": 0.0, "max": 0.26, "mean": 0.13},
-    "max": {"min": 0.13, "max": 0.0, "mean": 0.07},
-    "mean": {"min": 0.035, "max": 0.017, "mean": 0.0},
+# The mean square of the sentence ROC AUC that a form (inner) loses where another direction (outer) is true, over real
+# sets ('Auto' in benchmarks/results/questions.md). Squared, since a form that points the wrong way is worse than two
+# that are a little off: a maximum taken for a minimum can turn the order round, a mean never did.
+RISK = {
+    "min": {"min": 0.0, "max": 0.089, "mean": 0.019},
+    "max": {"min": 0.039, "max": 0.0, "mean": 0.008},
+    "mean": {"min": 0.0012, "max": 0.0003, "mean": 0.0},
 }
 QUESTION = (
     "Is an answer bad because of one bad sentence (aggregation 'product'), good because of one good one ('noisy_or'), "
@@ -51,9 +52,9 @@ def direction_confidence(
 
 
 def least_risk(confidence: Mapping[str, float]) -> str:
-    """Return the direction whose form loses least on average, whichever direction is true."""
-    risk = {form: sum(share * LOSS[true][form] for true, share in confidence.items()) for form in confidence}
-    return min(risk, key=lambda form: (risk[form], -confidence[form]))
+    """Return the direction whose form risks least, whichever direction is true; it need not be one of the likely."""
+    risk = {form: sum(share * RISK[true][form] for true, share in confidence.items()) for form in FORMS}
+    return min(risk, key=lambda form: (risk[form], -confidence.get(form, 0.0)))
 
 
 def gold_evidence(responses: Sequence[Response]) -> dict[str, float]:
@@ -90,6 +91,6 @@ def open_question(confidence: Mapping[str, float], taken: str) -> str:
         return ""
     shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(confidence.items(), key=lambda item: -item[1]))
     return (
-        f"The direction is open: held-out labels say {shares}. '{taken}' was taken, which loses least if it is wrong. "
+        f"The direction is open: held-out labels say {shares}. '{taken}' was taken, which risks least if it is wrong. "
         f"{QUESTION} Name it, or label 20 sentences."
     )

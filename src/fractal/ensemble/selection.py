@@ -118,10 +118,11 @@ def _compared(
 ) -> tuple[FitResult, Choice]:
     """Fit every form and keep the one that explains held-out response labels best."""
     without = replace(config, try_priors=False)
-    results = {
-        str(form.direction): fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
-        for form, stage in stages(forms, AGGREGATIONS.spec)
-    }
+
+    def whole(form: Aggregation, stage: str) -> FitResult:
+        return fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
+
+    results = {str(form.direction): whole(form, stage) for form, stage in stages(forms, AGGREGATIONS.spec)}
     specs = {name: AGGREGATIONS.spec(result.ensemble.aggregation) for name, result in results.items()}
     costs = {specs[name]: result.cost for name, result in results.items()}
     if config.supervised or len(corpus.pairs):
@@ -131,6 +132,9 @@ def _compared(
     comparison = _held_out_comparison(results, corpus, config.plan.seed)
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
     taken = least_risk(confidence)
+    if taken not in results:
+        results[taken] = whole(AGGREGATIONS.build(FORMS[taken]), f"{FORMS[taken]}, which risks least")
+        specs[taken] = FORMS[taken]
     choice = Choice("aggregation", costs, specs[taken], open_question(confidence, taken))
     return replace(results[taken], directions=confidence), choice
 
