@@ -71,7 +71,7 @@ def test_ratings_under_every_kind_of_aggregation_are_learned(folder, form):
 
 def test_gold_labels_are_learned_beside_ratings(folder):
     rated = reviews(16)
-    objective = Objective((ResponseLoss(given="gold"), SentenceLoss()), AGGREGATIONS.build("product"))
+    objective = Objective((ResponseLoss(observed="gold"), SentenceLoss()), AGGREGATIONS.build("product"))
     result = tune(rated, review_bags(rated, gold=True), objective, plan_of(folder, epochs=1, min_steps=2))
     assert bool(result.expert.logits(rated).isfinite().all())
 
@@ -127,7 +127,7 @@ def test_a_killed_tuning_goes_on_to_the_same_bits(folder, tmp_path):
     whole = tune(rated, review_bags(rated), PRODUCT, plan, checkpoints=tmp_path / "a")
     with pytest.raises(Killed):
         tune(rated, review_bags(rated), PRODUCT, plan, callbacks=[kill], checkpoints=tmp_path / "b")
-    assert list((tmp_path / "b" / "tuned-0").glob("checkpoint-*"))
+    assert list((tmp_path / "b").glob("tuned-*-0/checkpoint-*"))
     resumed = tune(rated, review_bags(rated), PRODUCT, plan, checkpoints=tmp_path / "b")
     assert torch.equal(whole.expert.logits(rated), resumed.expert.logits(rated))
 

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ScorerOptions", "aspect_option", "config_option", "scorer_options"]
 
-WITH_FLAGS = ("aggregation", "recipe", "encoder", "splitter", "priors", "plan", "self_training", "cache")  # have flags
+WITH_FLAGS = (
+    "aggregation",
+    "recipe",
+    "encoder",
+    "splitter",
+    "priors",
+    "plan",
+    "self_training",
+    "tune",
+    "cache",
+)  # have flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +45,7 @@ class ScorerOptions:
     priors: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     seed: int | None = None
+    tune: str | None = None
     cache: str | None = None
     no_cache: bool = False
 
@@ -56,6 +67,7 @@ class ScorerOptions:
             "priors": self.priors,
             "plan": _built(TrainingPlan, plan),
             "self_training": _built(SelfTraining, rounds) if rounds else None,
+            "tune": self.tune,
             "cache": False if self.no_cache else self.cache or True,
         }
         return SentenceScorer(**{**options, **whole, **changes})
@@ -226,6 +238,11 @@ SCORER_OPTIONS = (
         help="Any option of plan, self-training or scorer, as in epochs=30.",
     ),
     click.option("--seed", type=int, help="Same seed, same scorer.  [default: 0]"),
+    click.option(
+        "--tune",
+        metavar="NAME",
+        help="Tune this encoder on the labels, as one more expert: minilm, mpnet, a folder or a name on the Hub.",
+    ),
     click.option("--cache", metavar="FOLDER", help="Where vectors are kept."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors."),
 )

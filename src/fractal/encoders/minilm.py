@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
 from fractal.encoders.batching import padded, token_batches
 from fractal.encoders.block import offsets_of, ragged_rows
+from fractal.encoders.packed import PackedBert
 from fractal.encoders.weights import SHA256, find_minilm
 from fractal.errors import BadSpec, MissingExtra
 from fractal.hardware import DTYPES, choose_device, choose_encoder_dtype, require_torch
@@ -62,7 +63,14 @@ class MiniLM(Encoder):
         out = np.empty((len(texts), DIM), np.float32)
         done = 0
         for first in range(0, len(texts), TEXTS_AT_ONCE):
-            for batch, hidden, real in self._passes(self._tokenised(texts[first : first + TEXTS_AT_ONCE])):
+            ids = self._tokenised(texts[first : first + TEXTS_AT_ONCE])
+            if self._packed is not None:
+                out[first : first + len(ids)] = self._packed.pooled(ids)
+                done += len(ids)
+                if progress is not None:
+                    progress(done, len(texts))
+                continue
+            for batch, hidden, real in self._passes(ids):
                 out[first + batch] = _pooled(hidden, real)
                 done += len(batch)
                 if progress is not None:
@@ -108,6 +116,14 @@ class MiniLM(Encoder):
             with torch.inference_mode():
                 states = network(input_ids=torch.from_numpy(tokens).to(network.device), attention_mask=mask)
             yield batch, states.last_hidden_state, real
+
+    @functools.cached_property
+    def _packed(self) -> PackedBert | None:
+        """The network without padding, on a GPU in 16 bits, where attention over packed texts is at hand."""
+        torch = require_torch("minilm")
+        network = self._loaded[1]
+        on_gpu = network.device.type == "cuda" and network.dtype == torch.bfloat16
+        return PackedBert(network) if on_gpu and PackedBert.fits(network) else None
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:

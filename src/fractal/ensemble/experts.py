@@ -121,6 +121,14 @@ class Ensemble:
             + self.shift
         )
 
+    def labelling_logits(self, read: Predictor, trained_on: NDArray[np.bool_]) -> Tensor:
+        """Return the log-odds by which responses are labelled, of which some (bag,) were trained on."""
+        return self.logits(read)
+
+    def files(self) -> dict[str, bytes]:
+        """Return what a saved scorer holds besides arrays: files by path."""
+        return {}
+
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data."""
         return {

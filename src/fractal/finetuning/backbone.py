@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fractal.encoders.weights import find_minilm
+from fractal.encoders.weights import find_minilm, find_mpnet
 from fractal.errors import BadSpec, MissingExtra
 
 __all__ = ["Backbone", "load_backbone"]
@@ -207,6 +207,10 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
         raise MissingExtra("Tuning an encoder", "finetune", "transformers") from error
+    if torch.cuda.is_available():
+        torch.backends.cuda.enable_cudnn_sdp(
+            False
+        )  # it plans every new shape anew, 25 ms each; batches differ in shape
     source = _folder(name)
     options: dict[str, Any] = {
         "revision": revision,
@@ -229,7 +233,9 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
 
 
 def _folder(name: str) -> str:
-    return str(find_minilm()) if name == "minilm" else name
+    if name == "minilm":
+        return str(find_minilm())
+    return str(find_mpnet()) if name == "mpnet" else name
 
 
 def _layers_of(network: nn.Module) -> tuple[nn.Module, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,7 +105,7 @@ def tune(
             bf16=bf16,
             seed=plan.seed + member,
             callbacks=at_stage(callbacks, stage),
-            checkpoints=checkpoints / f"tuned-{member}" if checkpoints else None,
+            checkpoints=checkpoints / f"tuned-{session.digest}-{member}" if checkpoints else None,
         )
         held_out.append(session.held_out(network, views, member))
         network.backbone.merge_adapters()
@@ -137,6 +138,7 @@ class _Session:
             window=min(plan.window, backbone.longest),
             sentence_tokens=plan.sentence_tokens,
         )
+        self.digest = _digest(responses, bags, objective, plan)
         self.costs: dict[str, float] = {}
         self.notes: list[str] = []
         self.frozen_reading = ""
@@ -248,6 +250,16 @@ def sum_of_views(
         for name, view in views.items()
     ]
     return torch.stack(parts).mean(0)
+
+
+def _digest(responses: Sequence[Response], bags: Bags, objective: Objective, plan: TuningPlan) -> str:
+    """What checkpoints belong to: another plan, objective or other data must not take them up."""
+    digest = hashlib.blake2b(repr((plan, objective)).encode(), digest_size=8)
+    for values in (bags.labels, bags.weights, bags.pairs, *(bags.targets[name] for name in sorted(bags.targets))):
+        digest.update(b"-" if values is None else values.cpu().contiguous().numpy().tobytes())
+    for response in responses:
+        digest.update(f"{response.query}\0{response.text}".encode("utf-8", "replace"))
+    return digest.hexdigest()
 
 
 def _views_of(reading: str) -> tuple[str, ...]:

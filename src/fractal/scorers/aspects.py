@@ -92,6 +92,8 @@ class AspectScorer(Scorer):
         responses = _rated(X)
         names = list(self._rules(responses))
         config = self._unfitted().fit_config()
+        if self._unfitted().tune is not None:
+            raise BadSpec("tune: a scorer of several aspects tunes no encoder; train a SentenceScorer of one of them")
         if config.supervised or config.start != "even" or config.self_training.rounds or config.try_priors:
             raise BadSpec(
                 "aspects learn from labels of responses alone: leave out learn_from, start, self_training "

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Saved:
     config: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
     card: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)  # by path inside the folder
+    folder: Path | None = None  # where files are read from
 
 
 def restored_encoder(saved: Saved) -> Encoder:
@@ -52,11 +54,16 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     head = save({name: np.ascontiguousarray(array) for name, array in saved.arrays.items()})
     config = {"format": FORMAT, "head_sha256": hashlib.sha256(head).hexdigest(), **saved.config}
+    if saved.files:
+        config["files"] = {path: hashlib.sha256(content).hexdigest() for path, content in saved.files.items()}
     written = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with whole_folder(target) as beside:
         (beside / HEAD).write_bytes(head)
         (beside / CONFIG).write_text(written, encoding="utf-8")
         (beside / CARD).write_text(saved.card, encoding="utf-8")
+        for path, content in saved.files.items():
+            (beside / path).parent.mkdir(parents=True, exist_ok=True)
+            (beside / path).write_bytes(content)
     return target
 
 
@@ -71,9 +78,28 @@ def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = N
         raise BadFolder(
             f"{folder / HEAD} is not the file that {CONFIG} was written with, but cut short or altered: copy it again"
         )
-    return Saved(
-        config, _arrays(head, folder), _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
-    )
+    _check_files(folder, config.get("files", {}))
+    card = _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
+    return Saved(config, _arrays(head, folder), card, folder=folder)
+
+
+def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
+    """Refuse a file that is missing, altered or not named in the configuration, of the folders that it names."""
+    for name in expected:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BadFolder(f"{folder / CONFIG} names the file {name!r}, which lies outside the folder: do not use it")
+    tops = {Path(name).parts[0] for name in expected}
+    present = {
+        path.relative_to(folder).as_posix() for top in tops for path in (folder / top).rglob("*") if not path.is_dir()
+    }
+    if strange := sorted(present - expected.keys()):
+        raise BadFolder(f"{folder / strange[0]} was not written with {CONFIG}: remove it, or copy the folder again")
+    for name, digest in expected.items():
+        if hashlib.sha256(_read(folder / name)).hexdigest() != digest:
+            raise BadFolder(
+                f"{folder / name} is not the file that {CONFIG} was written with, but cut short or altered: "
+                "copy it again"
+            )
 
 
 def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
@@ -135,7 +161,7 @@ def _download(repo: str, revision: str | None) -> Path:
     except ImportError as error:
         raise MissingExtra("Loading from the Hub", "train", "huggingface_hub") from error
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=[CONFIG, HEAD, CARD]))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=[CONFIG, HEAD, CARD, "tuned/**"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BadFolder(f"There is no folder {repo!r} here, and the Hub did not give it either: {reason}") from error

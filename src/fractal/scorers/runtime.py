@@ -91,7 +91,7 @@ class _Ensemble:
 
 
 class NeedsTorch(BadSpec):
-    """A saved scorer with an aggregation of somebody else's, which numpy does not know."""
+    """A saved scorer with a tuned encoder, or an aggregation of somebody else's, which numpy does not know."""
 
 
 class RuntimeScorer:
@@ -167,6 +167,8 @@ def _ensembles(config: Mapping[str, Any]) -> tuple[_Ensemble, ...]:
 
 
 def _ensemble(aspect: str, config: Mapping[str, Any], calibrator: Mapping[str, Any] | None) -> _Ensemble:
+    if "tuned" in config:
+        raise NeedsTorch("a tuned encoder is computed by torch alone: read this scorer with load_scorer")
     name, _ = parse(config["aggregation"], "aggregation")
     if name not in RESPONSE_LOG_ODDS:
         raise NeedsTorch(f"the aggregation {name!r} is computed by torch alone: read this scorer with load_scorer")

@@ -38,6 +38,7 @@ from fractal.ensemble.summary import (
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
+from fractal.finetuning.plan import TuningPlan
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member, flat
@@ -51,6 +52,7 @@ from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import records
 from fractal.scorers.persistence import CARRIED, Saved, restored_encoder
+from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
 __all__ = ["SentenceScorer"]
 
@@ -94,6 +96,10 @@ class SentenceScorer(Scorer):
     plan : TrainingPlan or None, default=None
         How heads are trained: epochs, learning rate, members of the ensemble, device and so on; None takes the
         defaults.
+    tune : str, TuningPlan or None, default=None
+        An encoder to tune on the labels as one more expert: "minilm", "mpnet", a folder or a name on the Hub, with
+        options as in "minilm(members=5)"; it is left out where its order inside responses is unlike the other experts'.
+        Needs the extra `finetune`.
     cache : str, path or bool, default=True
         The folder where vectors are kept, so that no text is encoded twice. True takes FRACTAL_CACHE or the platform's
         place, False keeps none.
@@ -129,6 +135,7 @@ class SentenceScorer(Scorer):
         gold_weight: float = 1.0,
         learn_from: str = "responses",
         plan: TrainingPlan | None = None,
+        tune: str | TuningPlan | None = None,
         cache: str | PathLike[str] | bool = True,
     ) -> None:
         self.aggregation = aggregation
@@ -142,6 +149,7 @@ class SentenceScorer(Scorer):
         self.gold_weight = gold_weight
         self.learn_from = learn_from
         self.plan = plan
+        self.tune = tune
         self.cache = cache
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -177,8 +185,12 @@ class SentenceScorer(Scorer):
         corpus, config = self.prepare(X, y)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self.embed(corpus.responses, on_encode)
-        results = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)
-        return self.store(results[""], block, corpus, config)
+        result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
+        if self.tune is not None:
+            result = with_tuned_expert(
+                result, block, corpus, config, tuning_plan(self.tune, config.plan.seed), callbacks
+            )
+        return self.store(result, block, corpus, config)
 
     def prepare(
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
@@ -237,6 +249,8 @@ class SentenceScorer(Scorer):
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
+        if self.tune is not None:
+            tuning_plan(self.tune, plan.seed)
         ENCODERS.build(self.encoder), SPLITTERS.build(self.splitter)  # a wrong name is said before texts are encoded
         experts, mean_experts, pseudo_label_experts = self._experts()
         priors, try_priors = asked_priors(self.priors)
@@ -319,7 +333,8 @@ class SentenceScorer(Scorer):
 
     def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = self.embed(responses)
-        return self.to_labelled_records(block, self.ensemble_.logits(Predictor(block)))
+        trained_on = self.held_out_index_.knows(responses)
+        return self.to_labelled_records(block, self.ensemble_.labelling_logits(Predictor(block), trained_on))
 
     def to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Return records of what the log-odds say of the block's responses beside their known labels."""
@@ -350,7 +365,7 @@ class SentenceScorer(Scorer):
             "seen.members": self.held_out_index_.members,
             **self.encoder_arrays(),
         }
-        return Saved(config, arrays, model_card(config))
+        return Saved(config, arrays, model_card(config), self.ensemble_.files())
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data: what `config.json` holds."""
@@ -378,6 +393,7 @@ class SentenceScorer(Scorer):
     def _restored(cls, saved: Saved) -> Self:
         arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
         ensemble = Ensemble.restored(saved.config["ensemble"], arrays)
+        ensemble = restored_tuned(ensemble, saved.config["ensemble"], saved.folder)
         held_out = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         scorer = cls.from_config(saved.config, ensemble, held_out)
         scorer.carry_encoder(restored_encoder(saved))

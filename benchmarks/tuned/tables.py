@@ -1,0 +1,121 @@
+"""The tables of the study: means over seeds, a row a set, a column a method; differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy.tables import Study
+from benchmarks.machine import cpu
+
+ORDER = (
+    *("default", "tuned", "default + tuned", "mpnet", "mpnet + tuned"),
+    *("supervised", "supervised tuned"),
+)
+WIDEST = ("default", "tuned", "default + tuned", "supervised")  # run on all sets that have sentence labels
+
+
+def write_tables(rows: list[dict], path: Path, machine: str = "", notes: Sequence[str] = ()) -> None:
+    """Write every table as Markdown."""
+    study = Study(rows)
+    methods = [method for method in ORDER if method in study.methods]
+    most = max(row["most"] or 0 for row in rows)
+    lines = [
+        "# A tuned encoder",
+        "",
+        f"Means over seeds on the test splits; at most {most:,} training responses of each set. Only `supervised` and",
+        f"`supervised tuned` see sentence labels. Machine: {machine or cpu()}. Command: `python -m benchmarks.tuned`.",
+        "",
+        "*default*: the experts on frozen MiniLM vectors; *tuned*: MiniLM tuned on response labels alone; *default +",
+        "tuned*: both, the tuned encoder with the share that its held-out order inside responses earns it;",
+        "*mpnet*: the default on all-mpnet-base-v2.",
+        "",
+        *notes,
+    ]
+    for key, title in (("auc", "Sentence ROC AUC"), ("within", "Within-response ROC AUC")):
+        lines += [f"## {title}", "", *_table(study, methods, key), ""]
+    lines += ["## Beside the default", "", *_differences(study, methods), ""]
+    lines += ["## How the tuned encoder read, and its share", "", *_choices(study), ""]
+    lines += ["## Seconds of a run", "", *_seconds(study, methods), ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    print(f"wrote {path}", flush=True)
+
+
+def _table(study: Study, methods: list[str], key: str) -> list[str]:
+    lines = ["| set | seeds | " + " | ".join(methods) + " |", "|---|---:|" + "---:|" * len(methods)]
+    for name in study.sets:
+        means = [study.mean(name, method, "score", key) for method in methods]
+        seeds = len(study.values(name, "default", "score", key))
+        lines.append(f"| {name} | {seeds} | " + " | ".join("–" if np.isnan(m) else f"{m:.3f}" for m in means) + " |")
+    widest = [method for method in methods if method in WIDEST]
+    for sets in (study.shared(widest, "score", key), study.shared(methods, "score", key)):
+        means = [_macro(study, method, sets, key) for method in methods]
+        lines.append(f"| **mean of {len(sets)} sets** | | " + " | ".join(means) + " |")
+    return lines
+
+
+def _macro(study: Study, method: str, sets: list[str], key: str) -> str:
+    values = [study.mean(name, method, "score", key) for name in sets]
+    return "–" if not values or np.isnan(values).any() else f"**{np.mean(values):.3f}**"
+
+
+def _differences(study: Study, methods: list[str]) -> list[str]:
+    lines = [
+        "Differences with 95% intervals by resampling test responses, the same draws for both.",
+        "",
+        "| method | sets | AUC − default's | within − default's | worst set, AUC | worst set, within |",
+        "|---|---:|---:|---:|---|---|",
+    ]
+    for method in methods[1:]:
+        sets = study.shared([method, "default"], "score", "auc")
+        if not sets:
+            continue
+        cells = [_gap(study, method, sets, key) for key in ("auc", "within")]
+        worst = []
+        for key in ("auc", "within"):
+            gaps = {n: study.mean(n, method, "score", key) - study.mean(n, "default", "score", key) for n in sets}
+            least = min(gaps, key=lambda name: np.nan_to_num(gaps[name], nan=1))
+            worst.append(f"{least} {gaps[least]:+.3f}")
+        lines.append(f"| {method} | {len(sets)} | {' | '.join(cells)} | {' | '.join(worst)} |")
+    return lines
+
+
+def _gap(study: Study, method: str, sets: list[str], key: str) -> str:
+    means, draws = [], []
+    for name in sets:
+        means.append(study.mean(name, method, "score", key) - study.mean(name, "default", "score", key))
+        both = (
+            np.mean(np.array(study.values(name, m, "score", f"{key}_drawn"), dtype=float), axis=0)
+            for m in (method, "default")
+        )
+        draws.append(np.subtract(*both))
+    low, high = np.nanpercentile(np.mean(draws, axis=0), [2.5, 97.5])
+    return f"{np.nanmean(means):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _choices(study: Study) -> list[str]:
+    lines = ["| set | reading | order inside responses like the default's | share |", "|---|---|---:|---:|"]
+    for name in study.sets:
+        tuned = [row for row in study.rows if row["set"] == name and row["method"] == "tuned"]
+        both = [row for row in study.rows if row["set"] == name and row["method"] == "default + tuned"]
+        if not tuned:
+            continue
+        readings = [row["reading"] for row in tuned]
+        counted = ", ".join(f"{word} {readings.count(word)}×" for word in dict.fromkeys(readings))
+        alike = np.mean([row["alike"] for row in tuned])
+        lines.append(f"| {name} | {counted} | {alike:.2f} | {np.mean([row['share'] for row in both]):.2f} |")
+    return lines
+
+
+def _seconds(study: Study, methods: list[str]) -> list[str]:
+    shown = [method for method in methods if "+" not in method]
+    lines = ["| set | " + " | ".join(f"{m}, wall / CPU" for m in shown) + " |", "|---|" + "---:|" * len(shown)]
+    for name in study.sets:
+        cells = [
+            f"{study.mean(name, method, '', 'wall_s'):.0f} / {study.mean(name, method, '', 'cpu_s'):.0f}"
+            for method in shown
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells).replace("nan / nan", "–").replace("nan", "–") + " |")
+    return lines
