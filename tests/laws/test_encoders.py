@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from fractal.encoders import ENCODERS, EmbeddingCache, cached_encode
 from support.encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
+from support.tuning_models import tiny_model
 
 # bf16 rounds to 8 binary digits, so another padding shows; the bound is on 1 − cosine
 TOLERANCE = {"float32": 2e-6, "bfloat16": 1e-3}
-NAMES = ("hashing", "minilm", "precomputed", "sentence_transformers", "static")
+NAMES = ("hashing", "minilm", "precomputed", "sentence_transformers", "static", "transformer")
 LISTS = st.lists(st.sampled_from(TEXTS), max_size=6)
 
 
@@ -27,6 +28,7 @@ def encoders(tmp_path_factory):
         "precomputed": f"precomputed(path={str(vectors_file(folder))!r})",
         "sentence_transformers": f"sentence_transformers(model={str(sentence_transformer(folder))!r}, device='cpu')",
         "static": f"static(model={str(static_model(folder))!r})",
+        "transformer": f"transformer(model={str(tiny_model(folder / 'tiny'))!r}, prefix='what is ', device='cpu')",
     }
     return {name: ENCODERS.build(spec) for name, spec in specs.items()}
 
@@ -47,7 +49,7 @@ def close(left, right, encoder) -> bool:
 
 
 def test_every_registered_encoder_is_under_these_laws():
-    assert set(ENCODERS.names()) == set(NAMES)
+    assert set(ENCODERS.names()) == {*NAMES, "mpnet"}  # which is `transformer` on weights whose hash is checked
 
 
 def test_survives_its_text_form_pickling_and_hashing(encoder):
