@@ -67,14 +67,18 @@ class DataSummary:
         import numpy as np
 
         from fractal.evaluation.data_checks import data_checks, label_checks
+        from fractal.records.groups import group_responses
 
         if not self.responses:
             return ()
-        findings = list(data_checks(self.responses, np.array(self.pairs, dtype=np.int64).reshape(-1, 3)))
+        pairs = np.array(self.pairs, dtype=np.int64).reshape(-1, 3)
+        grouping = group_responses(self.responses, pairs)
+        findings = list(data_checks(self.responses, pairs, grouping=grouping))
         for aspect in sorted(self.aspects):
             rated = [dataclasses.replace(response, label=response.aspects.get(aspect)) for response in self.responses]
             findings += [
-                dataclasses.replace(finding, name=f"{aspect}: {finding.name}") for finding in label_checks(rated)
+                dataclasses.replace(finding, name=f"{aspect}: {finding.name}")
+                for finding in label_checks(rated, grouping=grouping)
             ]
         return tuple(findings)
 

@@ -159,7 +159,8 @@ class TrainingReporter(_Reporter):
 def _losses(epoch: Epoch) -> str:
     """Say what an epoch cost, and how well it orders responses that it did not learn from."""
     parts = " ".join(f"{name} {value:.3f}" for name, value in epoch.parts.items())
-    loss = "" if math.isnan(epoch.held_out) else f" · held-out loss {epoch.held_out:.3f} (best {epoch.best:.3f})"
+    loss = "" if math.isnan(epoch.held_out) else f" · held-out loss {epoch.held_out:.3f}"
+    loss += "" if not loss or math.isnan(epoch.best) else f" (best {epoch.best:.3f})"
     return parts + loss + ("" if math.isnan(epoch.auc) else f", AUC {epoch.auc:.3f}")
 
 

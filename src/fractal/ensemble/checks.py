@@ -33,5 +33,5 @@ def run_checks(
     """
     from fractal.ensemble.diagnostics import method_checks
 
-    found = data_checks(corpus.responses, corpus.pairs, seed=seed)
+    found = data_checks(corpus.responses, corpus.pairs, seed=seed, grouping=corpus.grouping)
     return (*found, *method_checks(block, corpus, fitted, aggregation=aggregation, columns=columns, seed=seed))

@@ -43,7 +43,7 @@ def method_checks(
     """Check what needs vectors; where there are too few labels to say anything, nothing is said."""
     chosen = _direction(fitted, aggregation, corpus)
     findings: list[Finding] = []
-    rated = Outcome.of(corpus.responses)
+    rated = Outcome.of(corpus.responses, groups=corpus.groups)
     enough = len(rated) >= MIN_RESPONSES and rated.differs and not len(corpus.pairs)
     if enough:
         findings.append(_aggregation(fitted, block, corpus, chosen, seed))

@@ -24,7 +24,14 @@ from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import select_aggregations, with_priors
 from fractal.ensemble.self_training import most_certain, pseudo_labels
 from fractal.ensemble.specs import ExpertSpec
-from fractal.ensemble.weighting import ensemble_weights, pair_similarity, response_cost, sentence_cost, without_common
+from fractal.ensemble.weighting import (
+    ensemble_weights,
+    held_out_only,
+    pair_similarity,
+    response_cost,
+    sentence_cost,
+    without_common,
+)
 from fractal.errors import BadData
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
@@ -188,11 +195,11 @@ def weigh(parts: Sequence[TrainedExpert], aggregation: Aggregation, config: FitC
     choices = tuple(choice for part in parts for choice in part.choices)
     if len(parts) == 1:
         return WeighedExperts(tuple(parts), (1.0,), 0.0, aggregation, choices)
-    data_bags = parts[0].data.bags
+    data_bags = held_out_only(parts[0].data.bags)
     bags = replace(data_bags, weights=torch.ones(len(data_bags), 1))
     cost = gold_cost(bags, aggregation) if config.supervised else labels_cost(bags, aggregation, config.gold_weight)
     weights, shift = ensemble_weights([part.held_out for part in parts], cost)
-    costs = {str(part.data.spec): _cost(part.held_out, bags, aggregation, config) for part in parts}
+    costs = {str(part.data.spec): _cost(part.held_out, data_bags, aggregation, config) for part in parts}
     shares = [f"{weight:.2f} × {name}" for name, weight in zip(costs, weights, strict=True)]
     weighing = Choice("ensemble weights", costs, " + ".join(shares))
     return WeighedExperts(tuple(parts), weights, shift, aggregation, (*choices, weighing))
@@ -251,7 +258,7 @@ def _without_topic(ensemble: WeighedExperts, config: FitConfig) -> WeighedExpert
 
 
 def _cost(held_out: Tensor, bags: Bags, aggregation: Aggregation, config: FitConfig) -> float:
-    return (sentence_cost if config.supervised else response_cost)(held_out, bags, aggregation)
+    return (sentence_cost if config.supervised else response_cost)(held_out, held_out_only(bags), aggregation)
 
 
 def _stage(readers: Mapping[ExpertSpec, Sequence[str]], data: ExpertData) -> str:

@@ -33,7 +33,7 @@ def prior_findings(
     block: EncodedBlock, corpus: Corpus, terms: Sequence[Term], direction: str, seed: int = 0
 ) -> dict[Term, Finding]:
     """Return what response labels or preferences say of each prior; one of which they say nothing is left out."""
-    outcome = Outcome.of(corpus.responses, corpus.pairs, seed)
+    outcome = Outcome.of(corpus.responses, corpus.pairs, seed, corpus.groups)
     if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return {}
     findings = {}

@@ -92,7 +92,7 @@ def _screened(
     """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
     if len(forms) == 1 or config.supervised or len(corpus.pairs):
         return forms, (), None
-    rated = Outcome.of(corpus.responses)
+    rated = Outcome.of(corpus.responses, groups=corpus.groups)
     if len(rated) < MIN_RESPONSES or not rated.differs:
         return forms, (), None
     comparison = FormComparison.of(block, corpus, FORMS, config.plan.seed)

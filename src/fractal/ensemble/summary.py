@@ -29,6 +29,8 @@ def described(corpus: Corpus) -> dict[str, Any]:
         "responses": len(corpus.responses),
         "sentences": sentences,
         "labelled responses": len(labels),
+        "groups": corpus.grouping.count,
+        "grouped by": corpus.grouping.by,
     }
     if len(labels):
         described["mean label"] = float(labels.mean())
@@ -47,6 +49,8 @@ def contradictions(aggregation: Aggregation, responses: Sequence[Response]) -> i
 def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> Calibrator | None:
     """Learn from held-out responses what their scores mean; preferences alone say nothing of that."""
     rated = ~np.isnan(corpus.labels)
+    if (rated & judged(fitted)).any():
+        rated &= judged(fitted)
     if not rated.any():
         return None
     implied = fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets)).sigmoid()
@@ -55,14 +59,25 @@ def calibrated(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) ->
 
 
 def held_out_metrics(fitted: FitResult, offsets: NDArray[np.int64], corpus: Corpus) -> dict[str, Any]:
-    """What can be said without a sentence label: how held-out responses are told apart."""
+    """What can be said without a sentence label: how held-out responses are told apart; nothing where none were."""
+    held_out = judged(fitted)
     logits = flat(fitted.ensemble.aggregation.from_logits(fitted.held_out, torch.from_numpy(offsets))).numpy()
+    if not held_out.any():
+        return {}
     if len(corpus.pairs):
-        return {"held-out preference accuracy": preferences_right(corpus.pairs, logits)}
+        pairs = corpus.pairs[held_out[corpus.pairs[:, 0]] & (corpus.pairs[:, 2] == 0)]
+        return {"held-out preference accuracy": preferences_right(pairs, logits)} if len(pairs) else {}
+    labels = np.where(held_out, corpus.labels, np.nan)
     measure = (
         "ROC AUC" if all_or_nothing(corpus.labels) else "concordance"
     )  # the same, under its name for graded labels
-    return {f"held-out response {measure}": concordance(corpus.labels, logits), "held-out log-loss": fitted.cost}
+    values = {f"held-out response {measure}": concordance(labels, logits), "held-out log-loss": fitted.cost}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def judged(fitted: FitResult) -> NDArray[np.bool_]:
+    """Which responses some member held out: only of them can a figure be held out (response,)."""
+    return np.asarray((fitted.weights == 0).any(1))
 
 
 def preferences_right(pairs: NDArray[np.int64], scores: NDArray[Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from fractal.mil.segments import segment_mean
 
 __all__ = [
     "ensemble_weights",
+    "held_out_only",
     "pair_similarity",
     "refined_log_loss",
     "response_cost",
@@ -33,6 +35,29 @@ def without_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
     if not share:
         return logits
     return logits - share * segment_mean(logits, offsets).repeat_interleave(offsets.diff().to(logits.device), dim=0)
+
+
+def held_out_only(bags: Bags) -> Bags:
+    """Return the bags with the labels and pairs alone that some member held out; all of them where none was."""
+    unseen = (bags.weights == 0).any(1)
+    if bool(unseen.all()) or not bool((unseen & ~_unlabelled(bags)).any()):
+        return bags
+    sentences = unseen[bags.sentence_bag]
+    labels = bags.labels.where(unseen if bags.labels.dim() == 1 else unseen.unsqueeze(1), torch.nan)
+    targets = {name: values.where(sentences, torch.nan) for name, values in bags.targets.items()}
+    pairs = None if bags.pairs is None else bags.pairs[unseen[bags.pairs[:, :2]].all(1)]
+    return replace(bags, labels=labels, targets=targets, pairs=pairs)
+
+
+def _unlabelled(bags: Bags) -> Tensor:
+    """Which bags tell nothing: no label of their own, none of a sentence, no pair (bag,)."""
+    known = ~bags.labels.isnan() if bags.labels.dim() == 1 else ~bags.labels.isnan().all(1)
+    known = known.clone()
+    for values in bags.targets.values():
+        known[bags.sentence_bag[~values.isnan()]] = True
+    if bags.pairs is not None:
+        known[bags.pairs[:, :2].flatten()] = True
+    return ~known
 
 
 def pair_similarity(logits: Tensor, offsets: Tensor, pairs: Tensor) -> float:

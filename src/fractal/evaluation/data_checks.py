@@ -12,6 +12,7 @@ from fractal.evaluation.findings import Finding, Verdict
 from fractal.evaluation.intervals import wilson_interval
 from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
 from fractal.records import Response
+from fractal.records.groups import Grouping, group_responses
 
 MIN_CASES = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
@@ -24,20 +25,32 @@ APART = 0.5  # labels this far apart contradict each other
 
 
 def data_checks(
-    responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
+    responses: Sequence[Response],
+    pairs: NDArray[np.int64] | None = None,
+    *,
+    seed: int = 0,
+    grouping: Grouping | None = None,
 ) -> tuple[Finding, ...]:
     """Check what needs no model: labels given away by length or position, contradicted, or leaked by groups."""
-    *length, contradicted = label_checks(responses, pairs, seed=seed)
+    if not responses:
+        return ()
+    grouping = grouping or group_responses(responses, pairs)
+    *length, contradicted = label_checks(responses, pairs, seed=seed, grouping=grouping)
     position = _position_shortcut(responses, seed)
-    findings = [*length, position, contradicted, _contradicted_sentences(responses), _leakage(responses)]
+    leaks = _leakage(responses, grouping.groups)
+    findings = [*length, position, contradicted, _contradicted_sentences(responses), leaks, _other_groups(grouping)]
     return tuple(finding for finding in findings if finding is not None)
 
 
 def label_checks(
-    responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, *, seed: int = 0
+    responses: Sequence[Response],
+    pairs: NDArray[np.int64] | None = None,
+    *,
+    seed: int = 0,
+    grouping: Grouping | None = None,
 ) -> tuple[Finding, ...]:
     """Check the labels of responses alone: given away by length, where enough are known, or contradicted."""
-    outcome = Outcome.of(responses, pairs, seed)
+    outcome = Outcome.of(responses, pairs, seed, None if grouping is None else grouping.groups)
     enough = len(outcome) >= MIN_CASES and outcome.differs
     length = (_length_shortcut(responses, outcome, seed),) if enough else ()
     return (*length, _contradicted_responses(responses))
@@ -130,13 +143,21 @@ def _flip_rate(disagreement: float) -> float:
     return float((1 - np.sqrt(max(0.0, 1 - 2 * disagreement))) / 2)
 
 
-def _leakage(responses: Sequence[Response]) -> Finding:
+def _other_groups(grouping: Grouping) -> Finding | None:
+    """Say where responses could not be grouped by all that they share, or nothing could be held out at all."""
+    if grouping.count < 2:
+        sentence = "All responses are one group: nothing can be held out, so no choice and no figure is tested."
+        return Finding("groups", "fail", sentence, float(grouping.count))
+    return Finding("groups", "warn", grouping.note, float(grouping.count)) if grouping.note else None
+
+
+def _leakage(responses: Sequence[Response], group_of: Sequence[str]) -> Finding:
     """The same text, or the same context, in two groups falls on both sides of a split by group."""
     groups: dict[Hashable, set[str]] = defaultdict(set)
     keys = [_leaking_keys(r) for r in responses]
-    for r, shared in zip(responses, keys, strict=True):
+    for group, shared in zip(group_of, keys, strict=True):
         for key in shared:
-            groups[key].add(r.split_group)
+            groups[key].add(group)
     leaking = sum(any(len(groups[key]) > 1 for key in shared) for shared in keys)
     share = leaking / max(len(responses), 1)
     low, high = wilson_interval(leaking, max(len(responses), 1), CONFIDENCE)

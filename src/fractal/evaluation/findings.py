@@ -17,6 +17,7 @@ GROUPS = {
     "contradicted sentences": "Labels",
     "label noise": "Labels",
     "leaking groups": "Held-out labels",
+    "groups": "Held-out labels",
     "aggregation": "Aggregation",
 }
 

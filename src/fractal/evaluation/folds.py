@@ -41,8 +41,10 @@ def member_weights(
     """Return how much each member learns from each response, 1 or 0: member m holds out fold m, dealt anew each round.
 
     With more members than folds, further rounds of folds are dealt, so every response is held out by as many members.
+    Fewer groups than folds make as many folds; one group holds nothing out, as nobody could then learn from it.
     """
     weights = np.ones((len(groups), members), dtype=np.float32)
+    folds = min(folds, len(set(groups)))
     if folds < 2:
         return weights
     for member in range(members):

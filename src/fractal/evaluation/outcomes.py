@@ -15,6 +15,7 @@ from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
 from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.records import Response
 from fractal.records.corpus import response_labels
+from fractal.records.groups import group_responses
 
 Floats = NDArray[np.float64]
 
@@ -44,10 +45,17 @@ class Outcome:
     groups: NDArray[np.int64]  # (case,)
 
     @classmethod
-    def of(cls, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None, seed: int = 0) -> Outcome:
+    def of(
+        cls,
+        responses: Sequence[Response],
+        pairs: NDArray[np.int64] | None = None,
+        seed: int = 0,
+        groups: Sequence[str] | None = None,
+    ) -> Outcome:
         """Take the preferences where there are some, else the labels; of very many a sample."""
         codes: dict[str, int] = {}
-        group = np.array([codes.setdefault(r.split_group, len(codes)) for r in responses], dtype=np.int64)
+        groups = group_responses(responses, pairs).groups if groups is None else groups
+        group = np.array([codes.setdefault(name, len(codes)) for name in groups], dtype=np.int64)
         if pairs is not None and len(pairs):
             strict = pairs[pairs[:, 2] == 0]
             swapped = np.random.default_rng(seed).random(len(strict)) < 0.5

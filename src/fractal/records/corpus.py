@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fractal.errors import BadData
 from fractal.records import Preference, Response
+from fractal.records.groups import Grouping, group_responses
 
 DIRECTIONS = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
@@ -22,6 +23,7 @@ class Corpus:
     responses: tuple[Response, ...]
     pairs: NDArray[np.int64]  # (pair, 3): better, worse, tie
     aspects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # of several labels each: (response,)
+    folds: int = 5  # that the groups must be enough for
 
     @cached_property
     def labels(self) -> NDArray[np.float64]:
@@ -38,7 +40,9 @@ class Corpus:
         if name not in self.aspects:
             return self
         labels = (None if np.isnan(label) else label for label in self.aspects[name].tolist())
-        return Corpus(tuple(map(_relabelled, self.responses, labels)), self.pairs)
+        alone = Corpus(tuple(map(_relabelled, self.responses, labels)), self.pairs, folds=self.folds)
+        vars(alone)["grouping"] = self.grouping  # labels have no part in it
+        return alone
 
     @cached_property
     def directions(self) -> tuple[str, ...]:
@@ -51,18 +55,14 @@ class Corpus:
         return DIRECTIONS if all_or_nothing(self.labels) else ("mean",)
 
     @cached_property
-    def groups(self) -> tuple[str, ...]:
-        """What must not be torn apart when data are split; a preference ties the groups of its two responses."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
+    def grouping(self) -> Grouping:
+        """What must not be torn apart when data are split, by what it was grouped, and why."""
+        return group_responses(self.responses, self.pairs, self.folds)
 
-        count = len(self.responses)
-        codes: dict[str, int] = {}
-        group_nodes = [count + codes.setdefault(response.split_group, len(codes)) for response in self.responses]
-        ends = (np.append(np.arange(count), self.pairs[:, 0]), np.append(group_nodes, self.pairs[:, 1]))
-        size = count + len(codes)
-        joined = connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(size, size)), directed=False)[1]
-        return tuple(map(str, joined[:count].tolist()))
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group of each response; a preference ties the groups of its two responses."""
+        return self.grouping.groups
 
 
 def response_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
@@ -92,7 +92,7 @@ def _relabelled(response: Response, label: float | None) -> Response:
     return replace(response.without_labels(), label=label)
 
 
-def gather_aspects(responses: Sequence[Response], names: Sequence[str]) -> Corpus:
+def gather_aspects(responses: Sequence[Response], names: Sequence[str], folds: int = 5) -> Corpus:
     """Collect responses with labels of aspects; each is known by the mean of its labels, by which folds are dealt."""
     columns = [[np.nan if (label := r.label_of(name)) is None else label for r in responses] for name in names]
     labels = np.array(columns, dtype=np.float64)  # (aspect, response)
@@ -100,11 +100,14 @@ def gather_aspects(responses: Sequence[Response], names: Sequence[str]) -> Corpu
     means = np.where(rated, labels, 0.0).sum(0) / rated.sum(0).clip(min=1)
     wholes = np.where(rated.any(0), means, np.nan).tolist()
     bare = (_relabelled(r, None if np.isnan(whole) else whole) for r, whole in zip(responses, wholes, strict=True))
-    return Corpus(tuple(bare), np.empty((0, 3), dtype=np.int64), dict(zip(names, labels, strict=True)))
+    return Corpus(tuple(bare), np.empty((0, 3), dtype=np.int64), dict(zip(names, labels, strict=True)), folds)
 
 
-def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> Corpus:
-    """Collect responses and preferences; `y`, where given, replaces the labels of responses."""
+def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None, folds: int = 5) -> Corpus:
+    """Collect responses and preferences; `y`, where given, replaces the labels of responses.
+
+    Groups are made for so many `folds`.
+    """
     places: dict[tuple[str, str, str], int] = {}
     responses: list[Response] = []
     pairs: list[tuple[int, int, int]] = []
@@ -125,4 +128,4 @@ def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None 
             responses.append(replace(record, label=label) if label != record.label else record)
     if not responses:
         raise BadData("there is nothing to learn from: give at least one response or preference")
-    return Corpus(tuple(responses), np.array(pairs, dtype=np.int64).reshape(-1, 3))
+    return Corpus(tuple(responses), np.array(pairs, dtype=np.int64).reshape(-1, 3), folds=folds)

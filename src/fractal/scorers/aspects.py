@@ -99,7 +99,7 @@ class AspectScorer(Scorer):
                 "aspects learn from labels of responses alone: leave out learn_from, start, self_training "
                 "and priors='auto'"
             )
-        corpus = gather_aspects(responses, names)
+        corpus = gather_aspects(responses, names, config.plan.folds)
         for name, rule in self._rules(responses).items():
             self._unfitted(aggregation=rule).forms(corpus.of_aspect(name))
             refuse_unlabelled(corpus.of_aspect(name), config, name)
@@ -144,7 +144,8 @@ class AspectScorer(Scorer):
     @property
     def data_(self) -> dict[str, Any]:
         """What was learned from: responses and sentences in all, labels by aspect."""
-        counts = {key: self._first.data_[key] for key in ("responses", "sentences")}
+        shared = ("responses", "sentences", "groups", "grouped by")
+        counts = {key: value for key, value in self._first.data_.items() if key in shared}
         return {**counts, **self._by_aspect("data_", ("labelled responses", "mean label"))}
 
     @property

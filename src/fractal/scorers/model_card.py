@@ -73,11 +73,12 @@ def _sections(config: Mapping[str, Any]) -> dict[str, str]:
         **experts,
         "plan": f"`{config['plan']}`",
     }
+    nothing = "Nothing was held out, so nothing is said." if "groups" in config["data"] else ""
     return {
         "data": _listed(config["data"]),
         "recipe": _listed(recipe),
         "choices": _table(config["choices"]),
-        "metrics": _listed(config["metrics"]),
+        "metrics": _listed(config["metrics"]) if config["metrics"] else nothing or _listed({}),
     }
 
 

@@ -196,8 +196,8 @@ class SentenceScorer(Scorer):
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
     ) -> tuple[Corpus, FitConfig]:
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
-        corpus = gather(X, y)
         config = self.fit_config()
+        corpus = gather(X, y, config.plan.folds)
         self.forms(corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
