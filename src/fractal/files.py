@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 from fractal.errors import BadData
 
 LONGEST_PREFIX = 40  # characters of a name, at most 160 bytes: what is put around it must fit into 255
+HELD: set[Path] = set()  # what this process alone may write now
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # of Linux: AT_FDCWD, RENAME_EXCHANGE
 
 
@@ -39,7 +40,7 @@ def open_target(target: str | Path | IO[Any]) -> Iterator[IO[bytes]]:
         with _quiet_pipe(), stream:
             yield stream
         return
-    with whole_file(path) as beside, beside.open("wb") as stream:
+    with exclusive(path), whole_file(path) as beside, beside.open("wb") as stream:
         if path.suffix.lower() == ".gz":
             with gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0) as zipped:
                 yield cast(IO[bytes], zipped)
@@ -98,6 +99,45 @@ def _status(file: Any) -> os.stat_result | None:
         return None
 
 
+@contextlib.contextmanager
+def exclusive(target: str | Path) -> Iterator[None]:
+    """Be the only process that writes a file or folder; a second one is refused and told which process is at it.
+
+    The lock is on a file beside the target, `.NAME.lock`, and falls with the process, however it ends.
+    """
+    path = Path(target).resolve()
+    if path in HELD:  # by a caller of ours
+        yield
+        return
+    lock = path.with_name(f".{path.name[:LONGEST_PREFIX]}.lock")
+    with _refused(path):
+        stream = _locked(lock, path)
+    HELD.add(path)
+    try:
+        stream.truncate(0)
+        stream.write(str(os.getpid()).encode())
+        stream.flush()
+        yield
+    finally:
+        HELD.discard(path)
+        lock.unlink(missing_ok=True)
+        stream.close()
+
+
+def _locked(lock: Path, path: Path) -> IO[bytes]:
+    """Open and lock the file; one that its last owner has removed meanwhile is opened anew."""
+    while True:
+        stream = lock.open("a+b")
+        try:
+            lock_stream(stream, path)
+            if same_file(stream, lock):
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+
+
 def lock_stream(stream: IO[Any], path: Path) -> None:
     """Let no other process lock the file while the stream is open; where the system has no such locks, nothing is."""
     try:
@@ -107,9 +147,21 @@ def lock_stream(stream: IO[Any], path: Path) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BadData("another process writes it: let that one end, or give another file", source=str(path)) from error
+        raise BadData(
+            f"{_owner(stream)} is writing it: let that one end, or give another name", source=str(path)
+        ) from error
     except OSError:  # a file system without locks
         return
+
+
+def _owner(stream: IO[Any]) -> str:
+    """Return which process a lock file names."""
+    try:
+        stream.seek(0)
+        number = stream.read(20)
+    except (OSError, ValueError):  # a file that is only written names nobody
+        return "another process"
+    return f"process {int(number)}" if number.isdigit() else "another process"
 
 
 def put_in_place(beside: Path, target: Path) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from fractal.cli._output import note
 from fractal.cli._progress import ProgressReporter
 from fractal.errors import BadFolder, BadSpec
-from fractal.files import put_in_place
-from fractal.records import Response, ScoredResponse
+from fractal.files import exclusive, put_in_place
+from fractal.records import SCORE_FIELDS, Response, ScoredResponse
 
 if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
@@ -84,7 +85,9 @@ def write_scored(
         elif output == "-":
             _append(sys.stdout.buffer, scored)
         else:
-            _write_part(score, responses, progress, Path(output), resume, batch, each, belongs_to)
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
+            with exclusive(output):
+                _write_part(score, responses, progress, Path(output), resume, batch, each, belongs_to)
         return progress.done
 
 
@@ -100,7 +103,6 @@ def _write_part(
 ) -> None:
     """Write to `FILE.part`, which a later run can take up, and rename it when it is complete."""
     part, facts = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
     run = {"scorer": belongs_to, "batch": batch}
     rest = iter(responses)
     if resume and part.exists():
@@ -168,13 +170,31 @@ def _keep_whole_batches(part: Path, batch: int) -> int:
 
 
 def _skip(responses: Iterator[Response], part: Path, each: int) -> None:
-    """Pass over what is scored already, and make sure that it is the same."""
+    """Pass over what is scored already, and make sure that it is the same: each line holds the whole response."""
     with part.open("rb") as stream:
         for number, line in enumerate(islice(stream, 0, None, each), 1):
-            response, written = next(responses, None), json.loads(line)["id"]
-            if response is None or response.id != written:
+            response, written = next(responses, None), _response_of(line, part, number)
+            if response is None or _plain(response) != written:
                 here = "nothing" if response is None else repr(response.id)
+                same_id = response is not None and response.id == written.get("id")
                 raise BadFolder(
-                    f"{part} has {written!r} as response {number:,}, the data have {here}: "
+                    f"{part} has {written.get('id')!r} as response {number:,}, the data have "
+                    f"{'another response under that id' if same_id else here}: "
                     "give the same data, or leave out --resume to start anew"
                 )
+
+
+def _response_of(line: bytes, part: Path, number: int) -> dict[str, Any]:
+    """Return what a line says of the response itself."""
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise BadFolder(f"{part}, line {number}, is damaged ({error}): leave out --resume to start anew") from error
+    return {name: value for name, value in fields.items() if name not in SCORE_FIELDS}
+
+
+def _plain(response: Response) -> dict[str, Any]:
+    from fractal.writers.jsonl import encoded
+    from fractal.writers.native import response_fields
+
+    return dict(msgspec.json.decode(encoded(response_fields(response, whole=True)), type=dict[str, Any]))

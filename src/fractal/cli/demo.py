@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import json_option, quiet_option
 from fractal.cli._output import console, emit, note, print_json, table
+from fractal.files import exclusive
 
 if TYPE_CHECKING:
     from fractal.cli._demo import Demo, Standout
@@ -38,14 +40,16 @@ def command(output: str, responses: int, encoder: str, seed: int, quiet: bool, a
     def train(scorer: SentenceScorer, rated: Sequence[Response]) -> None:
         fit(scorer, rated, quiet or as_json)
 
-    demo = run_demo(
-        output,
-        responses=responses,
-        seed=seed,
-        encoder=encoder,
-        train=train,
-        log=lambda text: note(text, quiet or as_json),
-    )
+    Path(output).resolve().parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(output):
+        demo = run_demo(
+            output,
+            responses=responses,
+            seed=seed,
+            encoder=encoder,
+            train=train,
+            log=lambda text: note(text, quiet or as_json),
+        )
     if as_json:
         print_json(_facts(demo))
     else:

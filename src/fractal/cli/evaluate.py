@@ -13,7 +13,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, scored_options
 from fractal.cli._output import emit, print_json
 from fractal.errors import BadData, BadSpec
-from fractal.files import whole_file
+from fractal.files import exclusive, whole_file
 from fractal.records import ScoredResponse
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def command(
     plain["rejected"] = reading.rejected
     if output:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(output) as beside:
+        with exclusive(output), whole_file(output) as beside:
             beside.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if as_json:
         print_json(plain)

@@ -19,6 +19,7 @@ from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
 from fractal.cli._train_options import ScorerOptions, aspect_option, scorer_options
 from fractal.errors import BadSpec
+from fractal.files import exclusive
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
@@ -87,11 +88,13 @@ def command(
         return
     started = time.perf_counter()
     unfinished = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
-    if not resume:
+    Path(output).resolve().parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(output):
+        if not resume:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=unfinished)
+        folder = scorer.save_pretrained(output)
         shutil.rmtree(unfinished, ignore_errors=True)
-    fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=unfinished)
-    folder = scorer.save_pretrained(output)
-    shutil.rmtree(unfinished, ignore_errors=True)
     measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     summary["rejected"] = reading.rejected

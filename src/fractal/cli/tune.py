@@ -14,7 +14,7 @@ from fractal.cli._options import ReadOptions, json_option, quiet_option, reading
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter
 from fractal.cli._train_options import ScorerOptions, scorer_options
-from fractal.files import whole_file
+from fractal.files import exclusive, whole_file
 
 if TYPE_CHECKING:
     from fractal.records import Preference, Response
@@ -66,18 +66,19 @@ def command(
     def make(settings: Mapping[str, Any]) -> SentenceScorer:
         return _with_settings(options, settings).scorer(reading.splitter)
 
-    search = tune(
-        records,
-        make,
-        study=study or Path(output) / "study.db",
-        trials=trials,
-        seed=options.seed or 0,
-        on_trial=lambda trial: note(_described(trial), quiet or as_json),
-    )
     Path(output).mkdir(parents=True, exist_ok=True)
-    with whole_file(f"{output}/best.toml") as beside:
-        beside.write_text(options_of(search.best.settings), encoding="utf-8")
-    _draw(search, Path(output) / "trials.svg")
+    with exclusive(output):
+        search = tune(
+            records,
+            make,
+            study=study or Path(output) / "study.db",
+            trials=trials,
+            seed=options.seed or 0,
+            on_trial=lambda trial: note(_described(trial), quiet or as_json),
+        )
+        with whole_file(f"{output}/best.toml") as beside:
+            beside.write_text(options_of(search.best.settings), encoding="utf-8")
+        _draw(search, Path(output) / "trials.svg")
     if as_json:
         print_json(
             {

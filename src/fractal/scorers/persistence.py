@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fractal.encoders import ENCODERS, Encoder
 from fractal.errors import BadFolder, MissingExtra
-from fractal.files import whole_folder
+from fractal.files import exclusive, whole_folder
 
 __all__ = ["CARRIED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
 
@@ -57,7 +57,7 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     if saved.files:
         config["files"] = {path: hashlib.sha256(content).hexdigest() for path, content in saved.files.items()}
     written = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with whole_folder(target) as beside:
+    with exclusive(target), whole_folder(target) as beside:
         (beside / HEAD).write_bytes(head)
         (beside / CONFIG).write_text(written, encoding="utf-8")
         (beside / CARD).write_text(saved.card, encoding="utf-8")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fractal.errors import MissingExtra
+from fractal.files import lock_stream
 from fractal.jsonable import jsonable
 
 __all__ = ["Callback", "Epoch", "JsonLines", "TensorBoard", "at_stage", "stages"]
@@ -74,7 +75,10 @@ class JsonLines(_Closing):
     def __init__(self, path: str | Path, append: bool = True) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a" if append else "w", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+        lock_stream(self._file, self.path)
+        if not append and self.path.is_file():
+            self._file.truncate(0)
 
     def __call__(self, epoch: Epoch) -> None:
         self._file.write(json.dumps(jsonable(dataclasses.asdict(epoch)), ensure_ascii=False) + "\n")
