@@ -119,7 +119,7 @@ def test_a_lock_falls_with_its_process(tmp_path, held):
 
 
 def test_locks_pass_from_one_to_the_next(tmp_path):
-    """Many threads of other processes would be slow; opening and removing the lock file at once is what may go wrong."""
+    """A lock file that is removed while another process opens it locks nobody out, and nothing stays."""
     code = "import sys; from fractal.files import exclusive\nfor _ in range(200):\n  with exclusive(sys.argv[1]): pass"
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")], stderr=subprocess.PIPE)
     refused = 0
