@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fractal.datasets.synthetic import make_preferences, make_responses
-from fractal.errors import BadData, NotFitted
+from fractal.errors import BadData, BadSpec, NotFitted
 from fractal.records import Response
 from fractal.scorers.baselines import BASELINES, LearnedBaseline
 from fractal.scorers.baselines.networks import NetworkBaseline, NetworkPlan
@@ -54,6 +54,12 @@ def fitted(name: str, model: str) -> LearnedBaseline:
 def test_scores_lie_in_the_unit_interval(name: str, entailment_model: str) -> None:
     for scored in fitted(name, entailment_model).score_responses(TEST):
         assert all(0.0 <= score <= 1.0 for score in (*scored.sentence_scores, scored.response_score))
+
+
+@pytest.mark.parametrize("name", ["curriculum", "prototypes"])
+def test_levels_that_a_baseline_cannot_learn_are_refused_before_texts_are_encoded(name: str) -> None:
+    with pytest.raises(BadSpec, match="one output a sentence"):
+        BASELINES[name](aggregation="max_levels(levels=3)", encoder="hashing(dim=32)", cache=False).fit(TRAIN)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,12 +15,17 @@ from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags, Shared
 from fractal.mil.head import Head, HeadShape
 from fractal.mil.inference.head import NumpyHead, gelu
-from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, response_scores, sentence_scores
+from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
 from fractal.mil.outputs import by_member
 from fractal.mil.training.validation import predict_logits
 
 OPTIONS = ("geometric_mean(direction='max')", "power_mean(exponent=0.5)", "power_mean(exponent=-8.0, direction='max')")
 MORE = ("logsumexp(sharpness=3.0)", "softmin(temperature=0.5)", "max_levels(levels=3)", "min_levels(levels=6)")
+
+
+@pytest.mark.parametrize("spec", [*AGGREGATIONS, "power_mean(direction='max')", "logsumexp(direction='max')"])
+def test_the_hard_rule_is_that_of_torch(spec: str) -> None:
+    assert hard_rule(spec) == AGGREGATIONS.build(spec).direction
 
 
 def test_every_aggregation_is_here():

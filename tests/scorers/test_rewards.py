@@ -1,5 +1,6 @@
 """Rewards from sentence scores: plain texts and chats, and every form against hand-made scores."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ class WordScorer:
 
     splitter = "sentences"
 
-    def __init__(self, spread: float = 0.1) -> None:
-        self.spread = spread
+    def __init__(self, spread: float = 0.1, rule: str = "min") -> None:
+        self.spread, self.rule = spread, rule
         self.seen: list[Response] = []
 
     def score_responses(self, responses: Sequence[Response], /) -> list[ScoredResponse]:
@@ -28,7 +29,7 @@ class WordScorer:
 
     def scored(self, response: Response) -> ScoredResponse:
         scores = tuple(0.2 if "wrong" in sentence.text else 0.9 for sentence in response.sentences)
-        return ScoredResponse(response, scores, math.prod(scores), (self.spread,) * len(scores))
+        return ScoredResponse(response, scores, math.prod(scores), (self.spread,) * len(scores), aggregation=self.rule)
 
 
 class WordTokenizer:
@@ -50,8 +51,57 @@ def test_the_lowest_sentence_is_the_reward_unless_told_otherwise():
 
 def test_disagreement_between_heads_lowers_rewards():
     assert sentence_reward(WordScorer(), kappa=1.0)(["Ask"], [TEXT]) == [pytest.approx(0.1)]
-    with pytest.raises(BadSpec, match="'min' or 'mean'"):
+    with pytest.raises(BadSpec, match="'max' or 'mean'"):
         sentence_reward(WordScorer(), kappa=1.0, reduce="implied")
+
+
+@pytest.mark.parametrize(("rule", "reward"), [("min", 0.2), ("max", 0.9), ("mean", 0.55), ("", 0.18)])
+def test_the_default_reward_follows_what_the_scores_were_learned_under(rule, reward):
+    assert sentence_reward(WordScorer(rule=rule))(["Ask"], [TEXT]) == [pytest.approx(reward)]
+
+
+def test_a_reward_that_cannot_serve_is_refused():
+    with pytest.raises(BadSpec, match="learned under a max"):
+        sentence_reward(WordScorer(rule="max"), reduce="min")(["Ask"], [TEXT])
+    with pytest.raises(BadSpec, match="reduce='min', 'max' or 'mean'"):
+        sentence_reward(WordScorer(rule=""), kappa=1.0)(["Ask"], [TEXT])
+    for kappa in (-1.0, math.nan):
+        with pytest.raises(BadSpec, match="kappa"):
+            sentence_reward(WordScorer(), kappa=kappa)
+        with pytest.raises(BadSpec, match="0 or more"):
+            WordScorer().scored(Response.from_sentences("a", ["Fine."])).conservative(kappa)
+
+
+class TwoAspects(WordScorer):
+    """A record an aspect: 'sound' under a minimum, 'found' under a maximum with the scores turned."""
+
+    scorers_ = ("sound", "found")
+
+    def score_responses(self, responses: Sequence[Response], /) -> list[ScoredResponse]:
+        records = []
+        for response in responses:
+            sound = dataclasses.replace(self.scored(response), aspect="sound")
+            turned = tuple(1 - score for score in sound.sentence_scores)
+            found = dataclasses.replace(sound, aspect="found", aggregation="max", sentence_scores=turned)
+            records += [sound, found]
+        return records
+
+
+def test_rewards_of_several_aspects_are_combined_or_one_is_named():
+    texts = [TEXT, "", "All is right."]
+    assert sentence_reward(TwoAspects())(["Ask"] * 3, texts) == [
+        pytest.approx(0.5), 0.0, pytest.approx(0.5)]  # fmt: skip
+    assert sentence_reward(TwoAspects(), aspects="sound")(["Ask"] * 3, texts) == [0.2, 0.0, 0.9]
+    assert sentence_reward(TwoAspects(), aspects="found")(["Ask"], [TEXT]) == [pytest.approx(0.8)]
+    weighed = sentence_reward(TwoAspects(), aspects={"sound": 3, "found": 1})
+    assert weighed(["Ask"], [TEXT]) == [pytest.approx(0.75 * 0.2 + 0.25 * 0.8)]
+    (spans,) = sentence_reward(TwoAspects(), form="sentence", aspects={"sound": 3, "found": 1})(["Ask"], [TEXT])
+    assert [span.reward for span in spans] == pytest.approx([0.75 * 0.9 + 0.25 * 0.1, 0.75 * 0.2 + 0.25 * 0.8])
+    with pytest.raises(UnknownName, match="sound"):
+        sentence_reward(TwoAspects(), aspects="sonud")
+    for wrong in ({}, {"sound": 0.0}, {"sound": -1.0, "found": 2.0}):
+        with pytest.raises(BadSpec, match="aspects="):
+            sentence_reward(TwoAspects(), aspects=wrong)
 
 
 def test_chats_and_plain_texts_earn_the_same():
@@ -142,7 +192,7 @@ def test_wrong_use_is_explained():
     with pytest.raises(UnknownName, match="Did you mean 'token'"):
         sentence_reward(WordScorer(), form="tokens")
     with pytest.raises(UnknownName, match="implied"):
-        sentence_reward(WordScorer(), reduce="max")
+        sentence_reward(WordScorer(), reduce="median")
     with pytest.raises(BadSpec, match="tokenizer"):
         sentence_reward(WordScorer(), form="token")
     with pytest.raises(BadData, match="2 prompts for 1 completions"):

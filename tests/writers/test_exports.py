@@ -1,5 +1,6 @@
 """Exports for other tools: held to their documented formats, and read by the tools themselves where installed."""
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec
+from fractal.readers.scored import read_scored
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.writers import WRITERS, write
 from fractal.writers.argilla import argilla_record
@@ -64,7 +66,7 @@ TASK = {
 
 def answer(id: str, *scores: float, query: str = "Why?", spread: float = 0.0, **fields) -> ScoredResponse:
     response = Response.from_sentences(id, [f"{id} {place}." for place in range(len(scores))], query=query, **fields)
-    return ScoredResponse(response, scores, min(scores), (spread,) * len(scores))
+    return ScoredResponse(response, scores, min(scores), (spread,) * len(scores), aggregation="min")
 
 
 def test_label_studio_tasks_follow_the_format():
@@ -136,6 +138,63 @@ def test_pairs_need_evidence_on_both_sides():
     assert list(dpo_pairs(scored, Evidence(margin=0.35))) == []
     assert list(dpo_pairs([answer("a", 0.9), answer("b", 0.1, query="Other?")])) == []
     assert list(dpo_pairs([answer("a", 0.9, query=""), answer("b", 0.1, query="")])) == []
+
+
+def under(rule: str, id: str, *scores: float, **fields) -> ScoredResponse:
+    return dataclasses.replace(answer(id, *scores, **fields), aggregation=rule)
+
+
+@pytest.mark.parametrize(("rule", "good"), [("min", False), ("max", True), ("mean", None)])
+def test_what_makes_a_response_good_is_what_the_scores_were_learned_under(rule, good):
+    """One good sentence among bad ones: bad under a minimum, good under a maximum, open by the mean."""
+    item = under(rule, "a", 0.95, 0.1)
+    assert Evidence().of(item) is good
+    assert [row["label"] for row in kto_rows([item])] == ([] if good is None else [good])
+
+
+def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
+    scored = [
+        under("max", "good", 0.9, 0.1),
+        under("max", "better", 0.95, 0.1),
+        under("max", "bad", 0.1, 0.2),
+        under("max", "open", 0.5),
+        under("max", "alone", 0.9, query="Other?"),
+        under("max", "unasked", 0.9, query=""),
+    ]
+    reasons: dict[str, int] = {}
+    count = write(scored, tmp_path / "out.jsonl", "dpo", on_left_out=reasons.__setitem__)
+    (row,) = lines(tmp_path / "out.jsonl")
+    assert (count, row["chosen"]) == (1, "better 0. better 1.")
+    assert sum(reasons.values()) + 2 == len(scored)
+    assert {"narrower" in reason for reason in reasons} == {True, False}
+    assert any("without a query" in reason for reason in reasons)
+    with pytest.warns(UserWarning, match="left out: 1 with scores that leave open"):
+        assert write(scored, tmp_path / "out.jsonl", "kto") == 5
+
+
+def test_a_context_alone_is_a_prompt():
+    scored = [answer("a", 0.9, query="", context=("Source.",)), answer("b", 0.1, query="", context=("Source.",))]
+    (pair,) = dpo_pairs(scored)
+    assert (pair["prompt"], pair["chosen"]) == ("Source.", "a 0.")
+
+
+def test_records_that_do_not_say_their_rule_must_be_told_it():
+    unknown = under("", "a", 0.95, 0.1)
+    with pytest.raises(BadData, match="aggregation='min'"):
+        list(kto_rows([unknown]))
+    assert next(kto_rows([unknown], Evidence(aggregation="max")))["label"] is True
+    assert WRITERS.build("kto(aggregation='max')").aggregation == "max"
+    with pytest.raises(BadSpec, match="'mean'"):
+        WRITERS.build("kto(aggregation='product')")
+
+
+@pytest.mark.parametrize("rule", ["min", "max", "mean", ""])
+def test_saved_scores_carry_their_rule(tmp_path, rule):
+    item = under(rule, "a", 0.95, 0.1, extra={"aggregation": "avg"})
+    write([item], tmp_path / "s.jsonl")
+    (back,) = read_scored(tmp_path / "s.jsonl")
+    assert back.aggregation == (rule or "mean")  # where the scorer is unknown, what the record itself says
+    assert back.response.extra["aggregation"] == "avg"
 
 
 def test_heads_that_disagree_are_no_evidence():
@@ -211,7 +270,9 @@ def test_preferences_are_written_as_lines(tmp_path):
 
 def test_known_preferences_need_no_scores_and_ties_say_nothing(tmp_path):
     better, worse = answer("a", 0.1).response, answer("b", 0.9).response
-    write([Preference(better, worse), Preference(better, worse, tie=True)], tmp_path / "out.jsonl", "dpo")
+    with pytest.warns(UserWarning, match="left out: 1 preferences that are ties"):
+        count = write([Preference(better, worse), Preference(better, worse, tie=True)], tmp_path / "out.jsonl", "dpo")
+    assert count == 1
     assert lines(tmp_path / "out.jsonl") == [{"prompt": "Why?", "chosen": "a 0.", "rejected": "b 0."}]
 
 

@@ -46,10 +46,14 @@ def command(
     from fractal.writers import write
 
     records = reading.records(scores) if plain else filtered(reading.scored(scores), aspect=aspect)
-    count = write(records, target_of(output), writer)
+    left_out: dict[str, int] = {}
+    count = write(records, target_of(output), writer, on_left_out=left_out.__setitem__)
     if as_json:
-        print_json({"written": count, "rejected": reading.rejected, "output": output}, stderr=output == "-")
+        facts = {"written": count, "rejected": reading.rejected, "left_out": left_out, "output": output}
+        print_json(facts, stderr=output == "-")
     else:
         note(f"{count:,} records written to {'stdout' if output == '-' else output}", quiet)
-        if count and output != "-" and not Path(output).stat().st_size:
+        for reason, number in left_out.items():
+            note(f"left out: {number:,} {reason}", quiet)
+        if not count and (left_out or output == "-" or not Path(output).stat().st_size):
             note(f"It is empty: none of them is what {writer} asks for; see `fractal list writers`.", quiet)

@@ -13,7 +13,7 @@ from fractal.readers.preview import previewed
 from fractal.readers.schemas import make_response
 from fractal.readers.session import ReadSession
 from fractal.readers.sniffing import guess_reader
-from fractal.records import SCORE_FIELDS, ScoredResponse
+from fractal.records import HARD_RULES, SCORE_FIELDS, ScoredResponse
 
 IMPLIED: dict[str, Callable[[tuple[float, ...]], float]] = {"min": min, "max": max, "avg": statistics.fmean}
 
@@ -60,7 +60,14 @@ def _make(row: Mapping[str, Any], session: ReadSession, line: int, names: Mappin
         sentence_spread=values.numbers(fields.get("sentence_spread", ()), "sentence_spread"),
         sentence_labels=values.shares(fields.get("disaggregated_labels", ()), "disaggregated_labels"),
         aspect=str(fields.get("aspect", "")),
+        aggregation=_hard_rule(fields.get("score_aggregation", extra.get("aggregation"))),
     )
+
+
+def _hard_rule(aggregation: Any) -> str:
+    """Return how sentences make the response where a record says so; a rule of another kind says nothing."""
+    rule = "mean" if aggregation == "avg" else aggregation
+    return rule if rule in HARD_RULES else ""
 
 
 def _response_scores(scores: tuple[float, ...], aggregation: Any) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from fractal.errors import BadData
+from fractal.errors import BadData, BadSpec
 
 __all__ = [
     "NATIVE_FIELDS",
@@ -26,7 +26,10 @@ NATIVE_FIELDS = (  # what the native schema calls the parts of a record
     *("sentence_labels", "group", "aspects", "columns", "extra", "chosen", "rejected", "a", "b", "preference"),
     *("responses", "ranking", "pairs"),
 )
-SCORE_FIELDS = ("sentence_scores", "sentence_spread", "disaggregated_labels", "response_score", "aspect")
+SCORE_FIELDS = (
+    *("sentence_scores", "sentence_spread", "disaggregated_labels", "response_score", "aspect", "score_aggregation"),
+)
+HARD_RULES = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -182,6 +185,7 @@ class ScoredResponse(_Picklable):
     sentence_spread: tuple[float, ...] = ()  # how far the heads disagree, a standard deviation
     sentence_labels: tuple[float, ...] = ()  # hard labels that agree with the response's label (disaggregate)
     aspect: str = ""  # which label this is about, where a response carries several
+    aggregation: str = ""  # the hard rule that the scores were learned under: min, max or mean; empty: unknown
 
     def __post_init__(self) -> None:
         count = len(self.response.sentences)
@@ -189,12 +193,16 @@ class ScoredResponse(_Picklable):
             values = getattr(self, name)
             if len(values) != count and (values or name == "sentence_scores"):
                 raise BadData(f"{len(values)} values for {count} sentences: give one a sentence", field=name)
+        if self.aggregation not in ("", *HARD_RULES):
+            raise BadData(f"found {self.aggregation!r}: give min, max or mean", field="score_aggregation")
         for score in (*self.sentence_scores, self.response_score):
             if not 0.0 <= score <= 1.0:
                 raise BadData(f"a score of {score}: a score lies in [0, 1]", field="sentence_scores")
 
     def conservative(self, kappa: float = 1.0) -> tuple[float, ...]:
         """Return score − κ · spread, cut at 0: the scores to reward with, where over-optimisation is feared."""
+        if not (0 <= kappa < math.inf):
+            raise BadSpec(f"kappa={kappa}: give 0 or more; below 0 the spread would raise scores above 1")
         spread = self.sentence_spread or (0.0,) * len(self.sentence_scores)
         return tuple(max(0.0, score - kappa * width) for score, width in zip(self.sentence_scores, spread, strict=True))
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadData
-from fractal.records import Preference, Response
+from fractal.records import HARD_RULES, Preference, Response
 from fractal.records.groups import Grouping, group_responses
 
-DIRECTIONS = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
+DIRECTIONS = HARD_RULES
 
 
 @dataclass(frozen=True, eq=False)

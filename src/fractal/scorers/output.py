@@ -30,12 +30,17 @@ def records(
     implied: NDArray[np.float64],
     spread: Tensor | None = None,
     hard: Tensor | None = None,
+    *,
+    aggregation: str,
 ) -> Iterator[ScoredResponse]:
-    """Give every response its sentence scores, and what else is known of them: (sentence,) each, implied (bag,)."""
+    """Give every response its sentence scores, and what else is known of them: (sentence,) each, implied (bag,).
+
+    `aggregation` is the hard rule that they were learned under.
+    """
     columns = [
         column.double().clamp(0, 1).tolist() if column is not None else None for column in (scores, spread, hard)
     ]
     for number, (response, whole) in enumerate(zip(responses, np.clip(implied, 0.0, 1.0).tolist(), strict=True)):
         part = slice(int(offsets[number]), int(offsets[number + 1]))
         part_scores, width, labels = (tuple(column[part]) if column is not None else () for column in columns)
-        yield ScoredResponse(response, part_scores, whole, width, labels)
+        yield ScoredResponse(response, part_scores, whole, width, labels, aggregation=aggregation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -14,9 +15,12 @@ from fractal.records.splitting import SPLITTERS, Splitter
 FORMS = ("response", "sentence", "token")
 REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "min": min,
+    "max": max,
     "mean": lambda rewards: sum(rewards) / len(rewards),
 }
+AUTO = "auto"  # as the scores were learned: the worst sentence under a minimum, the best under a maximum, or the mean
 IMPLIED = "implied"  # the response score that the scorer's own aggregation gives
+OPPOSITE = {"min": "max", "max": "min"}
 EMPTY = 0.0  # the reward of a completion without a sentence: silence must not pay
 
 
@@ -42,28 +46,51 @@ class SentenceReward:
     """A reward function in the form that TRL's trainers call: `f(prompts, completions, **columns)`.
 
     Texts are plain or chats. A column `context` of the data set, a text or a list of texts a row, is what completions
-    are held against. The reward of a sentence is its score less `kappa` times the spread between the heads.
+    are held against. The reward of a sentence is its score less `kappa` times the spread between the heads. Of several
+    aspects the rewards are added by the weights of `aspects`, which are scaled to add up to 1.
     """
 
     scorer: Scorer
     form: str = "response"
     kappa: float = 0.0
-    reduce: str = "min"
+    reduce: str = AUTO
     tokenizer: Any = None
     every_token: bool = True
+    aspects: str | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise UnknownName("form of reward", self.form, FORMS)
-        if self.reduce not in (*REDUCTIONS, IMPLIED):
-            raise UnknownName("reduction of rewards", self.reduce, (*REDUCTIONS, IMPLIED))
+        if self.reduce not in (AUTO, *REDUCTIONS, IMPLIED):
+            raise UnknownName("reduction of rewards", self.reduce, (AUTO, *REDUCTIONS, IMPLIED))
+        if not (0 <= self.kappa < math.inf):
+            raise BadSpec(f"kappa={self.kappa}: give 0 or more, the number of spreads that rewards are lowered by")
         if self.reduce == IMPLIED and self.kappa and self.form == "response":
             raise BadSpec(
                 f"kappa={self.kappa:g} with reduce='implied': the spread lowers sentence scores, and the scorer's own "
-                "response score is not made of the lowered ones; reduce by 'min' or 'mean'"
+                "response score is not made of the lowered ones; reduce by 'auto', 'min', 'max' or 'mean'"
             )
         if self.form == "token" and self.tokenizer is None:
             raise BadSpec("form='token' needs the tokenizer of the model that is trained: give tokenizer=…")
+        self._refuse_opposite(getattr(self.scorer, "direction_", ""))
+        weights = self._weights()
+        if weights is not None and (not weights or min(weights.values()) < 0 or not sum(weights.values()) > 0):
+            raise BadSpec(f"aspects={self.aspects!r}: give an aspect, or weights of at least 0 by aspect, one above 0")
+        scored = getattr(self.scorer, "scorers_", None)
+        for name in weights or ():
+            if scored is not None and name not in scored:
+                raise UnknownName("aspect", name, tuple(scored))
+
+    def _weights(self) -> Mapping[str, float] | None:
+        return {self.aspects: 1.0} if isinstance(self.aspects, str) else self.aspects
+
+    def _refuse_opposite(self, rule: str) -> None:
+        """Refuse the worst sentence of a scorer whose responses are as good as their best, and the other way round."""
+        if self.form == "response" and rule and self.reduce == OPPOSITE.get(rule):
+            raise BadSpec(
+                f"reduce={self.reduce!r}, but these scores were learned under a {rule}: a response is as good as its "
+                f"{'best' if rule == 'max' else 'worst'} sentence; leave reduce out, or give {rule!r} or 'mean'"
+            )
 
     @property
     def __name__(self) -> str:  # trainers log rewards under the function's name
@@ -84,8 +111,8 @@ class SentenceReward:
 
     def _scored(
         self, texts: Sequence[str], queries: Sequence[str], contexts: Sequence[tuple[str, ...]]
-    ) -> list[ScoredResponse | None]:
-        """Score the completions that hold a sentence, all at once; None stands for the others."""
+    ) -> list[list[ScoredResponse]]:
+        """Score the completions that hold a sentence, all at once: one record an aspect; none for the others."""
         split: Splitter = SPLITTERS.build(self.scorer.splitter)
         cut = [split(text) for text in texts]
         places = [place for place, sentences in enumerate(cut) if sentences]
@@ -93,26 +120,48 @@ class SentenceReward:
             Response(f"completion {place}", cut[place], texts[place], queries[place], contexts[place])
             for place in places
         ]
-        scored = dict(zip(places, self.scorer.score_responses(responses), strict=True)) if responses else {}
-        return [scored.get(place) for place in range(len(texts))]
+        records = self.scorer.score_responses(responses) if responses else []
+        each = len(records) // max(len(responses), 1)
+        by_place = {place: records[i * each : (i + 1) * each] for i, place in enumerate(places)}
+        return [by_place.get(place, []) for place in range(len(texts))]
 
-    def _reward(self, text: str, scored: ScoredResponse | None) -> Any:
-        spans = [] if scored is None else self._spans(scored)
+    def _reward(self, text: str, records: Sequence[ScoredResponse]) -> Any:
+        shares = self._shares(records)
+        spans = self._spans(shares)
         if self.form == "sentence":
             return spans
         if self.form == "token":
             return token_rewards(text, spans, self.tokenizer, every_token=self.every_token)
-        if scored is None:
-            return EMPTY
-        if self.reduce == IMPLIED:
-            return scored.response_score
-        return REDUCTIONS[self.reduce]([span.reward for span in spans])
+        return sum(share * self._of_response(scored) for scored, share in shares) if shares else EMPTY
 
-    def _spans(self, scored: ScoredResponse) -> list[SpanReward]:
-        rewards = scored.conservative(self.kappa)
+    def _shares(self, records: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, float]]:
+        """Return the records that count and how much each does."""
+        weights = self._weights()
+        if weights is None:
+            return [(scored, 1 / len(records)) for scored in records]
+        by_aspect = {scored.aspect: scored for scored in records}
+        if missing := [name for name in weights if records and name not in by_aspect]:
+            raise UnknownName("aspect", missing[0], tuple(by_aspect))
+        total = sum(weights.values())
+        return [(by_aspect[name], weight / total) for name, weight in weights.items() if records and weight]
+
+    def _of_response(self, scored: ScoredResponse) -> float:
+        self._refuse_opposite(scored.aggregation)
+        if self.reduce == AUTO and not scored.aggregation and self.kappa:
+            raise BadSpec("this scorer does not say how sentences make a response: give reduce='min', 'max' or 'mean'")
+        reduction = scored.aggregation if self.reduce == AUTO else self.reduce
+        if reduction in ("", IMPLIED):
+            return scored.response_score
+        return REDUCTIONS[reduction](scored.conservative(self.kappa))
+
+    def _spans(self, shares: Sequence[tuple[ScoredResponse, float]]) -> list[SpanReward]:
+        if not shares:
+            return []
+        sentences = shares[0][0].response.sentences
+        rewards = zip(*([share * r for r in scored.conservative(self.kappa)] for scored, share in shares), strict=True)
         return [
-            SpanReward(sentence.start, sentence.end, reward)
-            for sentence, reward in zip(scored.response.sentences, rewards, strict=True)
+            SpanReward(sentence.start, sentence.end, sum(parts))
+            for sentence, parts in zip(sentences, rewards, strict=True)
         ]
 
 
@@ -120,18 +169,21 @@ def sentence_reward(
     scorer: Scorer,
     form: str = "response",
     kappa: float = 0.0,
-    reduce: str = "min",
+    reduce: str = AUTO,
     *,
     tokenizer: Any = None,
     every_token: bool = True,
+    aspects: str | Mapping[str, float] | None = None,
 ) -> SentenceReward:
     """Return a reward function `f(prompts, completions, **columns)` from a scorer.
 
-    `form` is "response" (a number; `reduce` says how: "min", "mean", or "implied" by the scorer's aggregation),
-    "sentence" (spans with rewards) or "token" (a reward for each token of `tokenizer`; with `every_token=False` only
-    the last token of each sentence carries its reward). `kappa` lowers rewards where the heads disagree.
+    `form` is "response" (a number), "sentence" (spans with rewards) or "token" (a reward for each token of
+    `tokenizer`; with `every_token=False` only the last token of each sentence carries its reward). `reduce` says how
+    sentences make the number: "auto" as the scores were learned (the worst sentence under a minimum, the best under a
+    maximum, else the mean), "min", "max", "mean", or "implied" by the scorer's aggregation. `kappa` lowers rewards
+    where the heads disagree. Of an `AspectScorer` every aspect counts alike; `aspects` names one, or gives weights.
     """
-    return SentenceReward(scorer, form, kappa, reduce, tokenizer, every_token)
+    return SentenceReward(scorer, form, kappa, reduce, tokenizer, every_token, aspects)
 
 
 def token_rewards(text: str, spans: Sequence[SpanReward], tokenizer: Any, *, every_token: bool = True) -> list[float]:

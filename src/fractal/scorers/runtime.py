@@ -20,7 +20,7 @@ from fractal.evaluation.calibration.calibrators import Calibrator
 from fractal.features import Projection, Standardiser, prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.inference.head import NumpyHead
-from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, response_scores, sentence_scores
+from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
@@ -86,7 +86,12 @@ class _Ensemble:
             block.responses, whole, itertools.pairwise(block.offsets.tolist()), strict=True
         ):
             yield ScoredResponse(
-                response, tuple(scores[first:last]), score, tuple(spread[first:last]), aspect=self.aspect
+                response,
+                tuple(scores[first:last]),
+                score,
+                tuple(spread[first:last]),
+                aspect=self.aspect,
+                aggregation=hard_rule(self.aggregation),
             )
 
 

@@ -244,6 +244,11 @@ class SentenceScorer(Scorer):
             return preferences_right(corpus.pairs, scores)
         return concordance(corpus.labels, scores)
 
+    @property
+    def direction_(self) -> str:
+        """The hard rule of the aggregation that was taken: min, max or mean."""
+        return str(self.ensemble_.aggregation.direction)
+
     def fit_config(self) -> FitConfig:
         """Return these options as a fit reads them."""
         plan = self.plan or TrainingPlan()
@@ -323,7 +328,9 @@ class SentenceScorer(Scorer):
         scores = aggregation.sentence_scores(middle).squeeze(-1)
         spread = aggregation.sentence_scores(logits).std(-1, correction=0)
         implied = self._response_scores(logits, torch.from_numpy(block.offsets))
-        return records(block.responses, block.offsets, scores, implied, spread=spread)
+        return records(
+            block.responses, block.offsets, scores, implied, spread=spread, aggregation=aggregation.direction
+        )
 
     def _response_scores(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
         """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
@@ -355,7 +362,7 @@ class SentenceScorer(Scorer):
         soft = flat(aggregation.posterior(scores, offsets, labels, truths))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels, truths))
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
-        return records(responses, block.offsets, soft, implied, hard=hard)
+        return records(responses, block.offsets, soft, implied, hard=hard, aggregation=aggregation.direction)
 
     def _saved(self) -> Saved:
         config = self.config()

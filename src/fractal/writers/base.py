@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -16,6 +17,14 @@ from fractal.writers.native import Writable
 
 
 @dataclasses.dataclass(frozen=True)
+class Written:
+    """How many rows were written, and how many records were not, by the reason."""
+
+    rows: int
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Writer(ABC):
     """How records are written to a stream of bytes, one after another."""
 
@@ -23,25 +32,40 @@ class Writer(ABC):
     endings: ClassVar[tuple[str, ...]] = ()  # the endings of files that `auto` writes in this way
 
     @abstractmethod
-    def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
-        """Write every record."""
+    def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> Written | None:
+        """Write records, and say how many rows that makes and what was left out; None: every record is one row."""
 
 
 WRITERS: Registry[Writer] = Registry("writer")
 
 
-def write(records: Iterable[Writable] | Writable, target: str | Path | IO[Any], writer: str | Writer = "auto") -> int:
-    """Write responses, preferences or scored responses and return how many.
+def write(
+    records: Iterable[Writable] | Writable,
+    target: str | Path | IO[Any],
+    writer: str | Writer = "auto",
+    *,
+    on_left_out: Callable[[str, int], None] | None = None,
+) -> int:
+    """Write responses, preferences or scored responses and return how many were written.
 
     A file appears whole under its name or not at all; `-` is standard output; an ending of .gz compresses. The writer
-    is guessed by the ending: .jsonl (and anything unknown), .csv, .tsv, .parquet.
+    is guessed by the ending: .jsonl (and anything unknown), .csv, .tsv, .parquet. Some writers leave records out, as
+    `dpo` does those that pair with none: `on_left_out` is told every reason and how many, else a warning says them.
     """
     chosen = _by_ending(target) if writer == "auto" else WRITERS.build(writer)
     items = [records] if isinstance(records, Response | Preference | ScoredResponse) else records
     counted = _Counted(items)
+    written = None  # as it stays where the reader of a pipe goes away
     with open_target(target) as stream:
-        chosen.write_to(stream, counted)
-    return counted.count
+        written = chosen.write_to(stream, counted)
+    written = written or Written(counted.count)
+    for reason, count in written.left_out.items():
+        (on_left_out or _warn)(reason, count)
+    return written.rows
+
+
+def _warn(reason: str, count: int) -> None:
+    warnings.warn(f"left out: {count:,} {reason}", stacklevel=3)
 
 
 class _Counted:

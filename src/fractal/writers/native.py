@@ -59,7 +59,9 @@ def score_fields(scored: ScoredResponse) -> dict[str, Any]:
         fields["sentence_spread"] = scored.sentence_spread
     if scored.sentence_labels:
         fields["disaggregated_labels"] = scored.sentence_labels
-    return fields | ({"aspect": scored.aspect} if scored.aspect else {})
+    if scored.aspect:
+        fields["aspect"] = scored.aspect
+    return fields | ({"score_aggregation": scored.aggregation} if scored.aggregation else {})
 
 
 def preference_fields(record: Preference) -> dict[str, Any]:

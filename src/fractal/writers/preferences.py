@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from fractal.errors import BadData, BadSpec
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.writers.base import WRITERS, Writer
+from fractal.writers.base import WRITERS, Writer, Written
 from fractal.writers.jsonl import encoded
 from fractal.writers.native import Writable
 from fractal.writers.spans import scored_only
+
+STRENGTHS: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max, "mean": statistics.fmean}
+
+NOTHING_ASKED = "without a query and a context to answer to"
+OPEN = "with scores that leave open whether they are good"
+NO_PARTNER = "with no clearly better or worse response to the same prompt"
+AGAINST_LABELS = "in pairs that known labels speak against"
+NARROWER = "in pairs narrower than the one taken of their prompt"
+TIES = "preferences that are ties"
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
     """When the sentences speak clearly enough for a preference.
 
-    A response is good where its lowest sentence lies at least `margin` above the threshold, even after `kappa` spreads
-    are taken off; it is bad where a sentence lies at least `margin` below, even with `kappa` spreads added. What lies
-    between is no evidence.
+    What speaks is what the scores were learned under: the lowest sentence, the highest or the mean. A response is good
+    where that lies at least `margin` above the threshold, even after `kappa` spreads are taken off; it is bad where
+    it lies at least `margin` below, even with `kappa` spreads added. What lies between is no evidence.
     """
 
     threshold: float = 0.5
     margin: float = 0.1
     kappa: float = 0.0
+    aggregation: str = ""  # min, max or mean, of records that do not say it
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0 or self.margin < 0 or self.kappa < 0:
@@ -34,37 +46,65 @@ class Evidence:
                 f"threshold={self.threshold:g}, margin={self.margin:g}, kappa={self.kappa:g}: give a threshold between "
                 "0 and 1, and neither margin nor kappa below 0"
             )
+        if self.aggregation and self.aggregation not in STRENGTHS:
+            raise BadSpec(f"aggregation={self.aggregation!r}: give 'min', 'max' or 'mean'")
 
     def of(self, scored: ScoredResponse) -> bool | None:
         """Return whether the response is good, or None where its sentences leave it open."""
+        strength = self._strength(scored)
         spread = scored.sentence_spread or (0.0,) * len(scored.sentence_scores)
         widths = [self.kappa * width for width in spread]
-        low = min(score - width for score, width in zip(scored.sentence_scores, widths, strict=True))
-        high = min(score + width for score, width in zip(scored.sentence_scores, widths, strict=True))
+        low = strength([score - width for score, width in zip(scored.sentence_scores, widths, strict=True)])
+        high = strength([score + width for score, width in zip(scored.sentence_scores, widths, strict=True)])
         if low >= self.threshold + self.margin:
             return True
         return False if high <= self.threshold - self.margin else None
+
+    def lead(self, chosen: ScoredResponse, rejected: ScoredResponse) -> float:
+        """Return by how much the first response is the stronger."""
+        return self._strength(chosen)(chosen.sentence_scores) - self._strength(rejected)(rejected.sentence_scores)
+
+    def _strength(self, scored: ScoredResponse) -> Callable[[Sequence[float]], float]:
+        rule = scored.aggregation or self.aggregation
+        if not rule:
+            raise BadData(
+                f"the record {scored.response.id!r} does not say whether a response is as good as its worst sentence, "
+                "its best, or all of them: score it anew, or say it, as in kto(aggregation='min')",
+                field="score_aggregation",
+            )
+        return STRENGTHS[rule]
 
 
 CLEAR = Evidence()
 
 
 def dpo_pairs(
-    scored: Iterable[ScoredResponse], evidence: Evidence = CLEAR, *, chat: bool = False, all_pairs: bool = False
+    scored: Iterable[ScoredResponse],
+    evidence: Evidence = CLEAR,
+    *,
+    chat: bool = False,
+    all_pairs: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield `prompt, chosen, rejected` with both response scores: a good response over a bad one to the same prompt.
 
     Of each prompt the widest pair is kept, or with `all_pairs` every one. A pair that the known labels of the two
-    responses speak against is left out.
+    responses speak against is left out. `left_out` counts the responses in no pair, by the reason.
     """
+    reasons = Counter[str]() if left_out is None else left_out
     prompts: dict[tuple[str, str], tuple[list[ScoredResponse], list[ScoredResponse]]] = {}
     for item in scored:
-        verdict = evidence.of(item)
-        if verdict is not None and item.response.query:
-            prompts.setdefault((item.aspect, prompt_of(item.response)), ([], []))[verdict].append(item)
+        verdict, prompt = evidence.of(item), prompt_of(item.response)
+        if not prompt:
+            reasons[NOTHING_ASKED] += 1
+        elif verdict is None:
+            reasons[OPEN] += 1
+        else:
+            prompts.setdefault((item.aspect, prompt), ([], []))[verdict].append(item)
     for (aspect, prompt), (bad, good) in prompts.items():
         pairs = [(chosen, rejected) for chosen in good for rejected in bad if not _contradicted(chosen, rejected)]
-        taken = pairs if all_pairs else [max(pairs, key=_width)] if pairs else []
+        taken = pairs if all_pairs or not pairs else [max(pairs, key=lambda pair: evidence.lead(*pair))]
+        _count_unpaired(good + bad, pairs, taken, bool(good and bad), reasons)
         for chosen, rejected in taken:
             yield {
                 **_pair(prompt, chosen.response, rejected.response, chat),
@@ -74,8 +114,28 @@ def dpo_pairs(
             }
 
 
+Pairs = Sequence[tuple[ScoredResponse, ScoredResponse]]
+
+
+def _count_unpaired(
+    items: Sequence[ScoredResponse], pairs: Pairs, taken: Pairs, both_sides: bool, reasons: Counter[str]
+) -> None:
+    """Count the responses to a prompt that are in no pair that is written, by the reason."""
+    possible = {id(item) for pair in pairs for item in pair}
+    written = {id(item) for pair in taken for item in pair}
+    for item in items:
+        if id(item) not in possible:
+            reasons[AGAINST_LABELS if both_sides else NO_PARTNER] += 1
+        elif id(item) not in written:
+            reasons[NARROWER] += 1
+
+
 def kto_rows(
-    scored: Iterable[ScoredResponse], evidence: Evidence = CLEAR, *, chat: bool = False
+    scored: Iterable[ScoredResponse],
+    evidence: Evidence = CLEAR,
+    *,
+    chat: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield `prompt, completion, label`: true for a good response, false for a bad one; what is open is left out."""
     for item in scored:
@@ -87,6 +147,8 @@ def kto_rows(
                 "label": verdict,
                 "score": item.response_score,
             }
+        elif left_out is not None:
+            left_out[OPEN] += 1
 
 
 def prompt_of(response: Response) -> str:
@@ -106,10 +168,6 @@ def _message(role: str, text: str, chat: bool) -> Any:
     return [{"role": role, "content": text}] if chat else text
 
 
-def _width(pair: tuple[ScoredResponse, ScoredResponse]) -> float:
-    return min(pair[0].sentence_scores) - min(pair[1].sentence_scores)
-
-
 def _contradicted(chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
     labels = [item.response.label_of(item.aspect) for item in (chosen, rejected)]
     return labels[0] is not None and labels[1] is not None and labels[0] < labels[1]
@@ -123,20 +181,24 @@ class PreferenceRows(Writer):
     margin: float = 0.1
     kappa: float = 0.0  # how many spreads must not change the verdict
     chat: bool = False  # messages with roles instead of plain texts
+    aggregation: str = ""  # min, max or mean, of records that do not say what their scores were learned under
 
     def __post_init__(self) -> None:
         self.evidence()
 
     def evidence(self) -> Evidence:
-        return Evidence(self.threshold, self.margin, self.kappa)
+        return Evidence(self.threshold, self.margin, self.kappa, self.aggregation)
 
     @abstractmethod
-    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
-        """Yield what is written."""
+    def rows(self, records: Iterable[Writable], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+        """Yield what is written, and count what is not."""
 
-    def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
-        for row in self.rows(records):
+    def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> Written:
+        left_out, rows = Counter[str](), 0
+        for row in self.rows(records, left_out):
             stream.write(encoded(row) + b"\n")
+            rows += 1
+        return Written(rows, left_out)
 
 
 @WRITERS.register("dpo")
@@ -146,7 +208,7 @@ class Dpo(PreferenceRows):
 
     all_pairs: bool = False  # every pair of a prompt, not the widest alone
 
-    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
+    def rows(self, records: Iterable[Writable], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         """Write known preferences as they come (ties say nothing), and pair scored responses at the end."""
         scored: list[ScoredResponse] = []
         for record in records:
@@ -154,15 +216,17 @@ class Dpo(PreferenceRows):
                 scored.append(record)
             elif not isinstance(record, Preference):
                 raise BadData("a Response has no sentence scores for dpo: score it first, or give preferences")
-            elif not record.tie:
+            elif record.tie:
+                left_out[TIES] += 1
+            else:
                 yield _pair(prompt_of(record.better), record.better, record.worse, self.chat)
-        yield from dpo_pairs(scored, self.evidence(), chat=self.chat, all_pairs=self.all_pairs)
+        yield from dpo_pairs(scored, self.evidence(), chat=self.chat, all_pairs=self.all_pairs, left_out=left_out)
 
 
 @WRITERS.register("kto")
 @dataclasses.dataclass(frozen=True)
 class Kto(PreferenceRows):
-    """JSON lines of `prompt`, `completion`, `label`: true where every sentence is good, false where one is bad."""
+    """JSON lines of `prompt`, `completion`, `label`: true for a good response, false for a bad one, by its scores."""
 
-    def rows(self, records: Iterable[Writable]) -> Iterator[dict[str, Any]]:
-        return kto_rows(scored_only(records, self.name), self.evidence(), chat=self.chat)
+    def rows(self, records: Iterable[Writable], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+        return kto_rows(scored_only(records, self.name), self.evidence(), chat=self.chat, left_out=left_out)

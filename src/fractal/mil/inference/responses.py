@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fractal.errors import BadSpec
 from fractal.registry import parse
 
-__all__ = ["RESPONSE_LOG_ODDS", "response_scores", "sentence_scores"]
+__all__ = ["RESPONSE_LOG_ODDS", "hard_rule", "response_scores", "sentence_scores"]
 
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -30,6 +30,19 @@ def response_scores(aggregation: str, logits: NDArray[Any], offsets: Indices) ->
         raise BadSpec(f"the aggregation {name!r} is computed by torch alone: install fractal-scores[train]")
     scores = _sigmoid(RESPONSE_LOG_ODDS[name](np.asarray(logits, np.float64), offsets, **options))
     return scores if scores.ndim == 2 else scores.mean(1)
+
+
+HARD_RULES = {
+    **dict.fromkeys(("min", "product", "softmin", "min_levels"), "min"),
+    **dict.fromkeys(("max", "noisy_or", "softmax_pool", "max_levels"), "max"),
+    **dict.fromkeys(("mean", "count"), "mean"),
+}
+
+
+def hard_rule(aggregation: str) -> str:
+    """Return the rule that an aggregation stands for, min, max or mean; the other forms have it as an option."""
+    name, options = parse(aggregation, "aggregation")
+    return HARD_RULES.get(name) or str(options.get("direction", "min"))
 
 
 def sentence_scores(aggregation: str, logits: NDArray[Any]) -> Doubles:

@@ -15,7 +15,7 @@ from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.screening import FormComparison
-from fractal.errors import BadData, NotFitted
+from fractal.errors import BadData, BadSpec, NotFitted
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus, gather
@@ -56,6 +56,8 @@ BASELINES: Registry[Baseline] = Registry("baseline")
 class LearnedBaseline(Baseline):
     """A way from response labels to sentence scores by a model that is not SentenceScorer's."""
 
+    by_thresholds: ClassVar[bool] = True  # whether it can learn under levels, which ask several outputs of a sentence
+
     form: Aggregation | None = field(default=None, init=False, repr=False, compare=False)  # known once fitted
 
     def fit(self, X: Data) -> Self:
@@ -66,6 +68,15 @@ class LearnedBaseline(Baseline):
         labels = corpus.labels[~np.isnan(corpus.labels)]
         if not len(labels) or labels.min() == labels.max():
             raise BadData("there is nothing to tell apart: give responses with different labels", field="label")
+        if (
+            not self.by_thresholds
+            and self.aggregation != "auto"
+            and AGGREGATIONS.build(self.aggregation).thresholds > 1
+        ):
+            raise BadSpec(
+                f"the baseline {self.name!r} has one output a sentence, and aggregation={self.aggregation!r} asks one "
+                "a level: give 'max' or 'noisy_or', 'min' or 'product', under which graded labels are shares of belief"
+            )
         block = self.embedded(corpus.responses)
         form = self._form(block, corpus)
         self.learn(block, corpus, form)
@@ -83,7 +94,9 @@ class LearnedBaseline(Baseline):
         with torch.inference_mode():
             scores = self.scores(block).float().clamp(0, 1)
             implied = self.form(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)
-        return list(records(responses, block.offsets, scores, implied.double().numpy()))
+        return list(
+            records(responses, block.offsets, scores, implied.double().numpy(), aggregation=self.form.direction)
+        )
 
     @abstractmethod
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:

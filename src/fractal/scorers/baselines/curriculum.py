@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from fractal.scorers.baselines.networks import NetworkBaseline, response_cost, t
 @dataclass
 class Curriculum(NetworkBaseline):
     """Rounds of self-training that admit guesses by percentile of confidence, with a restart each round."""
+
+    by_thresholds: ClassVar[bool] = False
 
     shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the guesses, the surest first, that each round sees
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ MOST_CONTRASTED = 512  # sentences of a batch that are compared with each other
 @dataclass
 class Prototypes(NetworkBaseline):
     """Instance-level learning: contrast between guessed classes, guesses drawn to the nearest class prototype."""
+
+    by_thresholds: ClassVar[bool] = False
 
     dim: int = 32
     temperature: float = 0.1

@@ -74,7 +74,9 @@ class Cosine(Baseline):
         scores = torch.from_numpy(np.nan_to_num(prior_similarity(block), nan=0.5)).float()
         aggregation: Aggregation = AGGREGATIONS.build("mean" if self.aggregation == "auto" else self.aggregation)
         implied = aggregation(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)
-        return list(records(responses, block.offsets, scores, implied.double().numpy()))
+        return list(
+            records(responses, block.offsets, scores, implied.double().numpy(), aggregation=aggregation.direction)
+        )
 
 
 @BASELINES.register("inherit")
@@ -120,7 +122,10 @@ class ResponseLevel(ScorerVariant):
         scored_parts = iter(super().score_responses([part for response in responses for part in _parts(response)]))
         return [
             ScoredResponse(
-                response, tuple(next(scored_parts).sentence_scores[0] for _ in response.sentences), long.response_score
+                response,
+                tuple(next(scored_parts).sentence_scores[0] for _ in response.sentences),
+                long.response_score,
+                aggregation=long.aggregation,
             )
             for response, long in zip(responses, whole, strict=True)
         ]
