@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-quick check format bench-quick clean
+.PHONY: demo test browser-and-database test-quick check format bench-quick clean
 
 demo: $(READY)
 	$(BIN)/fractal demo --output demo
 
-test: $(READY)
+test: $(READY) browser-and-database
 	$(BIN)/python -m pytest --slow -n 2 --dist loadfile
 
 test-quick: $(READY)
@@ -21,6 +21,16 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The studio's tests drive Chromium and start a PostgreSQL; where they cannot be installed, those tests skip and say so.
+browser-and-database:
+	@missing=; command -v chromium >/dev/null || missing=chromium; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing $$missing for the tests …" >&2; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 \
+		|| echo "They could not be installed: the tests that need them skip." >&2; \
+	elif [ -n "$$missing" ]; then echo "Not here: $$missing. The tests that need them skip; as root, make test installs them." >&2; fi
 
 format: $(READY)
 	$(BIN)/ruff format .

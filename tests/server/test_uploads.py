@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fractal.errors import FractalError
-from fractal.server.importing import Mapping_, parse, preview
+from fractal.server.importing import ColumnMapping, parse, preview
 from fractal.server.settings import Limits
 from support.studios import COLUMNS, WORDS, Opened, ratings_csv
 
@@ -25,7 +25,7 @@ ROWS = [
     }
     for number in range(12)
 ]
-MAPPING = Mapping_(columns={"response": "response", "label": "label", "id": "id", "query": "query"})
+MAPPING = ColumnMapping(columns={"response": "response", "label": "label", "id": "id", "query": "query"})
 
 
 def as_csv(delimiter: str, encoding: str) -> bytes:
@@ -66,7 +66,7 @@ FORMS = {
 HARM = (b'"', b"\0", b"\xff", b"\r", b"{" * 50, b"[" * 5000, b"1e999", b"\xed\xa0\x80")
 
 
-def read(content: bytes, folder: Path, mapping: Mapping_ = MAPPING, name: str = "upload"):
+def read(content: bytes, folder: Path, mapping: ColumnMapping = MAPPING, name: str = "upload"):
     path = folder / "upload"
     path.write_bytes(content)
     return parse(path, name, mapping, Limits(), folder / "rejects.jsonl")
@@ -104,7 +104,7 @@ def test_bad_rows_are_listed_and_good_ones_kept(studio: Opened) -> None:
 
 
 def test_pasted_paragraphs_are_responses(tmp_path: Path) -> None:
-    records, _ = read(b"One answer. It has two sentences.\n\nAnother answer!\n", tmp_path, Mapping_())
+    records, _ = read(b"One answer. It has two sentences.\n\nAnother answer!\n", tmp_path, ColumnMapping())
     assert [len(record.sentences) for record in records] == [2, 1]
 
 

@@ -28,7 +28,7 @@ from fractal.server.settings import Limits
 from fractal.server.tables import Dataset, DatasetPair, DatasetResponse
 from fractal.server.uploads import open_rows
 
-__all__ = ["Mapping_", "add_records", "content_hash", "new_dataset", "parse", "preview"]
+__all__ = ["ColumnMapping", "add_records", "content_hash", "new_dataset", "parse", "preview"]
 
 SHOWN_ROWS = 10
 LOOKED_AT = 2_000  # rows that a preview reads
@@ -38,7 +38,7 @@ DATA_CHECKED = 20_000  # responses that the checks of the data look at
 
 
 @dataclasses.dataclass(frozen=True)
-class Mapping_:
+class ColumnMapping:
     """How a file is read, as someone has confirmed it."""
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)  # role → column; "" means that there is none
@@ -47,7 +47,7 @@ class Mapping_:
     splitter: str = "sentences"
 
     @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> Mapping_:
+    def of(cls, payload: Mapping[str, Any]) -> ColumnMapping:
         """Read it from a job's payload."""
         return cls(**{field.name: payload[field.name] for field in dataclasses.fields(cls) if payload.get(field.name)})
 
@@ -119,7 +119,7 @@ def label_choices(values: Mapping[str, int]) -> dict[str, Any]:
 
 
 def parse(
-    path: Path, file_name: str, mapping: Mapping_, limits: Limits, rejects: Path
+    path: Path, file_name: str, mapping: ColumnMapping, limits: Limits, rejects: Path
 ) -> tuple[list[Response | Preference], ReadReport]:
     """Read a whole file; a row that is wrong goes to the rejects with its reason, and no good row is lost."""
     kind, rows = open_rows(path, file_name, limits)

@@ -20,7 +20,7 @@ from fractal.errors import BadData, FractalError
 from fractal.server.audit import record
 from fractal.server.database import Database
 from fractal.server.importing import (
-    Mapping_,
+    ColumnMapping,
     add_records,
     chunks,
     content_hash,
@@ -116,7 +116,7 @@ class Worker:
         self.store.clear_work(job.id)
 
     def _import(self, job: Job, lease: str, tell: _Teller) -> None:
-        upload, mapping = self._upload(job), Mapping_.of(job.payload)
+        upload, mapping = self._upload(job), ColumnMapping.of(job.payload)
         path = self.store.upload(upload.sha256)
         rejects = self.store.work(job.id) / "rejects.jsonl"
         tell({"stage": "Reading", "share": 0.0}, always=True)

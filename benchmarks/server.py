@@ -1,0 +1,342 @@
+"""The studio under load: throughput beside `fractal score`, the latency of one response, overload, retraining.
+
+    python -m benchmarks.server --out benchmarks/results/server.md
+
+Clients and server share the machine. Throughputs alternate, server and command line on the same texts, and a ratio is
+taken inside its round; the command line's own start is measured on one response and taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.machine import setting
+from fractal import Response, make_responses, write
+from fractal.server.corpus import load_responses, now
+from fractal.server.people import create_key
+from fractal.server.settings import Settings
+from fractal.server.studio import Studio
+from fractal.server.tables import Dataset, Job, Project, ScorerVersion
+from fractal.server.worker import Worker
+
+CLIENTS = 64
+SHORT = Response.from_sentences("short", ["Paris has two million inhabitants."], query="How large is Paris?")
+
+
+class Bench:
+    """A studio with a scorer, and what is needed to ask it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(folder)
+        self.studio = Studio.open(self.settings)
+        self.worker = Worker(self.studio.database, self.studio.store, self.settings)
+        with self.studio.database.read() as session:
+            self.project = session.query(Project).one()
+        self.key = create_key(self.studio, self.project, "bench", "admin", "bench")
+
+    def bring(self, responses: list[Response]) -> None:
+        """Put responses into the project's data."""
+        from fractal.server.importing import add_records, new_dataset
+
+        with self.studio.database.write() as session:
+            dataset = new_dataset(session, self.project.id, "bench", "bench", state="sealed", report={})
+            add_records(session, dataset, 0, responses)
+
+    def train(self, **options: object) -> tuple[float, float]:
+        """Train, and return the seconds by the clock and those of the processors."""
+        from fractal.server.api_data import start_training
+
+        with self.studio.database.write() as session:
+            number = start_training(session, self.project.id, dict(options), "bench").id
+        wall, cpu = time.perf_counter(), time.process_time()
+        while self.worker.step():
+            pass
+        spent = time.perf_counter() - wall, time.process_time() - cpu
+        with self.studio.database.read() as session:
+            job = session.get_one(Job, number)
+        assert job.state == "done", job.error
+        return spent
+
+    def newest(self) -> ScorerVersion:
+        """The newest scorer."""
+        return self.studio.scorers.version(self.project.id, None)
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[int]:
+        """Serve in a process of its own, and give the port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "fractal", "serve", "--workers", "0", "--port", str(port)]
+        with subprocess.Popen([*command, "--data", str(self.settings.data)], stderr=subprocess.DEVNULL) as process:
+            try:
+                asyncio.run(ready(port, self.key))
+                yield port
+            finally:
+                process.terminate()
+
+
+async def ready(port: int, key: str) -> None:
+    """Wait until the server scores."""
+    for _ in range(600):
+        with contextlib.suppress(OSError, ConnectionError, asyncio.IncompleteReadError):
+            async with Connection(port, key) as one:
+                status, _ = await one.score(SHORT)
+                if status == 200:
+                    return
+        await asyncio.sleep(0.2)
+    raise SystemExit("the server does not answer")
+
+
+class Connection:
+    """A client that costs little: HTTP by hand over one connection."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self.port, self.key = port, key
+
+    async def __aenter__(self) -> Connection:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+
+    async def score(self, response: Response) -> tuple[int, dict]:
+        """Ask for the scores of a response."""
+        one = {"id": response.id, "query": response.query, "context": list(response.context)}
+        body = json.dumps({"responses": [{**one, "sentences": [s.text for s in response.sentences]}]}).encode()
+        head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {self.key}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.writer.write(head.encode() + body)
+        start = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(start.partition("content-length: ")[2].partition("\r\n")[0])
+        return int(start.split()[1]), json.loads(await self.reader.readexactly(length))
+
+
+def latencies(port: int, key: str, count: int) -> list[float]:
+    """The milliseconds of one short response after another."""
+
+    async def run() -> list[float]:
+        times = []
+        async with Connection(port, key) as one:
+            for number in range(count + 20):
+                before = time.perf_counter()
+                status, _ = await one.score(SHORT)
+                assert status == 200
+                if number >= 20:
+                    times.append(1000 * (time.perf_counter() - before))
+        return times
+
+    return asyncio.run(run())
+
+
+def throughput(port: int, key: str, responses: list[Response]) -> tuple[float, dict[str, list[float]]]:
+    """Responses a second under 64 clients, each asking for one after another; and the scores."""
+
+    async def run() -> tuple[float, dict[str, list[float]]]:
+        waiting, scores = iter(responses), {}
+
+        async def client() -> None:
+            async with Connection(port, key) as one:
+                for response in waiting:
+                    status, answer = await one.score(response)
+                    assert status == 200, answer
+                    scores[response.id] = [s["score"] for s in answer["results"][0]["sentences"]]
+
+        before = time.perf_counter()
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        return len(responses) / (time.perf_counter() - before), scores
+
+    return asyncio.run(run())
+
+
+def command_line(folder: Path, responses: list[Response]) -> float:
+    """Seconds of `fractal score` on these responses."""
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place) / "answers.jsonl"
+        write(responses, data)
+        command = [sys.executable, "-m", "fractal", "score", str(folder), str(data), "--no-cache", "-q"]
+        before = time.perf_counter()
+        subprocess.run([*command, "-o", str(Path(place) / "scores.jsonl")], check=True)
+        return time.perf_counter() - before
+
+
+def overload(port: int, key: str, responses: list[Response], seconds: float, right: dict) -> dict:
+    """Ask ten times as much as can be scored, then wait until one response is answered as quickly as before."""
+    counts = {"asked": 0, "scored": 0, "refused": 0, "wrong": 0, "other": 0}
+
+    async def ask(one: Connection, response: Response) -> None:
+        counts["asked"] += 1
+        status, answer = await one.score(response)
+        counts[{200: "scored", 429: "refused"}.get(status, "other")] += 1
+        if status == 200:
+            scores = [s["score"] for s in answer["results"][0]["sentences"]]
+            counts["wrong"] += any(abs(a - b) > 1e-3 for a, b in zip(scores, right[response.id], strict=True))
+
+    async def client(until: float, number: int) -> None:
+        async with Connection(port, key) as one:
+            while time.perf_counter() < until:
+                await ask(one, responses[number % len(responses)])
+                number += 7
+
+    async def run() -> float:
+        until = time.perf_counter() + seconds
+        await asyncio.gather(*(client(until, number) for number in range(10 * CLIENTS)))
+        stopped = time.perf_counter()
+        async with Connection(port, key) as one:
+            while True:
+                before = time.perf_counter()
+                status, _ = await one.score(SHORT)
+                if status == 200 and time.perf_counter() - before < 0.5:
+                    return time.perf_counter() - stopped
+
+    counts["recovered after s"] = round(asyncio.run(run()), 2)
+    return counts
+
+
+def embedding_ms(bench: Bench, count: int) -> float:
+    """The milliseconds that the encoder alone takes for the short response, median."""
+    from fractal.encoders import ENCODERS
+    from fractal.encoders.embedding import embed
+
+    encoder = ENCODERS.build(bench.studio.scorers.load(bench.newest().folder_hash).encoder)
+    times = []
+    for number in range(count + 5):
+        before = time.perf_counter()
+        embed([SHORT], encoder)
+        if number >= 5:
+            times.append(1000 * (time.perf_counter() - before))
+    return statistics.median(times)
+
+
+def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> list[str]:
+    """Measure one encoder's scorer."""
+    bench = Bench(folder)
+    bench.bring(make_responses(120, task="summaries", seed=1))
+    bench.train(rule="product", encoder=encoder, epochs=3)
+    store = bench.studio.store.scorer(bench.newest().folder_hash)
+    texts = make_responses(size, task="summaries", seed=2)
+    alone = embedding_ms(bench, 50)
+    ratios, served, commanded = [], [], []
+    with bench.serving() as port:
+        times = sorted(latencies(port, bench.key, 300))
+        start = min(command_line(store, texts[:1]) for _ in range(2))
+        for _ in range(rounds):
+            rate, scores = throughput(port, bench.key, texts)
+            line = len(texts) / max(command_line(store, texts) - start, 1e-3)
+            served.append(rate)
+            commanded.append(line)
+            ratios.append(rate / line)
+        told = overload(port, bench.key, texts, 8.0, scores)
+    bench.studio.close()
+    p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
+    return [
+        f"| {encoder} | {p50:.1f} | {p99:.1f} | {alone:.1f} | {statistics.median(served):.0f} "
+        f"| {statistics.median(commanded):.0f} | {statistics.median(ratios):.2f} |",
+        f"| {encoder} | " + " | ".join(f"{value:,}" for value in told.values()) + " |",
+    ]
+
+
+def retraining(encoder: str, size: int, folder: Path) -> str:
+    """Train on so many responses, judge twenty sentences, and train again with cached vectors."""
+    from fractal.server.opinions import correct
+
+    bench = Bench(folder)
+    bench.bring(make_responses(size, task="summaries", seed=3))
+    first = bench.train(rule="auto", encoder=encoder)
+    rule = bench.newest().facts["aggregation"]
+    with bench.studio.database.write() as session:
+        queue = bench.newest().facts["queue"][:20]
+        truth = load_responses(session, now(session, bench.project.id))
+        labels = [truth[row].sentences[place].label for row, place in queue]
+        said = [
+            {"response": row, "place": place, "verdict": "good" if (label or 0.0) > 0.5 else "bad"}
+            for (row, place), label in zip(queue, labels, strict=True)
+        ]
+        correct(session, bench.project.id, "bench", said)
+        assert session.query(Dataset).count() == 1
+    again = bench.train(rule=rule, encoder=encoder)
+    bench.studio.close()
+    return f"| {encoder} | {size:,} | {first[0]:.0f} | {first[1]:.0f} | {again[0]:.0f} | {again[1]:.0f} |"
+
+
+def main() -> None:
+    """Measure and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--encoders", default="static,minilm")
+    parser.add_argument("--sizes", default="1500,150", help="responses scored, for each encoder")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--retrain", type=int, default=1_500, help="responses; 0 leaves it out")
+    parser.add_argument("--retrain-encoder", default="static")
+    args = parser.parse_args()
+    loads = [os.getloadavg()[0]]
+    rows, crowds = [], []
+    with tempfile.TemporaryDirectory() as place:
+        for encoder, size in zip(args.encoders.split(","), map(int, args.sizes.split(",")), strict=True):
+            row, crowd = serving_table(encoder, size, args.rounds, Path(place) / encoder)
+            rows.append(row)
+            crowds.append(crowd)
+            print(row, crowd, sep="\n", flush=True)
+        retrained = retraining(args.retrain_encoder, args.retrain, Path(place) / "retrain") if args.retrain else ""
+        print(retrained)
+    loads.append(os.getloadavg()[0])
+    text = TEMPLATE.format(
+        rows="\n".join(rows),
+        crowds="\n".join(crowds),
+        retrained=retrained,
+        machine=setting(" ".join(["python -m benchmarks.server", *sys.argv[1:]])),
+        loads=" and ".join(f"{load:.1f}" for load in loads),
+        clients=CLIENTS,
+    )
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+# ruff: noqa: E501 (a paragraph of the page is one line)
+TEMPLATE = """# The studio under load
+
+Clients, server and command line share one machine; what else ran on it shows in its load, {loads} before and after (2 is what two processors can do).
+
+## One response, and {clients} clients
+
+A short response is one sentence with a question. "Encoder" is the time of its vectors alone, without the server. The command line's rate leaves out its start. Rates are responses a second, medians of alternating rounds; the ratio is the median of those inside a round.
+
+| encoder | p50 ms | p99 ms | encoder ms | server/s, {clients} clients | `fractal score`/s | ratio |
+|---|---:|---:|---:|---:|---:|---:|
+{rows}
+
+## Ten times as many clients
+
+For 8 seconds. "Wrong" counts scores that differ from those without load by .001; "recovered" is the time until a short response is answered within half a second.
+
+| encoder | asked | scored | refused (429) | wrong | other | recovered after s |
+|---|---:|---:|---:|---:|---:|---:|
+{crowds}
+
+## Retrained after 20 corrections
+
+The first training chooses the rule and encodes; the second keeps the rule and finds its vectors in the cache; both score all responses, judge on held-out labels beside the scorer before, and choose the next queue.
+
+| encoder | responses | first, s | processor s | again, s | processor s |
+|---|---:|---:|---:|---:|---:|
+{retrained}
+
+{machine}
+"""
+
+
+if __name__ == "__main__":
+    main()
