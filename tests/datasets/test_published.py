@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from fractal.datasets.fetch import fetch
 from fractal.datasets.published.final_answers import said_answer, same_answer
 from fractal.datasets.synthetic import make_splits
 from fractal.errors import BadData, BadSpec
@@ -16,6 +18,7 @@ from fractal.readers import READERS, ReadReport, read
 from fractal.records import Preference, Response
 
 DATA = Path(__file__).parents[1] / "data" / "paper"
+OFFICIAL = Path(__file__).parents[2].parent / "shared" / "official"  # beside the repository, where someone has them
 PAPER = ("aquamuse", "fira", "multispanqa", "prm800k", "qa_feedback", "wikicatsum")
 
 
@@ -79,11 +82,37 @@ def test_feedback_spans_touch_the_sentences_at_their_own_characters() -> None:
 
 def test_feedback_ignores_error_types_that_do_not_count() -> None:
     found = responses(DATA / "dev_feedback.json", "qa_feedback(give='answers', errors='facts')")
-    assert labels(found["dev_feedback-1/1"]) == [1.0, 1.0, 0.0]
+    assert labels(found["dev_feedback-1/1"]) == [1.0, None, 0.0]  # what is irrelevant was not checked
     found = responses(DATA / "dev_feedback.json", "qa_feedback(give='answers', errors='Irrelevant+Redundant')")
     assert labels(found["dev_feedback-1/1"]) == [1.0, 0.0, 1.0]
     with pytest.raises(BadSpec, match="Wrong-Grounding"):
         READERS.build("qa_feedback(errors='wrong')")
+
+
+def test_feedback_of_facts_has_no_label_where_relevance_is_marked() -> None:
+    """As the owners ignore such sentences, whatever else is marked there."""
+    row = marked("One two. Three four. Five six.", _error("Irrelevant", 0, 8), _error("Unverifiable", 0, 20))
+    report = ReadReport()
+    (answer,) = responses_of(row, "qa_feedback(give='answers', errors='facts')", report=report)
+    assert labels(answer) == [None, 0.0, 1.0]
+    assert answer.extra["ignored_sentences"] == 1
+    assert any("1 sentences with a relevance mark" in note for note in report.notes)
+    (answer,) = responses_of(row, "qa_feedback(give='answers', errors='relevance')")
+    assert labels(answer) == [0.0, 1.0, 1.0]
+    somewhere = marked("One two. Three four.", _error("Incoherent", None, None))
+    (answer,) = responses_of(somewhere, "qa_feedback(give='answers', errors='facts')")
+    assert labels(answer) == [None, None]
+
+
+@pytest.mark.skipif(not (OFFICIAL / "qa_feedback").is_dir(), reason="the official files are not here")
+def test_feedback_of_facts_in_the_official_file() -> None:
+    found = responses(OFFICIAL / "qa_feedback" / "dev_feedback.json.gz", "qa_feedback(give='answers', errors='facts')")
+    alone = responses(
+        OFFICIAL / "qa_feedback" / "dev_feedback.json.gz", "qa_feedback(give='answers', errors='relevance')"
+    )
+    for id, answer in found.items():
+        for fact, relevance in zip(labels(answer), labels(alone[id]), strict=True):
+            assert relevance != 0.0 or fact is None
 
 
 def test_feedback_words_after_the_last_span_are_labelled_and_a_span_in_mid_word_does_not_start_anew() -> None:
@@ -182,6 +211,22 @@ def test_fira_votes_and_maxima_over_several_judges() -> None:
     most = responses(DATA / "fira", "fira(judges='max')")["7/D1_0"]
     assert labels(most) == [2 / 3, 1.0, 1.0]
     assert most.label == max(labels(most))  # type: ignore[type-var]
+
+
+def test_fira_keeps_every_judges_level(tmp_path: Path) -> None:
+    voted = responses(DATA / "fira", "fira")["7/D1_0"]
+    assert voted.extra["judged_levels"] == [3, 2, 3]
+    assert [len(judged) for judged in voted.extra["judged_sentences"]] == [len(voted.sentences)] * 3
+    for name in ("documents.tsv", "queries.tsv"):
+        (tmp_path / name).write_text((DATA / "fira" / name).read_text())
+    table = (DATA / "fira" / "fira-trec19-raw-judgements.tsv").read_text().splitlines()
+    spans = [(s.start, s.end) for s in voted.sentences]
+    rows = [f"{n}\t2_GOOD_ANSWER\t{a}-{b}\t1\t1\tD1_0\t7\tu{n}" for n, (a, b) in enumerate(spans, 1)]
+    (tmp_path / "fira-trec19-raw-judgements.tsv").write_text("\n".join([table[0], *rows]) + "\n")
+    report = ReadReport()
+    (split,) = responses(tmp_path, "fira", report=report).values()
+    assert (split.label, set(labels(split))) == (pytest.approx(2 / 3), {0.0})
+    assert any("1 documents have a higher level than each of their sentences" in note for note in report.notes)
 
 
 def test_fira_a_drawn_vote_goes_to_the_higher_level() -> None:
@@ -449,3 +494,48 @@ def test_pseudo_labels_of_levels_keep_to_the_level_of_the_document() -> None:
     hard = form.most_likely_labels(form.probabilities(logits), offsets, torch.tensor([r.label for r in found]))
     best = [hard[a:b].max().item() for a, b in pairwise(offsets)]
     assert best == pytest.approx([response.label for response in found])
+
+
+def official_shard(path: Path, urls: list[str]) -> None:
+    """One summary in the official form: a TFRecord of a `tf.train.Example` with one string of all addresses."""
+    bee = {"query": "what do bees do", "target": "Bees fly. They make honey.", "input_urls": "<EOD>".join(urls)}
+    features = b"".join(_lengthed(1, _lengthed(1, k.encode()) + _lengthed(2, _lengthed(1, _lengthed(1, v.encode()))))
+                        for k, v in bee.items())  # fmt: skip
+    example = _lengthed(1, features)
+    path.write_bytes(struct.pack("<Q", len(example)) + b"\0" * 4 + example + b"\0" * 4)
+
+
+def _lengthed(field: int, value: bytes) -> bytes:
+    size, parts = len(value), []
+    while True:
+        parts.append(size & 127 | (128 if size > 127 else 0))
+        size >>= 7
+        if not size:
+            return bytes([field << 3 | 2, *parts]) + value
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_aquamuse_official_shards_name_pages_in_one_string(tmp_path: Path, zipped: bool) -> None:
+    folder, pages = tmp_path / "v3", tmp_path / "pages.jsonl"
+    folder.mkdir()
+    official_shard(folder / "release-set-tf-examples-00000-of-00001", ["https://a.example", "https://b.example"])
+    pages.write_text('{"url": "https://a.example", "text": "A."}\n{"url": "https://b.example", "text": "B."}\n')
+    if zipped:
+        with zipfile.ZipFile(folder / "dev.zip", "w") as archive:
+            archive.write(
+                folder / "release-set-tf-examples-00000-of-00001", "dev/release-set-tf-examples-00000-of-00001"
+            )
+        (folder / "release-set-tf-examples-00000-of-00001").unlink()
+    (taken,) = fetch("aquamuse", tmp_path / "out", from_folder=folder)
+    (summary,) = responses(tmp_path / "out", f"aquamuse(documents={str(pages)!r})").values()
+    assert taken.parent == tmp_path / "out"
+    assert summary.context == ("A.", "B.")
+    assert summary.extra["input_urls"] == ["https://a.example", "https://b.example"]
+
+
+@pytest.mark.skipif(not (OFFICIAL / "aquamuse").is_dir(), reason="the official files are not here")
+def test_aquamuse_addresses_of_the_official_shards() -> None:
+    found = list(responses(OFFICIAL / "aquamuse", "aquamuse").values())
+    urls = [url for summary in found for url in summary.extra["input_urls"]]
+    assert len(urls) > 3 * len(found)
+    assert not any("<EOD>" in url for url in urls)

@@ -87,8 +87,9 @@ SOURCES: Mapping[str, Source] = {
     "aquamuse": Source(
         "https://github.com/google-research-datasets/aquamuse",
         licence="none known",
-        by_hand="the release is many small shards: `git clone --depth 1` the address, its folder v3 is the paper's",
-        patterns=("*tf-examples*", "*.tfrecord", "*.jsonl"),
+        by_hand="the release is many small shards, some in zip archives, which are read as they are: `git clone "
+        "--depth 1` the address, its folder v3 is the paper's",
+        patterns=("*tf-examples*", "*.tfrecord", "*.jsonl", "*.zip"),
     ),
 }
 
@@ -156,7 +157,11 @@ def _from_folder(name: str, source: Source, folder: Path, target: Path) -> list[
             raise FetchFailed(f"{folder} holds no {file.name}: {name} consists of {_listed(source)}.")
         checksums[places[0]] = file.sha256
     for pattern in source.patterns:
-        checksums.update(dict.fromkeys(sorted(path for path in folder.rglob(pattern) if path.is_file()), ""))
+        checksums.update(
+            dict.fromkeys(
+                sorted(path for path in folder.rglob(pattern) if path.is_file() and path.suffix != ".sha256"), ""
+            )
+        )
     if not checksums:
         raise FetchFailed(f"{folder} holds no file of {name} ({_listed(source)}): {source.by_hand}.")
     return [_copied(path, target / _place(path, folder, source), sha256) for path, sha256 in checksums.items()]

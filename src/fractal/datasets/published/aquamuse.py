@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import msgspec
@@ -18,6 +19,8 @@ from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_b
 from fractal.records import Response
 
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*tf-examples*", "*.tfrecord")
+ARCHIVE = "*.zip"  # as the release of version 3 has its shards
+BETWEEN_PAGES = "<EOD>"  # one string of the official shards names several pages
 
 
 @READERS.register("aquamuse")
@@ -32,15 +35,15 @@ class AQuaMuSe(Reader):
     - Split by group: the query.
     - Traps: the release names the pages by address only. Give their texts with `documents=FILE`, JSON lines of `url`
       and `text`; pages that are missing there are counted, and a summary without any page has no context.
-      Shards are TFRecords of `tf.train.Example`, read here without TensorFlow; so are JSON lines of the same fields.
+      Shards are TFRecords of `tf.train.Example`, read here without TensorFlow; so are JSON lines of the same fields,
+      and either inside a zip archive. An entry of `input_urls` names several pages, joined by `<EOD>`.
     """
 
     documents: str = ""  # JSON lines of url and text
 
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the summaries with what stands beside them."""
-        for file in files_in(source, PATTERNS, "shards"):
-            stem = PurePath(name_of(file)).name
+        for file, stem in _shards(source):
             with open_bytes(file) as stream:
                 read = _json_rows if stream.peek(1)[:1] in (b"{", b"\n", b" ") else tfrecord.examples  # type: ignore[attr-defined]
                 for number, fields in enumerate(read(stream, stem), 1):
@@ -66,6 +69,21 @@ class AQuaMuSe(Reader):
             session.report.note(f"{missing:,} pages are named but their texts are not given: see documents=FILE")
 
 
+def _shards(source: Any) -> Iterator[tuple[Any, str]]:
+    """Yield every shard with its name, those inside archives too."""
+    for file in files_in(source, (*PATTERNS, ARCHIVE), "shards"):
+        if not (isinstance(file, str | Path) and zipfile.is_zipfile(file)):
+            yield file, PurePath(name_of(file)).name
+            continue
+        with zipfile.ZipFile(file) as archive:
+            names = [n for n in sorted(archive.namelist()) if any(PurePath(n).match(pattern) for pattern in PATTERNS)]
+            if not names:
+                raise BadData(f"the archive holds no shards ({', '.join(PATTERNS)})", source=str(file))
+            for name in names:
+                with archive.open(name) as shard:
+                    yield shard, PurePath(name).name
+
+
 def _summary(row: Mapping[str, Any], session: ReadSession, pages: Mapping[str, str]) -> tuple[Response, int]:
     target = field(row, "target", (str, list))
     text = target if isinstance(target, str) else " ".join(map(str, target))
@@ -73,7 +91,13 @@ def _summary(row: Mapping[str, Any], session: ReadSession, pages: Mapping[str, s
     sentences = tuple(dataclasses.replace(sentence, label=1.0) for sentence in session.split(text))
     if not sentences:
         raise BadData("the summary is empty", field="target")
-    urls = field(row, "input_urls", list, [])
+    named = field(row, "input_urls", (list, str), [])
+    urls = [
+        url.strip()
+        for entry in ([named] if isinstance(named, str) else map(str, named))
+        for url in entry.split(BETWEEN_PAGES)
+        if url.strip()
+    ]
     documents = field(row, "documents", list, None)
     context = documents if documents is not None else [pages[url] for url in urls if url in pages]
     context = tuple(part for part in map(str, context) if part.strip())

@@ -14,6 +14,7 @@ from fractal.readers.sources import name_of, open_bytes
 from fractal.records import Sentence
 
 Span = tuple[int, int]  # first character, and the one after the last
+CHECKSUM = ".sha256"  # what `fractal fetch` lays beside each file
 LFS = b"version https://git-lfs"
 LETTER = re.compile(r"[^\W_]")
 
@@ -44,7 +45,8 @@ def files_in(source: Any, patterns: Iterable[str], what: str) -> list[Any]:
     if not isinstance(source, str | Path) or str(source) == "-" or not Path(source).is_dir():
         return [source]
     patterns = tuple(patterns)
-    files = sorted({path for pattern in patterns for path in Path(source).rglob(pattern) if path.is_file()})
+    paths = {path for pattern in patterns for path in Path(source).rglob(pattern) if path.is_file()}
+    files = sorted(path for path in paths if path.suffix != CHECKSUM)
     if not files:
         raise BadData(
             f"the folder holds no {what} ({', '.join(patterns)}): give the folder of the official files, or a file",

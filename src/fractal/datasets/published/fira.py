@@ -32,8 +32,10 @@ class FiRA(Reader):
       Licence: MIT for the repository; the documents are MS MARCO's.
     - Task: retrieval. Aggregation: max over levels 0–3, stored as level / 3: `max_levels(levels=4)`.
     - Split by group: the query.
-    - Traps: several people judge one document; by vote, the document's level need not be the highest of its sentences'.
-      A level above 0 without ranges says nothing of single sentences. The paper's scripts stop after the first range.
+    - Traps: several people judge one document; by vote, the document's level need not be the highest of its sentences'
+      (such documents are counted). `extra["judged_levels"]` keeps every judge's level of the document, and
+      `extra["judged_sentences"]` those of its sentences, null where a judge marked nothing. A level above 0 without
+      ranges says nothing of single sentences. The paper's scripts stop after the first range.
     """
 
     judges: str = "vote"  # or "max": how several judgements become one; of a drawn vote the higher level wins
@@ -73,8 +75,19 @@ class FiRA(Reader):
 
     def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield every judged document with what its judges agree on."""
+        outvoted = 0
         for row in self.rows(source):
-            yield from session.accept(row, self._document)
+            for record in session.accept(row, self._document):
+                labels = record.sentence_labels if isinstance(record, Response) else ()
+                known = [label for label in labels if label is not None]
+                if isinstance(record, Response) and record.label and len(known) == len(labels):
+                    outvoted += max(known) < record.label
+                yield record
+        if outvoted:
+            session.report.note(
+                f"{outvoted:,} documents have a higher level than each of their sentences: their judges marked "
+                "different ones; judges='max' keeps the highest level that anyone gave"
+            )
 
     def _document(self, row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
         for name in ("query", "document"):
@@ -97,7 +110,13 @@ class FiRA(Reader):
             query=row["query"],
             label=self._agreed(levels),
             group=row["query_id"],
-            extra={"aggregation": "max", "levels": LEVELS, "judges": len(levels)},
+            extra={
+                "aggregation": "max",
+                "levels": LEVELS,
+                "judges": len(levels),
+                "judged_levels": levels,
+                "judged_sentences": judged,
+            },
         )
 
     def _judged(self, text: str, sentences: Sequence[Sentence], judgement: Mapping[str, str]) -> list[int | None]:

@@ -35,7 +35,9 @@ class QAFeedback(Reader):
     - Split by group: the question.
     - Traps: errors are marked in answer 1 alone. A missing piece of information is an error that lies in no sentence
       (`extra["missing_info"]` counts them). Two answers can be the same text and still be ranked: such pairs say
-      nothing and are left out, and counted. The official preferences are 1, 2 and, for a tie, 0.
+      nothing and are left out, and counted. The official preferences are 1, 2 and, for a tie, 0. Whether the facts of
+      a sentence are right was not asked where it is marked as irrelevant, redundant or incoherent: of `errors="facts"`
+      such sentences have no label, as their owners ignore them, and are counted.
     """
 
     give: str = "preferences"  # or "answers": answer 1 with its sentence labels and their mean; or "both"
@@ -57,6 +59,11 @@ class QAFeedback(Reader):
             return True
         return any(error_type in ERRORS.get(name, (name,)) for name in self.errors.split("+"))
 
+    def ignores(self, error_type: str) -> bool:
+        """Whether an error of this type leaves open how the sentences that it touches would have been judged."""
+        facts = any(self.counts(name) for name in ERRORS["facts"])
+        return facts and not self.counts(error_type) and error_type in ERRORS["relevance"]
+
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the questions."""
         for file in files_in(source, ("*_feedback.json",), "feedback"):
@@ -72,11 +79,13 @@ class QAFeedback(Reader):
 
     def records(self, source: Any, session: ReadSession) -> Iterator[Record]:
         """Yield each question's pairs of answers, or its first answer."""
-        same = 0
+        same = ignored = 0
 
         def schema(row: Mapping[str, Any], session: ReadSession, line: int) -> Iterable[Record]:
-            nonlocal same
-            results, left_out = self._question(row, session)
+            nonlocal same, ignored
+            answers = self._answers(row, session)
+            ignored += int(answers[0].extra.get("ignored_sentences", 0))
+            results, left_out = self._question(row, answers)
             same += left_out
             return results
 
@@ -84,9 +93,12 @@ class QAFeedback(Reader):
             yield from session.accept(row, schema)
         if same:
             session.report.note(f"left out {same:,} pairs of answers with the same words")
+        if ignored:
+            session.report.note(
+                f"{ignored:,} sentences with a relevance mark have no label, as their facts were not judged"
+            )
 
-    def _question(self, row: Mapping[str, Any], session: ReadSession) -> tuple[list[Record], int]:
-        answers = self._answers(row, session)
+    def _question(self, row: Mapping[str, Any], answers: list[Response]) -> tuple[list[Record], int]:
         results: list[Record] = []
         if self.give != "preferences":
             results.append(_rated(answers[0]))
@@ -106,31 +118,42 @@ class QAFeedback(Reader):
                 raise BadData("the answer is empty", field=name)
             extra: dict[str, Any] = {"aggregation": "mean"}
             if number == 1 and feedback:
-                sentences = self._labelled(text, sentences, field(feedback, "errors", list, []))
+                sentences, ignored = self._labelled(text, sentences, field(feedback, "errors", list, []))
+                if ignored:
+                    extra["ignored_sentences"] = ignored
                 extra["missing_info"] = len(field(feedback, "missing-info", list, []))
             answers.append(
                 Response(f"{row['id']}/{number}", sentences, text, question, context, group=question, extra=extra)
             )
         return answers
 
-    def _labelled(self, text: str, sentences: tuple[Sentence, ...], errors: list[Any]) -> tuple[Sentence, ...]:
-        """Label 0 what an error touches; an error without a place leaves all else unknown."""
+    def _labelled(
+        self, text: str, sentences: tuple[Sentence, ...], errors: list[Any]
+    ) -> tuple[tuple[Sentence, ...], int]:
+        """Label 0 what an error touches; an error without a place leaves all else unknown. Count what is ignored."""
         places = text_places(text, self.offsets)
         spans: list[Span] = []
+        ignored: list[Span] = []
         rest: float | None = 1.0
         for error in errors:
-            if not self.counts(field(error, "error type", str)):
+            kind = field(error, "error type", str)
+            if not (self.counts(kind) or self.ignores(kind)):
                 continue
             start, end = error.get("start"), error.get("end")
             if not isinstance(start, int) or not isinstance(end, int) or start > end:
                 rest = None
             else:
                 last = len(places) - 1
-                spans.append((places[min(max(start, 0), last)], places[min(max(end, 0), last)]))
-        return tuple(
-            dataclasses.replace(sentence, label=0.0 if any(overlaps(text, sentence, span) for span in spans) else rest)
-            for sentence in sentences
-        )
+                span = places[min(max(start, 0), last)], places[min(max(end, 0), last)]
+                (spans if self.counts(kind) else ignored).append(span)
+        labels: list[float | None] = []
+        for sentence in sentences:
+            wrong = any(overlaps(text, sentence, span) for span in spans)
+            open_ = any(overlaps(text, sentence, span) for span in ignored)
+            labels.append(None if open_ else 0.0 if wrong else rest)
+        parts = zip(sentences, labels, strict=True)
+        labelled = tuple(dataclasses.replace(sentence, label=label) for sentence, label in parts)
+        return labelled, labels.count(None) if ignored and rest is not None else 0
 
     def _pairs(self, row: Mapping[str, Any], answers: list[Response]) -> tuple[list[Record], int]:
         preferences = field(row, "preference", list)
