@@ -62,7 +62,7 @@ def command(
         resume=resume,
         batch=batch,
         each=records_each(loaded),
-        belongs_to=str(load_folder(scorer).config.get("head_sha256")),
+        belongs_to=load_folder(scorer).digest,
         quiet=quiet or as_json,
     )
     if as_json:

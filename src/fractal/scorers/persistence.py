@@ -36,6 +36,11 @@ class Saved:
     files: Mapping[str, bytes] = field(default_factory=dict)  # by path inside the folder
     folder: Path | None = None  # where files are read from
 
+    @property
+    def digest(self) -> str:
+        """A hash of all that decides scores: the settings, among them the hash of the arrays."""
+        return hashlib.sha256(json.dumps(dict(self.config), sort_keys=True).encode()).hexdigest()
+
 
 def restored_encoder(saved: Saved) -> Encoder:
     """Return the encoder that a saved scorer names, with the vectors that the scorer carries for it, if any."""
