@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from fractal.cli import main
+from fractal.cli import app, main
 from fractal.datasets.synthetic import make_responses
 from fractal.ensemble.self_training import SelfTraining
 from fractal.mil.training.plan import TrainingPlan
+from fractal.scorers.persistence import load_folder
 from fractal.scorers.sentence import SentenceScorer
 
 BATCH = 64
@@ -113,7 +115,7 @@ def test_a_torn_line_is_written_anew(scorer, tmp_path, monkeypatch, capsys):
     given = "".join(lines(300))
     here(monkeypatch, capsys, given, scorer, "-o", tmp_path / "whole.jsonl")
     content = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
-    facts = {"scorer": json.loads((scorer / "config.json").read_text())["head_sha256"], "batch": BATCH}
+    facts = {"scorer": load_folder(scorer).digest, "batch": BATCH}
     (tmp_path / "scores.jsonl.part").write_bytes(b"".join(content[: BATCH + 9]) + content[BATCH + 9][:20])
     (tmp_path / "scores.jsonl.part.json").write_text(json.dumps(facts))
     code, _, err = here(monkeypatch, capsys, given, scorer, "-o", out, "--resume")
@@ -127,7 +129,7 @@ def test_resuming_with_other_data_or_another_scorer_is_refused(scorer, tmp_path,
     content = [json.dumps({"id": f"other{number}"}) + "\n" for number in range(BATCH)]
     part.write_text("".join(content))
     facts = tmp_path / "scores.jsonl.part.json"
-    head = json.loads((scorer / "config.json").read_text())["head_sha256"]
+    head = load_folder(scorer).digest
     for kept, said in (
         ({"scorer": "x", "batch": BATCH}, "another scorer"),
         ({"scorer": head, "batch": BATCH}, "other0"),
@@ -198,3 +200,23 @@ def test_killed_and_resumed_over_200_000_responses(scorer, tmp_path):
     size = (tmp_path / "whole.jsonl").stat().st_size
     assert killed_and_resumed(scorer, tmp_path / "scores.jsonl", 200_000, 5, size, seed=1) >= 3
     assert (tmp_path / "scores.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_several_files_are_scored_into_a_folder(tmp_path):
+    from fractal import read_scored, write
+
+    plan = TrainingPlan(epochs=1, members=2, folds=2, hidden=(4,))
+    rated = make_responses(30, task="summaries", seed=1)
+    SentenceScorer(encoder="hashing(dim=32)", plan=plan, recipe="own", cache=False).fit(rated).save_pretrained(
+        tmp_path / "scorer"
+    )
+    for number in range(2):
+        write(rated[number * 10 : number * 10 + 10], tmp_path / f"{number}.jsonl")
+    inputs = [str(tmp_path / "*.jsonl"), "--no-cache"]
+    outcome = CliRunner().invoke(app, ["score", str(tmp_path / "scorer"), *inputs, "-o", str(tmp_path / "out") + "/"])
+    assert outcome.exit_code == 0, outcome.output
+    scored = [record for path in sorted((tmp_path / "out").glob("part-*")) for record in read_scored(path)]
+    assert [record.response.id for record in scored] == [response.id for response in rated[:20]]
+    outcome = CliRunner().invoke(app, ["score", str(tmp_path / "scorer"), *inputs, "-o", str(tmp_path / "one.jsonl")])
+    assert outcome.exit_code == 2
+    assert "folder of shards" in outcome.output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
+from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json
 from fractal.cli._scoring import output_options, records_each, write_scored
@@ -25,9 +26,11 @@ __all__ = ["command"]
     "disaggregate",
     "fractal disaggregate scorer/ ratings.jsonl > labelled.jsonl",
     "fractal disaggregate ratings.jsonl --cross-fit 5 -o labelled.jsonl",
+    "fractal disaggregate scorer/ ratings/ -o labelled/ --workers auto",
 )
 @click.argument("arguments", nargs=-1, required=True, metavar="[SCORER] DATA")
 @output_options
+@engine_options
 @click.option(
     "--cross-fit",
     type=click.IntRange(2, 64),
@@ -49,6 +52,7 @@ def command(
     cross_fit: int | None,
     seed: int,
     encoder: str | None,
+    spread: EngineOptions,
     quiet: bool,
     as_json: bool,
     reading: ReadOptions,
@@ -58,7 +62,22 @@ def command(
     The score of a sentence becomes its probability given the response's label; `disaggregated_labels` are the most
     likely hard labels. A scorer's heads each trained on a part of its data: a response that it was trained on is
     labelled by the heads that did not see it. --cross-fit makes sure of that by training on DATA itself.
+
+    Several DATA, folders, globs and addresses are labelled into a folder of shards, -o FOLDER/, as by `fractal score`.
     """
+    if cross_fit is None and len(arguments) > 1 and spread.needed(arguments[1:], output):
+        from fractal.engine import disaggregate_files
+
+        summary = run_engine(
+            disaggregate_files,
+            *(arguments[0], arguments[1:], output, spread, reading),
+            resume=resume,
+            writer=writer,
+            quiet=quiet or as_json,
+        )
+        if as_json:
+            print_json(summary)
+        return
     if len(arguments) > 2 or (len(arguments) == 1 and cross_fit is None):
         raise BadSpec("give a scorer and data, as in `fractal disaggregate scorer/ ratings.jsonl`, or --cross-fit K")
     folder, data = (None, arguments[0]) if len(arguments) == 1 else arguments

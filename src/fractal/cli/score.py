@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fractal.cli._command import subcommand
+from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
 from fractal.cli._scoring import output_options, records_each, write_scored
@@ -23,22 +24,25 @@ __all__ = ["command"]
     "score",
     "fractal score scorer/ answers.jsonl > scores.jsonl",
     "zcat answers.jsonl.gz | fractal score scorer/ - -o scores.jsonl --resume",
+    "fractal score scorer/ answers/ s3://bucket/more/*.parquet -o scores/ --workers auto --resume",
 )
 @click.argument("scorer")
-@click.argument("data", default="-")
+@click.argument("data", nargs=-1)
 @output_options
+@engine_options
 @click.option("--no-cache", is_flag=True, help="Keep no vectors of these responses.")
 @reading_options(splitter=False)
 @quiet_option
 @json_option
 def command(
     scorer: str,
-    data: str,
+    data: tuple[str, ...],
     output: str,
     writer: str,
     resume: bool,
     batch: int,
     no_cache: bool,
+    spread: EngineOptions,
     quiet: bool,
     as_json: bool,
     reading: ReadOptions,
@@ -48,7 +52,29 @@ def command(
     SCORER is a folder of `fractal train`, or a repository of the Hub; DATA anything that can be read, `-` is stdin. No
     label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were. A scorer
     of several aspects gives every response one record an aspect.
+
+    Several DATA, folders, globs and addresses such as s3://bucket/x are scored into a folder of shards, -o FOLDER/, by
+    as many processes as --workers says: each unit of work appears whole or not at all, and what is written does not
+    depend on their number. The folder's manifest.json says what was read and written.
     """
+    if spread.needed(data, output):
+        from fractal.engine import score_files
+
+        summary = run_engine(
+            score_files,
+            scorer,
+            data,
+            output,
+            spread,
+            reading,
+            resume=resume,
+            writer=writer,
+            cache=not no_cache,
+            quiet=quiet or as_json,
+        )
+        if as_json:
+            print_json(summary)
+        return
     from fractal.readers import ReadReport
     from fractal.scorers.persistence import load_folder
 
@@ -56,7 +82,7 @@ def command(
     report = ReadReport()
     count = write_scored(
         loaded.score_responses,
-        reading.responses(data, report, splitter=loaded.splitter),
+        reading.responses(data[0] if data else "-", report, splitter=loaded.splitter),
         output=output,
         writer=writer,
         resume=resume,
