@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test browser-and-database test-quick check format bench-quick clean
+.PHONY: demo test browser-and-database test-quick check format bench-quick docs dist clean
 
 demo: $(READY)
 	$(BIN)/fractal demo --output demo
@@ -36,6 +36,20 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site is built from docs/ alone: no request leaves the page. Broken links fail the build.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/site/index.html"
+
+# Wheel and sdist, the same bytes each time; checked: metadata, and that no test and no data is in the wheel.
+dist: $(READY)
+	@$(PIP) install --constraint constraints.txt --group dist
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	@$(BIN)/python -c "import glob, sys, zipfile; names = zipfile.ZipFile(glob.glob('dist/*.whl')[0]).namelist(); \
+	strange = [n for n in names if not n.startswith('fractal')]; sys.exit(f'in the wheel: {strange}' if strange else 0)"
+
 bench-quick: $(READY)
 	$(BIN)/python -m benchmarks.accuracy --quick
 
@@ -45,8 +59,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable '.[all]' --group test --group check
+	@$(PIP) install --constraint constraints.txt --editable '.[all]' --group test --group check --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
