@@ -21,7 +21,8 @@ VARIANTS = (
     "max_levels(levels=3)",
     "min_levels(levels=3)",
 )
-EVERY = (*AGGREGATIONS, *VARIANTS)
+ORDERED = ("first_error",)  # whose ways back depend on the order of the sentences: tests/mil/test_first_error.py
+EVERY = (*(name for name in AGGREGATIONS if name not in ORDERED), *VARIANTS)
 LEVELS = tuple(spec for spec in EVERY if isinstance(AGGREGATIONS.build(spec), Levels))
 BINARY = tuple(spec for spec in EVERY if spec not in LEVELS)
 BOUNDED = tuple(spec for spec in EVERY if AGGREGATIONS.build(spec).bounded)

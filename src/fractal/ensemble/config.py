@@ -22,6 +22,7 @@ class FitConfig:
     experts: tuple[ExpertSpec, ...]
     mean_experts: tuple[ExpertSpec, ...] = ()  # under aggregations by the mean; as before if empty
     pseudo_label_experts: tuple[ExpertSpec, ...] = ()  # those that train on pseudo-labels; as before if empty
+    why_experts: str = ""  # what of the data chose the experts
     priors: tuple[Term, ...] = ()
     try_priors: bool = False  # those that could serve, one by one: what priors='auto' means
     start: str = "even"  # 'even' odds, the 'prior' of similarity, or 'auto': what held-out labels prefer

@@ -15,7 +15,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.initialisation import InitialLogits
 from fractal.ensemble.tensors import build_bags
 from fractal.ensemble.weighting import without_common
-from fractal.features import Projection, Standardiser
+from fractal.features import Standardiser
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.bags import Bags
@@ -48,8 +48,7 @@ class Expert:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the weights, and the directions that vectors are projected on."""
         arrays = {f"head.{name}": value.detach().cpu().numpy() for name, value in self.head.state_dict().items()}
-        projection = self.pipeline.projection.arrays() if self.pipeline.projection else {}
-        return arrays | {f"projection.{name}": value for name, value in projection.items()}
+        return arrays | self.pipeline.arrays()
 
     @classmethod
     def restored(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Expert:
@@ -60,11 +59,7 @@ class Expert:
             {name: torch.from_numpy(np.array(value)) for name, value in _under("head.", arrays).items()}
         )
         head.eval()
-        projected = _under("projection.", arrays)
-        standardiser = Standardiser.from_dict(config["standardiser"])
-        columns = FeaturePipeline(
-            tuple(config["recipe"]), standardiser, Projection.restored(projected) if projected else None
-        )
+        columns = FeaturePipeline.restored(config["recipe"], Standardiser.from_dict(config["standardiser"]), arrays)
         outputs = config.get("outputs")
         return cls(columns, InitialLogits(**config["initial_logits"]), head, tuple(outputs) if outputs else None)
 

@@ -8,8 +8,11 @@ from typing import Self
 
 from fractal.features import RECIPE_SUMMARIES, RECIPES, feature_specs
 from fractal.mil.training.plan import TrainingPlan
+from fractal.records import Response
+from fractal.records.steps import is_step
 
-__all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "ExpertSpec"]
+__all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "STEP_EXPERTS", "ExpertChoice", "ExpertSpec"]
+__all__ += ["are_traces", "experts_for"]
 
 LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
 
@@ -33,16 +36,21 @@ class ExpertSpec:
             return plan
         return replace(plan, hidden=(), dropout=0.0, learning_rate=plan.learning_rate * LINEAR_STEP)
 
+    def with_columns(self, columns: tuple[str, ...]) -> Self:
+        """Return the same expert with further columns, unless it reads vectors whole and nothing else."""
+        alone = self.directions == 0
+        return self if alone else replace(self, features=tuple(dict.fromkeys((*self.features, *columns))))
+
     def kept_directions(self, directions: int) -> int:
         """Return how many principal directions of its vectors are kept, where others keep so many."""
         return directions if self.directions is None else self.directions
 
     def __str__(self) -> str:
-        named = next((name for name, features in RECIPES.items() if features == self.features), None)
-        features = (
-            f"{self.features[0]} … {self.features[-1]}" if len(self.features) > 1 else f"{self.features[0]} feature"
-        )
-        return f"{RECIPE_SUMMARIES[named] if named else features}{', linear' if self.linear else ''}"
+        alone = tuple(spec for spec in self.features if not spec.startswith("precomputed(")) or self.features
+        named = next((name for name, features in RECIPES.items() if features == alone), None)
+        features = f"{alone[0]} … {alone[-1]}" if len(alone) > 1 else f"{alone[0]} feature"
+        own = " and columns of your own" if alone != self.features else ""
+        return f"{RECIPE_SUMMARIES[named] if named else features}{own}{', linear' if self.linear else ''}"
 
 
 def _experts(readers: str) -> tuple[ExpertSpec, ...]:
@@ -59,3 +67,39 @@ MEAN_EXPERTS = _experts(
     "relational"
 )  # on means and on labels of sentences: no column satisfies them without the sentences
 PSEUDO_LABEL_EXPERTS = (ExpertSpec.of("relational"), ExpertSpec.of("default"))  # on pseudo-labels
+# On the outcomes of agents' runs: linear ones alone, as what a hidden layer gains on outcomes it loses on steps.
+STEP_EXPERTS = (ExpertSpec.of("runs", linear=True), ExpertSpec.of("steps", linear=True))
+
+TRACE_SHARE = 0.9  # of the responses, whose first sentence is a step of an agent: then all are read as runs
+
+
+@dataclass(frozen=True)
+class ExpertChoice:
+    """The experts of `recipe="auto"`: on labels of responses, on labels that are means, and on pseudo-labels."""
+
+    experts: tuple[ExpertSpec, ...]
+    mean_experts: tuple[ExpertSpec, ...] = ()
+    pseudo_label_experts: tuple[ExpertSpec, ...] = ()
+    why: str = ""  # where the data decided something
+
+
+def experts_for(responses: Sequence[Response], *, supervised: bool = False) -> ExpertChoice:
+    """Choose the experts for these responses: runs of agents have their own, and a user's columns join all scalars."""
+    traces = are_traces(responses)
+    first = (STEP_EXPERTS, STEP_EXPERTS, STEP_EXPERTS) if traces else _TEXT_EXPERTS
+    own = sorted({name for response in responses for name in response.columns})
+    columns = tuple(feature_specs([f"precomputed(column={name!r})" for name in own])) if own else ()
+    experts, mean_experts, pseudo = (tuple(spec.with_columns(columns) for spec in specs) for specs in first)
+    reasons = ["the responses are runs of agents"] if traces else []
+    reasons += [f"columns of your own are read: {', '.join(own)}"] if own else []
+    why = "; ".join(reasons)
+    return ExpertChoice(mean_experts, why=why) if supervised else ExpertChoice(experts, mean_experts, pseudo, why)
+
+
+def are_traces(responses: Sequence[Response]) -> bool:
+    """Whether nearly all responses are runs of agents, as the readers of traces write their steps."""
+    steps = sum(is_step(response.sentences[0].text) for response in responses)
+    return bool(responses) and steps >= TRACE_SHARE * len(responses)
+
+
+_TEXT_EXPERTS = (RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS)

@@ -1,7 +1,16 @@
 """Features: how each sentence stands to its context, its query and its neighbours, computed once before training."""
 
-from fractal.features import arithmetic, lexical, neighbours, similarity, structure, vectors  # noqa: F401  (registered so)
-from fractal.features.base import FEATURES, Columns, Feature
+from fractal.features import (  # noqa: F401  (registered so)
+    arithmetic,
+    lexical,
+    neighbours,
+    passed_runs,
+    similarity,
+    steps,
+    structure,
+    vectors,
+)
+from fractal.features.base import FEATURES, Columns, Feature, FittedFeature
 from fractal.features.projection import SAMPLE, Projection
 from fractal.features.similarity import prior_similarity
 from fractal.features.table import (
@@ -22,6 +31,7 @@ __all__ = [
     "Columns",
     "Feature",
     "FeatureTable",
+    "FittedFeature",
     "Projection",
     "SharedColumns",
     "Standardiser",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -31,6 +32,20 @@ class Columns:
 
 
 Feature = Callable[[EncodedBlock], Columns]
+
+
+class FittedFeature(ABC):
+    """A feature that has learned from training responses: what `fit(block)` of a registered one returns."""
+
+    @abstractmethod
+    def __call__(self, block: EncodedBlock) -> Columns:
+        """Return the columns of any responses."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is to be saved; `restored(arrays)` of the registered one takes it back."""
+
+
 FEATURES: Registry[Feature] = Registry("feature")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.features.base import FEATURES, Columns, Feature, Indices
 
+NONE_FITTED: Mapping[str, Feature] = MappingProxyType({})
 TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
 
 _OWN = (
@@ -21,10 +23,13 @@ _OWN = (
     *("redundancy", "position", "length", "markers", "arithmetic"),
 )
 _SCALARS = (*_OWN, "neighbours")
+_STEPS = ("step_kind", "call_result", "new_arguments", "stated_facts", "position")
 RECIPES: dict[str, tuple[str, ...]] = {
     "paper": ("sentence", "context", "query"),
     "own": _OWN,  # nothing that tells of the other sentences: see docs/architecture.md on shortcuts
     "relational": _SCALARS,
+    "runs": ("passed_runs",),  # what passed runs of the same task say of an agent's step
+    "steps": ("passed_runs", *_STEPS),
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence", "product", "difference"),
 }
@@ -32,6 +37,8 @@ RECIPE_SUMMARIES = {
     "paper": "vectors of sentence, context and query, as in the paper",
     "own": "scalar features of sentence and context",
     "relational": "scalar features of sentence, context and neighbours",
+    "runs": "what passed runs of the same task say of an agent's step",
+    "steps": "the same, what the step is and what its calls brought",
     "default": "all scalar features and vectors",
     "vectors": "vectors of the sentence and of what tells it from its context",
 }
@@ -143,10 +150,16 @@ def _split(text: str) -> list[str]:
 
 
 def compute(
-    block: EncodedBlock, recipe: str | Sequence[str | Feature] = "default", dtype: DTypeLike = np.float32
+    block: EncodedBlock,
+    recipe: str | Sequence[str | Feature] = "default",
+    dtype: DTypeLike = np.float32,
+    fitted: Mapping[str, Feature] = NONE_FITTED,
 ) -> FeatureTable:
-    """Return the columns of a recipe; `dtype="float16"` halves the memory of large tables."""
-    features = [FEATURES.build(spec) for spec in feature_specs(recipe)]
+    """Return the columns of a recipe; `dtype="float16"` halves the memory of large tables.
+
+    Features that have learned stand in `fitted` by their text form.
+    """
+    features = [fitted[spec] if spec in fitted else FEATURES.build(spec) for spec in feature_specs(recipe)]
     bounds = _tiles(block.offsets)
     dense = np.empty((0, 0), dtype)
     shared: dict[str, list[Columns]] = {}

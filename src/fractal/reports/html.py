@@ -18,6 +18,7 @@ from fractal.records import ScoredResponse
 from fractal.reports import charts, palette
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import Summary, label_of, summarise
+from fractal.reports.traces import run_report
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -67,6 +68,7 @@ def render_report(
             area={AREA: series.pop(AREA)} if AREA in series else {},
             steps=range(len(palette.LIGHT)),
             labelled=any(label_of(item) is not None for item in items),
+            runs=run_report(items, threshold),
         )
     )
     return _writable(page)

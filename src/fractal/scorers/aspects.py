@@ -91,7 +91,7 @@ class AspectScorer(Scorer):
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         responses = _rated(X)
         names = list(self._rules(responses))
-        config = self._unfitted().fit_config()
+        config = self._unfitted().fit_config(responses)
         if self._unfitted().tune is not None:
             raise BadSpec("tune: a scorer of several aspects tunes no encoder; train a SentenceScorer of one of them")
         if config.supervised or config.start != "even" or config.self_training.rounds or config.try_priors:

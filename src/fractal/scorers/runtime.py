@@ -17,7 +17,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.errors import BadFolder, BadSpec
 from fractal.evaluation.calibration.calibrators import Calibrator
-from fractal.features import Projection, Standardiser, prior_similarity
+from fractal.features import Standardiser, prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.inference.head import NumpyHead
 from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
@@ -194,12 +194,8 @@ def _ensemble(aspect: str, config: Mapping[str, Any], calibrator: Mapping[str, A
 
 
 def _expert(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> _Expert:
-    projection = _under("projection.", arrays)
-    pipeline = FeaturePipeline(
-        tuple(config["recipe"]),
-        Standardiser.from_dict(config["standardiser"]),
-        Projection.restored(projection) if projection else None,
-    )
+    standardiser = Standardiser.from_dict(config["standardiser"])
+    pipeline = FeaturePipeline.restored(config["recipe"], standardiser, arrays)
     start = config["initial_logits"]
     return _Expert(
         pipeline, NumpyHead.restored(config["head"], _under("head.", arrays)), start["scale"], start["centre"]

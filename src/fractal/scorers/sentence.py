@@ -26,7 +26,7 @@ from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
-from fractal.ensemble.specs import MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS, RESPONSE_EXPERTS, ExpertSpec
+from fractal.ensemble.specs import ExpertChoice, ExpertSpec, experts_for
 from fractal.ensemble.summary import (
     calibrated,
     concordance,
@@ -198,6 +198,7 @@ class SentenceScorer(Scorer):
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         config = self.fit_config()
         corpus = gather(X, y, config.plan.folds)
+        config = self.fit_config(corpus.responses)
         self.forms(corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
@@ -206,7 +207,8 @@ class SentenceScorer(Scorer):
         """Keep what a fit gave, and what can be said of it."""
         self.ensemble_ = result.ensemble
         self.aggregation_ = AGGREGATIONS.spec(result.ensemble.aggregation)
-        self.choices_ = result.choices
+        experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
+        self.choices_ = (*experts, *result.choices)
         self.history_ = result.history
         self.cost_ = result.cost
         self.calibrator_ = calibrated(result, block.offsets, corpus)
@@ -249,20 +251,21 @@ class SentenceScorer(Scorer):
         """The hard rule of the aggregation that was taken: min, max or mean."""
         return str(self.ensemble_.aggregation.direction)
 
-    def fit_config(self) -> FitConfig:
-        """Return these options as a fit reads them."""
+    def fit_config(self, responses: Sequence[Response] = ()) -> FitConfig:
+        """Return these options as a fit to these responses reads them."""
         plan = self.plan or TrainingPlan()
         if plan.members > MOST_MEMBERS:
             raise BadSpec(f"members={plan.members}: an ensemble has at most {MOST_MEMBERS}")
         if self.tune is not None:
             tuning_plan(self.tune, plan.seed)
         ENCODERS.build(self.encoder), SPLITTERS.build(self.splitter)  # a wrong name is said before texts are encoded
-        experts, mean_experts, pseudo_label_experts = self._experts()
+        choice = self._experts(responses)
         priors, try_priors = asked_priors(self.priors)
         return FitConfig(
-            experts=experts,
-            mean_experts=mean_experts,
-            pseudo_label_experts=pseudo_label_experts,
+            experts=choice.experts,
+            mean_experts=choice.mean_experts,
+            pseudo_label_experts=choice.pseudo_label_experts,
+            why_experts=choice.why,
             priors=priors,
             try_priors=try_priors,
             start=self.start,
@@ -273,13 +276,11 @@ class SentenceScorer(Scorer):
             plan=plan,
         )
 
-    def _experts(self) -> tuple[tuple[ExpertSpec, ...], ...]:
+    def _experts(self, responses: Sequence[Response]) -> ExpertChoice:
         """The experts that train on labels, on labels that are means, and on pseudo-labels."""
         if self.recipe != "auto":
-            return (ExpertSpec.of(self.recipe),), (), ()
-        if self.learn_from == "sentences":
-            return MEAN_EXPERTS, (), ()
-        return RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS
+            return ExpertChoice((ExpertSpec.of(self.recipe),))
+        return experts_for(responses, supervised=self.learn_from == "sentences")
 
     def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """Return the aggregations to try: the one asked for, or one of each direction that the labels allow."""

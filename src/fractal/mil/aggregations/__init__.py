@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation
 from fractal.mil.aggregations.counts import Count
+from fractal.mil.aggregations.first_error import FirstError
 from fractal.mil.aggregations.hard import Maximum, Mean, Minimum
 from fractal.mil.aggregations.levels import Levels, MaxLevels, MinLevels
 from fractal.mil.aggregations.preferences import preferred_labels
@@ -14,6 +15,7 @@ __all__ = [
     "FORMS",
     "Aggregation",
     "Count",
+    "FirstError",
     "GeometricMean",
     "Levels",
     "LogSumExp",

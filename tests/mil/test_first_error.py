@@ -1,0 +1,65 @@
+"""The first wrong step of a run is to blame: held against an enumeration of which steps are wrong."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fractal.mil.aggregations import AGGREGATIONS
+
+RULE = AGGREGATIONS.build("first_error")
+bags = st.lists(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=5), min_size=1, max_size=3)
+
+
+def laid(bags):
+    offsets = torch.tensor([0, *itertools.accumulate(map(len, bags))])
+    return torch.tensor([score for bag in bags for score in bag], dtype=torch.float64).unsqueeze(1), offsets
+
+
+def first_errors(scores):
+    """Return P(the first wrong step is t | some step is wrong), by going through every pattern of right and wrong."""
+    chances = [0.0] * len(scores)
+    for right in itertools.product((True, False), repeat=len(scores)):
+        if not all(right):
+            chance = math.prod(s if good else 1 - s for s, good in zip(scores, right, strict=True))
+            chances[right.index(False)] += chance
+    return [chance / sum(chances) for chance in chances]
+
+
+@given(bags=bags)
+def test_blame_is_that_of_the_first_wrong_step(bags):
+    scores, offsets = laid(bags)
+    bad = RULE.posterior(scores, offsets, torch.zeros(len(bags)))
+    expected = [1 - chance for bag in bags for chance in first_errors(bag)]
+    torch.testing.assert_close(bad.squeeze(1), torch.tensor(expected, dtype=torch.float64))
+    assert (RULE.posterior(scores, offsets, torch.ones(len(bags))) == 1).all()
+    torch.testing.assert_close(RULE.posterior(scores, offsets, torch.full((len(bags),), torch.nan)), scores)
+
+
+@given(bags=bags)
+def test_one_step_of_a_bad_run_is_marked_and_none_of_a_good_one(bags):
+    scores, offsets = laid(bags)
+    hard = RULE.most_likely_labels(scores, offsets, torch.zeros(len(bags))).squeeze(1)
+    for bag, start, end in zip(bags, offsets[:-1], offsets[1:], strict=True):
+        marked = hard[start:end].tolist().index(0.0)
+        chances = first_errors(bag)
+        assert hard[start:end].sum() == len(bag) - 1
+        assert chances[marked] == pytest.approx(max(chances))
+    assert (RULE.most_likely_labels(scores, offsets, torch.ones(len(bags))) == 1).all()
+
+
+@given(bags=bags)
+def test_a_response_is_as_likely_good_as_under_the_product(bags):
+    scores, offsets = laid(bags)
+    torch.testing.assert_close(RULE(scores, offsets), AGGREGATIONS.build("product")(scores, offsets))
+
+
+def test_sure_scores_leave_the_blame_finite():
+    scores = torch.tensor([[1.0], [1.0], [0.0], [0.0], [1.0]])
+    blame = 1 - RULE.posterior(scores, torch.tensor([0, 2, 5]), torch.zeros(2)).squeeze(1)
+    torch.testing.assert_close(blame, torch.tensor([0.5, 0.5, 1.0, 0.0, 0.0]))
