@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from fractal.errors import BadSpec
 from fractal.finetuning.backbone import load_backbone
 from fractal.finetuning.expert import TunedExpert
+from fractal.finetuning.export import export_token_classifier
 from fractal.finetuning.fit import tune
 from fractal.finetuning.plan import TuningPlan
 from fractal.mil.aggregations import AGGREGATIONS
@@ -156,3 +158,26 @@ def test_models_of_many_kinds_are_tuned_saved_and_read_again(kind, tmp_path):
 
     plain = AutoModel.from_pretrained(tmp_path / "saved" / "0")
     assert type(plain).__name__ == type(result.expert.networks[0].backbone.network).__name__
+
+
+def test_an_exported_token_classifier_gives_the_log_odds_of_sentences(folder, tmp_path):
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    rated = reviews(16)
+    expert = tune(rated, review_bags(rated), PRODUCT, plan_of(folder, reading="own", encoder_rate=1e-3)).expert
+    place = export_token_classifier(expert, tmp_path / "classifier")
+    model = AutoModelForTokenClassification.from_pretrained(place).eval()
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    text = rated[0].sentences[0].text
+    words = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[tokenizer.cls_token_id, *words, tokenizer.sep_token_id]])
+    with torch.inference_mode():
+        logit = model(input_ids=ids).logits[0, 1:-1].mean()
+    assert float(logit) == pytest.approx(float(expert.logits(rated[:1])[0, 0]), abs=1e-3)
+
+
+def test_what_compares_texts_is_not_exported(folder, tmp_path):
+    rated = reviews(12, query=True)
+    expert = tune(rated, review_bags(rated), PRODUCT, plan_of(folder, reading="twin", epochs=1, min_steps=1)).expert
+    with pytest.raises(BadSpec, match="twin"):
+        export_token_classifier(expert, tmp_path / "classifier")

@@ -74,9 +74,14 @@ def tune(
     """
     if importlib.util.find_spec("accelerate") is None:
         raise MissingExtra("Tuning an encoder", "finetune", "accelerate")
+    from accelerate import PartialState
+
     from fractal.finetuning.trainer import train
 
     device = choose_device(plan.device, "Tuning")
+    processes = PartialState(cpu=device.type == "cpu")
+    if processes.num_processes > 1:
+        device = processes.device  # each process its own
     bf16 = plan.precision == "bf16" or (plan.precision == "auto" and native_bf16(device.type))
     backbone = load_backbone(plan.encoder, plan.revision)
     backbone.freeze(plan.frozen)

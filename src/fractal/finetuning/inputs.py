@@ -25,6 +25,7 @@ from fractal.mil.bags import Bags
 __all__ = ["Collator", "FrozenStates", "Units", "batch_bags", "read_batches", "view_inputs"]
 
 CPU_BUDGET, GPU_BUDGET = 4_096, 65_536  # tokens of a batch that is only read
+BUCKET = 50  # batches whose units are sorted by length together
 LEAST_FREE = 0.5  # of the disk's free room that kept states may fill
 
 
@@ -128,21 +129,34 @@ class Units(torch.utils.data.Dataset[dict[str, Any]]):
             *(tuple(pair) for pair in pairs.tolist()),
             *((bag,) for bag in single.tolist()),
         ]
+        self._order = list(range(len(self.units)))
 
     @property
     def most_bags(self) -> int:
         """How many responses a unit has at most."""
         return 2 if self.units and len(self.units[0]) == 3 else 1
 
+    def deal(self, draws: int, batch: int, seed: int) -> None:
+        """Set the order of so many draws: all units in a pass, shuffled, those of like length in one batch.
+
+        It depends on the seed alone, so that every process deals alike, and a run that goes on deals as before.
+        """
+        lengths = np.array([self._tokens[list(unit[:2])].sum() for unit in self.units])
+        rng = np.random.default_rng(seed)
+        order: list[int] = []
+        while len(order) < draws:
+            shuffled = rng.permutation(len(self.units))
+            buckets = np.array_split(shuffled, range(batch * BUCKET, len(shuffled), batch * BUCKET))
+            sorted_in = [bucket[np.argsort(-lengths[bucket], kind="stable")] for bucket in buckets]
+            batches = [part for bucket in sorted_in for part in np.split(bucket, range(batch, len(bucket), batch))]
+            order += [int(unit) for number in rng.permutation(len(batches)) for unit in batches[number]]
+        self._order = order[:draws]
+
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self._order)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        unit = self.units[number]
-        return {
-            "unit": unit,
-            "input_ids": range(int(self._tokens[list(unit[:2])].sum())),
-        }  # by which lengths are grouped
+        return {"unit": self.units[self._order[number]]}
 
 
 @dataclass(frozen=True, eq=False)

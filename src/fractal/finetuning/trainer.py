@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, get_linear_schedule_with_warmup
 
@@ -52,26 +53,28 @@ def objective_loss(logits: Tensor, batch: dict[str, Any], terms: Sequence[Term],
 class _Telling(TrainerCallback):
     """Passes what the trainer logs on to those who listen to our trainings."""
 
-    def __init__(self, callbacks: Sequence[Callback], sentences: int, term: str) -> None:
-        self._callbacks, self._sentences, self._term = callbacks, sentences, term
+    def __init__(self, callbacks: Sequence[Callback], a_pass: int, sentences: int, term: str) -> None:
+        self._callbacks, self._a_pass, self._sentences, self._term = callbacks, a_pass, sentences, term
         self.history: list[Epoch] = []
-        self._started = time.perf_counter()
+        self._started, self._first = time.perf_counter(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note at which step this process begins."""
+        self._started, self._first = time.perf_counter(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Tell of every logged step."""
+        """Tell of every pass."""
         if not logs or "loss" not in logs:
             return
-        spent = max(time.perf_counter() - self._started, 1e-9)
-        done = state.global_step / max(state.max_steps, 1)
-        epochs = max(math.ceil(state.num_train_epochs), 1)
+        spent, steps = time.perf_counter() - self._started, max(state.global_step - self._first, 1)
         told = Epoch(
-            epoch=max(1, min(round(state.epoch or 0), epochs)),
-            epochs=epochs,
+            epoch=math.ceil(state.global_step / self._a_pass),
+            epochs=math.ceil(state.max_steps / self._a_pass),
             parts={self._term: float(logs["loss"])},
             held_out=math.nan,
             best=math.nan,
-            sentences_per_second=self._sentences * float(state.epoch or 0) / spent,
-            seconds_left=spent * (1 / max(done, 1e-9) - 1),
+            sentences_per_second=self._sentences * steps / self._a_pass / max(spent, 1e-9),
+            seconds_left=spent / steps * (state.max_steps - state.global_step),
         )
         self.history.append(told)
         for listen in self._callbacks:
@@ -93,9 +96,11 @@ def train(
 ) -> tuple[Epoch, ...]:
     """Tune the network on the units; with a folder for checkpoints a run that was killed goes on from its last one."""
     batch = max(plan.batch_size // units.most_bags, 1)
-    processes = max(int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1, 1)
-    a_pass = max(math.ceil(len(units) / (batch * plan.accumulate * processes)), 1)
-    steps = max(plan.passes(len(network.views)) * a_pass, plan.min_steps)
+    a_step = batch * plan.accumulate * PartialState(cpu=device.type == "cpu").num_processes
+    a_pass = max(math.ceil(len(units.units) / a_step), 1)
+    passes = plan.passes(len(network.views))
+    steps = max(passes * a_pass, plan.min_steps)
+    units.deal(steps * a_step, batch, seed)
     with tempfile.TemporaryDirectory(prefix="fractal-tuning-") as temporary:
         arguments = TrainingArguments(
             output_dir=str(checkpoints or temporary),
@@ -103,7 +108,7 @@ def train(
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=plan.accumulate,
             max_grad_norm=plan.clip,
-            train_sampling_strategy="group_by_length",
+            train_sampling_strategy="sequential",  # dealt already, alike in every process
             remove_unused_columns=False,
             bf16=bf16,
             use_cpu=device.type == "cpu",
@@ -121,7 +126,7 @@ def train(
             average_tokens_across_devices=False,
         )
         arguments._n_gpu = min(arguments.n_gpu, 1)  # several devices are for `accelerate launch`, not for threads
-        telling = _Telling(callbacks, int(collator.bags.offsets[-1]), objective.terms[0].name)
+        telling = _Telling(callbacks, a_pass, int(collator.bags.offsets[-1]), objective.terms[0].name)
         optimiser = _optimiser(network, plan)
         schedule = get_linear_schedule_with_warmup(optimiser, int(plan.warmup * steps), steps)
         trainer = TuningTrainer(
