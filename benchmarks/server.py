@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -74,8 +75,8 @@ class Bench:
         return self.studio.scorers.version(self.project.id, None)
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[int]:
-        """Serve in a process of its own, and give the port."""
+    def serving(self) -> Iterator[tuple[int, int]]:
+        """Serve in a process of its own, and give its port and its number."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -83,7 +84,7 @@ class Bench:
         with subprocess.Popen([*command, "--data", str(self.settings.data)], stderr=subprocess.DEVNULL) as process:
             try:
                 asyncio.run(ready(port, self.key))
-                yield port
+                yield port, process.pid
             finally:
                 process.terminate()
 
@@ -125,6 +126,12 @@ class Connection:
         return int(start.split()[1]), json.loads(await self.reader.readexactly(length))
 
 
+def spent(pid: int) -> float:
+    """Seconds of the processors that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def latencies(port: int, key: str, count: int) -> list[float]:
     """The milliseconds of one short response after another."""
 
@@ -162,15 +169,17 @@ def throughput(port: int, key: str, responses: list[Response]) -> tuple[float, d
     return asyncio.run(run())
 
 
-def command_line(folder: Path, responses: list[Response]) -> float:
-    """Seconds of `fractal score` on these responses."""
+def command_line(folder: Path, responses: list[Response]) -> tuple[float, float]:
+    """Seconds of `fractal score` on these responses, by the clock and of the processors."""
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "answers.jsonl"
         write(responses, data)
         command = [sys.executable, "-m", "fractal", "score", str(folder), str(data), "--no-cache", "-q"]
-        before = time.perf_counter()
+        before, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([*command, "-o", str(Path(place) / "scores.jsonl")], check=True)
-        return time.perf_counter() - before
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+        return time.perf_counter() - before, cpu
 
 
 def overload(port: int, key: str, responses: list[Response], seconds: float, right: dict) -> dict:
@@ -207,18 +216,17 @@ def overload(port: int, key: str, responses: list[Response], seconds: float, rig
 
 
 def embedding_ms(bench: Bench, count: int) -> float:
-    """The milliseconds that the encoder alone takes for the short response, median."""
+    """The milliseconds that the encoder alone uses the processor for the short response."""
     from fractal.encoders import ENCODERS
     from fractal.encoders.embedding import embed
 
     encoder = ENCODERS.build(bench.studio.scorers.load(bench.newest().folder_hash).encoder)
-    times = []
-    for number in range(count + 5):
-        before = time.perf_counter()
+    for _ in range(5):
         embed([SHORT], encoder)
-        if number >= 5:
-            times.append(1000 * (time.perf_counter() - before))
-    return statistics.median(times)
+    before = time.process_time()
+    for _ in range(count):
+        embed([SHORT], encoder)
+    return 1000 * (time.process_time() - before) / count
 
 
 def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> list[str]:
@@ -229,22 +237,27 @@ def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> list[st
     store = bench.studio.store.scorer(bench.newest().folder_hash)
     texts = make_responses(size, task="summaries", seed=2)
     alone = embedding_ms(bench, 50)
-    ratios, served, commanded = [], [], []
-    with bench.serving() as port:
+    ratios, rates = [], {"served": [], "commanded": []}
+    with bench.serving() as (port, pid):
+        used = spent(pid)
         times = sorted(latencies(port, bench.key, 300))
-        start = min(command_line(store, texts[:1]) for _ in range(2))
+        cpu_ms = 1000 * (spent(pid) - used) / 320
+        start = [min(part) for part in zip(*(command_line(store, texts[:1]) for _ in range(2)), strict=True)]
         for _ in range(rounds):
+            used = spent(pid)
             rate, scores = throughput(port, bench.key, texts)
-            line = len(texts) / max(command_line(store, texts) - start, 1e-3)
-            served.append(rate)
-            commanded.append(line)
-            ratios.append(rate / line)
+            cpu = spent(pid) - used
+            line = [max(part - first, 1e-3) for part, first in zip(command_line(store, texts), start, strict=True)]
+            rates["served"].append((rate, len(texts) / cpu))
+            rates["commanded"].append((len(texts) / line[0], len(texts) / line[1]))
+            ratios.append((rate * line[0] / len(texts), line[1] / cpu))
         told = overload(port, bench.key, texts, 8.0, scores)
     bench.studio.close()
-    p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
+    cells = [times[len(times) // 2], times[int(0.99 * len(times))], cpu_ms, alone]
+    for pairs in (rates["served"], rates["commanded"], ratios):
+        cells += [statistics.median(part) for part in zip(*pairs, strict=True)]
     return [
-        f"| {encoder} | {p50:.1f} | {p99:.1f} | {alone:.1f} | {statistics.median(served):.0f} "
-        f"| {statistics.median(commanded):.0f} | {statistics.median(ratios):.2f} |",
+        f"| {encoder} | " + " | ".join(f"{cell:.2f}" if cell < 10 else f"{cell:.0f}" for cell in cells) + " |",
         f"| {encoder} | " + " | ".join(f"{value:,}" for value in told.values()) + " |",
     ]
 
@@ -312,10 +325,10 @@ Clients, server and command line share one machine; what else ran on it shows in
 
 ## One response, and {clients} clients
 
-A short response is one sentence with a question. "Encoder" is the time of its vectors alone, without the server. The command line's rate leaves out its start. Rates are responses a second, medians of alternating rounds; the ratio is the median of those inside a round.
+A short response is one sentence with a question. "Encoder" is the processor time of its vectors alone. The command line's rates leave out its start. Rates are responses a second, by the clock and for each second of the processors (of the server or the command, not of the clients), medians of alternating rounds; ratios are medians of those inside a round. Where the machine is busy, the second of each tells more.
 
-| encoder | p50 ms | p99 ms | encoder ms | server/s, {clients} clients | `fractal score`/s | ratio |
-|---|---:|---:|---:|---:|---:|---:|
+| encoder | p50 ms | p99 ms | processor ms a request | encoder ms | server/s | server/processor s | `fractal score`/s | /processor s | ratio | ratio by processor time |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {rows}
 
 ## Ten times as many clients

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from fractal import __version__
 from fractal.errors import FractalError
-from fractal.server import api_data, api_scoring, assets, pages, people
+from fractal.server import api_data, api_scoring, assets, login, pages, people, rendering
 from fractal.server.middleware import Gate
 from fractal.server.studio import Studio
 from fractal.server.tables import Job
@@ -57,7 +57,7 @@ def make_app(studio: Studio) -> FastAPI:
     app.add_middleware(Gate, studio=studio)
     for router in (api_scoring.router, api_scoring.predict_router, api_data.router, people.router):
         app.include_router(router)
-    for pages_router in (pages.router, people.pages_router, assets.router):
+    for pages_router in (login.router, pages.router, people.pages_router, assets.router):
         app.include_router(pages_router, include_in_schema=False)
     _answer_errors(app)
     _add_health(app, studio)
@@ -86,8 +86,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
-        if pages.wants_page(request):
-            return pages.error_page(request, error.status_code, str(error.detail))
+        if rendering.wants_page(request):
+            return rendering.error_page(request, error.status_code, str(error.detail))
         return JSONResponse(_safe({"detail": str(error.detail), "errors": []}), error.status_code, error.headers)
 
 

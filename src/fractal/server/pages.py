@@ -7,31 +7,22 @@ import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, UploadFile
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from fastapi import APIRouter, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import RedirectResponse
 from sqlalchemy import func, select
 
 from fractal.server import looking
 from fractal.server.access import (
-    COOKIE,
     Actor,
-    actor_of,
-    begin_session,
-    check_csrf,
-    end_session,
     project_of,
-    same_origin,
 )
 from fractal.server.api_data import newest_of, start_training, turn_of, upload
-from fractal.server.assets import address
 from fractal.server.audit import record
 from fractal.server.corpus import current_datasets, whole_labels
 from fractal.server.jobs import enqueue, resume
 from fractal.server.opinions import agreement, relabel, since_training
+from fractal.server.rendering import AdminForm, AnnotatorForm, Viewer, clean, render, studio_of, when
 from fractal.server.schemas import Plain
-from fractal.server.security import verify_password
-from fractal.server.studio import OWNER, Studio
 from fractal.server.suggesting import dealt
 from fractal.server.tables import (
     Correction,
@@ -45,12 +36,11 @@ from fractal.server.tables import (
     Scores,
     StoredResponse,
     Upload,
-    User,
 )
 from fractal.server.training import ENCODERS, RULES
 from fractal.server.wording import Colours, colours_of, verdict
 
-__all__ = ["error_page", "page_actor", "render", "router", "wants_page"]
+__all__ = ["router"]
 
 router = APIRouter()
 ROLES = (  # what a column can be, as the page words it
@@ -65,146 +55,12 @@ ROLES = (  # what a column can be, as the page words it
 )
 ENOUGH = 10  # corrections after which the page says: retrain
 SLICED = 4  # fields that slices are shown of
-TITLES = {401: "Log in first", 403: "Not allowed", 404: "Not here", 413: "Too large", 422: "That cannot be done"}
-
-
-def clean(text: str) -> str:
-    """Return a text without what no database can hold."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode()
-
-
-def _when(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
-
-
-ENVIRONMENT = Environment(
-    loader=PackageLoader("fractal.server"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-ENVIRONMENT.globals |= {"address": address, "when": _when}
-
-
-def render(request: Request, template: str, /, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page; every value is escaped."""
-    defaults = {"actor": None, "project": None, "here": "", "message": "", "title": "fractal"}
-    text = ENVIRONMENT.get_template(template).render(**{**defaults, **values})
-    return HTMLResponse(text.encode("utf-8", "replace"), status)
-
-
-def wants_page(request: Request) -> bool:
-    """Whether a browser asks for a page, and not a program for data."""
-    path = request.url.path
-    return not path.startswith(("/v1/", "/predict", "/metrics")) and "text/html" in request.headers.get("accept", "")
-
-
-def error_page(request: Request, status: int, detail: str) -> Response:
-    """Return a page that says what was wrong; who is not logged in is sent to log in."""
-    if status == 401:
-        return RedirectResponse("/login", 303)
-    actor = actor_of(request)
-    return render(
-        request, "error.html", status, actor=actor, title=TITLES.get(status, "That went wrong"), detail=detail
-    )
-
-
-def page_actor(request: Request) -> Actor:
-    """Return who looks at a page."""
-    actor = actor_of(request)
-    if actor is None or not actor.csrf:
-        raise HTTPException(401, "log in first")
-    return actor
-
-
-def page_form(needed: str) -> Any:
-    """Return what lets in forms of a page, from those with a role."""
-
-    def dependency(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Actor:
-        actor = page_actor(request)
-        check_csrf(request, actor, csrf)
-        if not actor.may(needed):
-            raise HTTPException(403, f"this needs the role {needed}; yours is {actor.role}")
-        return actor
-
-    return Depends(dependency)
-
-
-Viewer = Annotated[Actor, Depends(page_actor)]
-Annotator = Annotated[Actor, page_form("annotator")]
-Admin = Annotated[Actor, page_form("admin")]
-
-
-def _studio(request: Request) -> Studio:
-    studio: Studio = request.app.state.studio
-    return studio
-
-
-@router.get("/login")
-def login_page(request: Request, token: str = "") -> Response:
-    """Let a browser in by its one-time link, or ask for a name and a password."""
-    studio = _studio(request)
-    if token and studio.settings.local and studio.links.use(token):
-        with studio.database.write() as session:
-            user = session.scalars(select(User).where(User.name == OWNER)).one()
-            record(session, user.name, "log in", "by a one-time link")
-        studio.print_link()
-        return _let_in(studio, user)
-    problem = "This link has been used, or is too old: take the newest one from the terminal." if token else ""
-    return render(request, "login.html", title="Log in", local=studio.settings.local, problem=problem)
-
-
-def _let_in(studio: Studio, user: User) -> Response:
-    answer = RedirectResponse("/", 303)
-    answer.set_cookie(
-        COOKIE,
-        begin_session(studio, user),
-        max_age=int(studio.settings.session_seconds),
-        httponly=True,
-        samesite="lax",
-        secure=studio.settings.secure,
-        path="/",
-    )
-    return answer
-
-
-@router.post("/login")
-def login(
-    request: Request,
-    name: Annotated[Plain, Form(max_length=200)],
-    password: Annotated[str, Form(max_length=500)],
-) -> Response:
-    """Let a person in by name and password; after a few wrong ones each has to wait."""
-    studio = _studio(request)
-    if not same_origin(request):
-        raise HTTPException(403, "log in from the studio's own page")
-    wait = studio.attempts.wait(name)
-    with studio.database.read() as session:
-        user = session.scalars(select(User).where(User.name == name, User.active.is_(True))).first()
-    right = not wait and verify_password(user.password_hash if user else "", password)
-    studio.attempts.note(name, right)
-    with studio.database.write() as session:
-        record(session, name[:200], "log in" if right else "failed to log in", "by password")
-    if not right or user is None:
-        problem = f"Too many attempts: wait {wait:.0f} seconds." if wait else "Name and password do not go together."
-        return render(request, "login.html", 401, title="Log in", local=studio.settings.local, problem=problem)
-    return _let_in(studio, user)
-
-
-@router.post("/logout")
-def logout(request: Request, actor: Annotated[Actor, page_form("reader")]) -> Response:
-    """Log out."""
-    end_session(_studio(request), request.cookies.get(COOKIE, ""))
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(COOKIE, path="/")
-    return answer
 
 
 @router.get("/")
 def home(request: Request, actor: Viewer) -> Response:
     """Show the projects, or the only one."""
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         projects = list(session.scalars(select(Project).order_by(Project.name)))
         if len(projects) == 1 and "all" not in request.query_params:
             page = "look" if newest_of(session, projects[0].id) else "import"
@@ -213,10 +69,12 @@ def home(request: Request, actor: Viewer) -> Response:
 
 
 @router.post("/projects")
-def add_project(request: Request, actor: Admin, name: Annotated[Plain, Form(min_length=1, max_length=200)]) -> Response:
+def add_project(
+    request: Request, actor: AdminForm, name: Annotated[Plain, Form(min_length=1, max_length=200)]
+) -> Response:
     """Make a project."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "project"
-    with _studio(request).database.write() as session:
+    with studio_of(request).database.write() as session:
         taken = set(session.scalars(select(Project.slug)))
         free = next(one for one in (slug, *(f"{slug}-{n}" for n in range(2, 10_000))) if one not in taken)
         session.add(Project(slug=free, name=name, settings={}, created_at=time.time()))
@@ -228,7 +86,7 @@ def add_project(request: Request, actor: Admin, name: Annotated[Plain, Form(min_
 def import_page(request: Request, slug: str, actor: Viewer) -> Response:
     """Ask for a file, and list what was imported."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         query = select(Dataset).where(Dataset.project_id == project.id, Dataset.state != "importing")
         datasets = list(session.scalars(query.order_by(Dataset.id.desc()).limit(200)))
     return render(
@@ -240,7 +98,7 @@ def import_page(request: Request, slug: str, actor: Viewer) -> Response:
 def import_file(
     request: Request,
     slug: str,
-    actor: Annotator,
+    actor: AnnotatorForm,
     file: UploadFile | None = None,
     pasted: Annotated[str, Form(max_length=3_000_000)] = "",
 ) -> Response:
@@ -259,7 +117,7 @@ def import_file(
 def mapping_page(request: Request, slug: str, number: int, actor: Viewer) -> Response:
     """Show how a file would be read, to confirm or to change."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         row = session.get(Upload, number)
         if row is None or row.project_id != project.id:
             raise HTTPException(404, f"there is no upload {number}")
@@ -295,7 +153,7 @@ def _mapping(row: Upload, project: Project, request: Request) -> dict[str, Any]:
 
 
 @router.post("/p/{slug}/import/{number}")
-async def confirm_mapping(request: Request, slug: str, number: int, actor: Annotator) -> Response:
+async def confirm_mapping(request: Request, slug: str, number: int, actor: AnnotatorForm) -> Response:
     """Import a file as it was confirmed, or show it again under other columns."""
     form = await request.form()
     texts = {name: clean(value) for name, value in form.items() if isinstance(value, str)}
@@ -322,7 +180,7 @@ def _number(text: str) -> bool:
 
 def _enqueued(request: Request, actor: Actor, slug: str, number: int, payload: dict[str, Any]) -> int:
     project = project_of(request, actor, slug)
-    with _studio(request).database.write() as session:
+    with studio_of(request).database.write() as session:
         row = session.get(Upload, number)
         if row is None or row.project_id != project.id:
             raise HTTPException(404, f"there is no upload {number}")
@@ -333,7 +191,7 @@ def _enqueued(request: Request, actor: Actor, slug: str, number: int, payload: d
 def job_page(request: Request, slug: str, number: int, actor: Viewer) -> Response:
     """Show how a job goes, and what came of it."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         job = session.get(Job, number)
         if job is None or job.project_id != project.id:
             raise HTTPException(404, f"there is no job {number}")
@@ -348,10 +206,10 @@ def job_page(request: Request, slug: str, number: int, actor: Viewer) -> Respons
 
 
 @router.post("/p/{slug}/jobs/{number}/{act}")
-def act_on_job(request: Request, slug: str, number: int, act: str, actor: Annotator) -> Response:
+def act_on_job(request: Request, slug: str, number: int, act: str, actor: AnnotatorForm) -> Response:
     """Stop a job, or let it go on."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.write() as session:
+    with studio_of(request).database.write() as session:
         job = session.get(Job, number)
         if job is None or job.project_id != project.id or act not in ("cancel", "resume"):
             raise HTTPException(404, f"there is no job {number}, or nothing called {act[:20]!r} to do with it")
@@ -371,7 +229,7 @@ def train_page(request: Request, slug: str, actor: Viewer) -> Response:
     from fractal.writers import WRITERS
 
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         scorer = newest_of(session, project.id)
         counts = _counts(session, project.id)
         query = select(Job).where(Job.project_id == project.id, Job.kind != "preview").order_by(Job.id.desc())
@@ -423,7 +281,7 @@ def _last_options(session: Any, project: int) -> dict[str, Any]:
 def begin_training(
     request: Request,
     slug: str,
-    actor: Annotator,
+    actor: AnnotatorForm,
     rule: Annotated[str, Form(max_length=20)] = "auto",
     encoder: Annotated[str, Form(max_length=20)] = "minilm",
     epochs: Annotated[str, Form(pattern=r"^\d{0,3}$")] = "",
@@ -434,7 +292,7 @@ def begin_training(
     if rule not in RULES or encoder not in ENCODERS:
         raise HTTPException(422, "choose a rule and an encoder that the page offers")
     options: dict[str, Any] = {"rule": rule, "encoder": encoder, "epochs": int(epochs) if epochs else None}
-    with _studio(request).database.write() as session:
+    with studio_of(request).database.write() as session:
         if again:
             scorer = newest_of(session, project.id)
             options = {**options, **_last_options(session, project.id)}
@@ -472,7 +330,7 @@ def look_page(
     field, _, value = where.partition("=")
     words = clean(search)[:200]
     chosen = looking.Filter(words, clean(field).replace('"', ""), clean(value), show, order, page)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         scorer, colours = _look(session, project.id)
         shown = looking.page(session, project, scorer, chosen)
         fields = looking.fields_of(session, project.id, scorer)
@@ -514,7 +372,7 @@ def look_page(
 def response_page(request: Request, slug: str, number: int, actor: Viewer, place: int = 0) -> Response:
     """Show one response, all that was said of it, and let it be judged."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         scorer, colours = _look(session, project.id)
         cards = looking.cards(session, project.id, scorer, [number])
         if not cards:
@@ -542,7 +400,7 @@ def _history(session: Any, response: int) -> list[str]:
     for one in session.scalars(select(Correction).where(Correction.response_id == response)):
         note = f" ({one.note})" if one.note else ""
         rows.append((one.created_at, f"{one.author}: sentence {one.place + 1} {one.verdict}{note}"))
-    return [f"{_when(moment)} {text}" for moment, text in sorted(rows)]
+    return [f"{when(moment)} {text}" for moment, text in sorted(rows)]
 
 
 def _shown(label: float | None) -> str:
@@ -554,13 +412,13 @@ def change_label(
     request: Request,
     slug: str,
     number: int,
-    actor: Annotator,
+    actor: AnnotatorForm,
     label: Annotated[str, Form(pattern=r"^(0|0\.5|1)?$")] = "",
     note: Annotated[Plain, Form(max_length=400)] = "",
 ) -> Response:
     """Change the label of a whole response; what it was stays on record."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.write() as session:
+    with studio_of(request).database.write() as session:
         row = relabel(session, project.id, actor.name, number, float(label) if label else None, note)
         record(session, actor.name, "label", f"response {number}", {"from": row.old, "to": row.new})
     return RedirectResponse(f"/p/{slug}/look/{number}", 303)
@@ -571,7 +429,7 @@ def correct_page(request: Request, slug: str, actor: Viewer, at: str = "") -> Re
     """Show the sentence that this person should judge next."""
     project = project_of(request, actor, slug)
     values: dict[str, Any] = {"card": None, "chosen": 0, "waiting": 0}
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         scorer, colours = _look(session, project.id)
         since, agreed = since_training(session, project.id), agreement(session, project.id)
         if scorer is not None:
@@ -603,7 +461,7 @@ def correct_page(request: Request, slug: str, actor: Viewer, at: str = "") -> Re
 def try_page(request: Request, slug: str, actor: Viewer) -> Response:
     """Let an answer be pasted and coloured at once."""
     project = project_of(request, actor, slug)
-    with _studio(request).database.read() as session:
+    with studio_of(request).database.read() as session:
         scorer, colours = _look(session, project.id)
     return render(
         request, "try.html", title="Try", actor=actor, project=project, here="try", scorer=scorer, colours=colours

@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from fractal.server.access import Actor, needs, project_of
 from fractal.server.api_scoring import ERRORS
 from fractal.server.audit import record
-from fractal.server.pages import page_actor, page_form, render
+from fractal.server.rendering import AdminForm, page_actor, render
 from fractal.server.schemas import Name, Plain, Strict
 from fractal.server.security import ROLES, hash_password, new_key
 from fractal.server.studio import Studio
@@ -22,7 +22,6 @@ __all__ = ["pages_router", "router"]
 
 router = APIRouter(prefix="/v1", responses=ERRORS, tags=["people"])
 pages_router = APIRouter()
-AdminForm = Annotated[Actor, page_form("admin")]
 SHOWN = 200
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from types import FrameType
 
 import uvicorn
 
@@ -103,10 +105,15 @@ def serve(settings: Settings, workers: int = 1) -> None:
         studio.print_link()
     else:
         print(f"The studio answers on {settings.host}:{settings.port}.", file=sys.stderr, flush=True)  # noqa: T201
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises it anew when it has shut down: the workers must end, too
     try:
         server.run(sockets=[listener])
     finally:
         beside.stop()
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _listen(settings: Settings) -> socket.socket:
