@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fractal.cli._shell import in_shell_words
+
 __all__ = ["Command", "Failure", "subcommand"]
 
 USER_ERROR = 2
@@ -24,7 +26,7 @@ class Failure(click.ClickException):
         if isinstance(error, OSError) and error.strerror and not error.__class__.__module__.startswith("fractal"):
             place = f"{error.filename}: " if error.filename else ""
             return cls(f"{place}{error.strerror}")
-        return cls(str(error) or type(error).__name__)
+        return cls(in_shell_words(str(error)) or type(error).__name__)
 
 
 class Command(click.Command):

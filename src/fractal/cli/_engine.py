@@ -79,7 +79,12 @@ def run_engine(
     """Do the work into a folder and return what there is to say of it; data of a later run may be taken up."""
     if reading.rejects is not None:
         raise BadSpec("--rejects: into a folder, rejected records go to its rejects.jsonl (with --on-error reject)")
+    from fractal.scorers.persistence import load_folder
+
+    reading = reading.as_in_training(load_folder(model).config.get("reading", {}), data[0])
     options = {
+        "remembered": dict(reading.remembered),
+        "label_words": dict(reading.words),
         "columns": dict(reading.columns),
         "label_scale": reading.scale,
         "levels": reading.levels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,64 @@ class ReadOptions:
     levels: int | None = None
     on_error: str = "raise"
     rejects: str | None = None
+    label_words: tuple[str, ...] = ()
+    remembered: Mapping[str, str] = dataclasses.field(default_factory=dict)  # columns of a scorer's training data
     reports: list[ReadReport] = dataclasses.field(default_factory=list, init=False, compare=False)  # one a source
+
+    def as_in_training(self, reading: Mapping[str, Any], source: str) -> ReadOptions:
+        """Return these options with what a scorer remembers of its own training data, where nothing else is said."""
+        from fractal.readers.sources import endings
+
+        changes: dict[str, Any] = {"remembered": reading.get("columns", {})}
+        if self.scale is None and self.levels is None:
+            changes |= {"scale": reading.get("scale"), "levels": reading.get("levels")}
+        if self.reader == "auto" and reading.get("reader") and [*endings(source)] == reading.get("endings"):
+            changes["reader"] = reading["reader"]
+        if not self.label_words:
+            changes["label_words"] = tuple(reading.get("label_words", ()))
+        alike = dataclasses.replace(self, **changes)
+        object.__setattr__(alike, "reports", self.reports)  # what is left out is said of both
+        return alike
+
+    def memory(self, sources: Sequence[str], reports: Sequence[ReadReport]) -> dict[str, Any]:
+        """Return what a scorer is to remember of how its training data were read."""
+        from fractal.readers.sources import endings
+
+        columns = {role: column for report in reports for role, column in report.columns.items() if column}
+        facts: dict[str, Any] = {"columns": columns, "scale": self.scale, "levels": self.levels}
+        facts["label_words"] = [*self.label_words]
+        if self.reader != "auto":
+            facts |= {"reader": self.reader, "endings": [*endings(sources[0])]}
+        return {name: value for name, value in facts.items() if value}
 
     @property
     def columns(self) -> Mapping[str, str]:
         """Fields by the columns that hold them."""
         return pairs_of(self.column, "--column", "response=answer")
+
+    def flags(self) -> list[str]:
+        """Return the flags that say the same to another command."""
+        single = {"--reader": self.reader, "--splitter": self.splitter, "--scale": self.scale, "--levels": self.levels}
+        usual = {"--reader": "auto", "--splitter": "sentences"}
+        flags = [
+            part
+            for name, value in single.items()
+            if value not in (None, usual.get(name))
+            for part in (name, str(value))
+        ]
+        flags += [part for pair in self.column for part in ("--column", pair)]
+        flags += [part for pair in self.label_words for part in ("--label", pair)]
+        return flags if self.on_error == "raise" else [*flags, "--on-error", self.on_error]
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What the user's own label words mean: {"gut": "good"}."""
+        pairs = [part for text in self.label_words for part in text.split(",")]
+        meanings = [pair.partition("=") for pair in pairs]
+        for meaning, sign, word in meanings:
+            if not sign or not meaning.strip() or not word.strip():
+                raise BadSpec(f"--label {','.join(pairs)!r}: write meaning=word, as in --label good=gut,bad=schlecht")
+        return {word.strip(): meaning.strip() for meaning, _, word in meanings}
 
     @functools.cached_property
     def rejects_file(self) -> RejectsFile | None:
@@ -104,12 +156,30 @@ class ReadOptions:
             "on_error": self.on_error,
             "rejects": self.rejects_file,
             "report": report,
+            "remembered": self.remembered,
+            "label_words": self.words,
         }
+
+
+TABLES = "fractal.tables"  # in the context: what a file of settings holds as tables, by option
+
+
+def with_table(ctx: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the flags after the pairs of the file of settings: key by key, the flag wins."""
+    from_file = ctx.meta.get(TABLES, {}).get(parameter.name, ())
+    named = {text.partition("=")[0].strip(): text for text in (*from_file, *pairs)} if from_file else {}
+    return tuple(named.values()) if from_file else pairs
 
 
 READ_OPTIONS = (
     click.option("--reader", default="auto", metavar="SPEC", help="How the file is read; see `fractal list readers`."),
-    click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field. Repeatable."),
+    click.option(
+        "--column",
+        multiple=True,
+        callback=with_table,
+        metavar="FIELD=COLUMN",
+        help="Which column holds a field. Repeatable.",
+    ),
     click.option("--scale", metavar="WORST..BEST", help="The scale of numeric labels, as in 1..5 (5..1: 1 is best)."),
     click.option("--levels", type=click.IntRange(2), metavar="K", help="Labels are levels 0 … K−1."),
     click.option(
@@ -120,15 +190,22 @@ READ_OPTIONS = (
     ),
     click.option("--rejects", type=click.Path(dir_okay=False), metavar="FILE", help="Where rejected records go."),
 )
+LABELS = click.option(
+    "--label",
+    "label_words",
+    multiple=True,
+    metavar="MEANING=WORD,…",
+    help="What your label words mean, as in good=gut,bad=schlecht,0.5=mittel.",
+)
 SPLITTER = click.option(
     "--splitter", default="sentences", metavar="SPEC", help="How texts are cut; see `fractal list splitters`."
 )
 
 
-def reading_options(function: Function | None = None, *, splitter: bool = True) -> Any:
+def reading_options(function: Function | None = None, *, splitter: bool = True, labels: bool = True) -> Any:
     """Give a command the options of reading; it receives them as one `reading`."""
     if function is None:
-        return functools.partial(reading_options, splitter=splitter)
+        return functools.partial(reading_options, splitter=splitter, labels=labels)
     inner = function
 
     @functools.wraps(inner)
@@ -147,7 +224,7 @@ def reading_options(function: Function | None = None, *, splitter: bool = True) 
         finally:
             reading.tell_rejected()
 
-    chosen = (*READ_OPTIONS, SPLITTER) if splitter else READ_OPTIONS
+    chosen = (*READ_OPTIONS, *((LABELS,) if labels else ()), *((SPLITTER,) if splitter else ()))
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), with_read_options)
 
 
@@ -163,7 +240,7 @@ def _refuse_rejects(rejects: str, options: Mapping[str, Any]) -> None:
         raise BadSpec(f"--rejects {rejects} is where the output goes: give the rejects another file")
 
 
-scored_options = reading_options(splitter=False)
+scored_options = reading_options(splitter=False, labels=False)
 
 
 def pairs_of(texts: tuple[str, ...], option: str, example: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,14 +20,17 @@ from fractal.files import exclusive, put_in_place
 from fractal.records import SCORE_FIELDS, Response, ScoredResponse
 
 if TYPE_CHECKING:
+    from fractal.cli._options import ReadOptions
+    from fractal.readers import ReadReport
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.runtime import RuntimeScorer
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["ScoreBatch", "output_options", "records_each", "write_scored"]
+__all__ = ["ScoreBatch", "missing_option", "output_options", "read_as_in_training", "records_each", "write_scored"]
 
 ScoreBatch = Callable[[Sequence[Response]], list[ScoredResponse]]
 
+LOOKED_AT = 2_048  # responses that are looked at before any is scored
 BATCH = 2_048  # responses scored at once: bounds the memory, and what a kill can cost
 
 OUTPUT = (
@@ -53,6 +56,45 @@ OUTPUT = (
 def output_options(function: Callable[..., Any]) -> Any:
     """Give a command the options of a stream of results."""
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(OUTPUT), function)
+
+
+missing_option = click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Score though no response has the query or context that the scorer learned with.",
+)
+
+
+def read_as_in_training(
+    scorer: SentenceScorer | AspectScorer | RuntimeScorer,
+    reading: ReadOptions,
+    source: str,
+    report: ReadReport,
+    *,
+    allow_missing: bool,
+    quiet: bool,
+) -> Iterator[Response]:
+    """Read responses as the scorer's training data were read, say what was taken, and stop where nothing fits.
+
+    The first responses are looked at before any is scored.
+    """
+    from fractal.scorers.inputs import likely_columns, refuse_missing
+
+    memory = scorer.memory_
+    responses = reading.as_in_training(memory, source).responses(source, report, splitter=scorer.splitter)
+    first = list(islice(responses, LOOKED_AT))
+    if not allow_missing:
+        refuse_missing(memory, first, likely_columns(first))
+    note(_taken(report), quiet)
+    return chain(first, responses)
+
+
+def _taken(report: ReadReport) -> str:
+    """Say which columns were taken for what, and which were not used."""
+    taken = ", ".join(f"{role} = {column}" for role, column in sorted(report.columns.items())) or "the native fields"
+    as_before = " (as in training)" if report.remembered else ""
+    ignored = f"; not used: {', '.join(sorted(report.carried)[:12])}" if report.carried else ""
+    return f"{report.source}: {taken}{as_before}{ignored}"
 
 
 def records_each(scorer: SentenceScorer | AspectScorer | RuntimeScorer) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fractal.cli._options import pairs_of
+from fractal.cli._options import TABLES, pairs_of, with_table
 from fractal.errors import BadSpec, suggestion
 
 if TYPE_CHECKING:
@@ -157,7 +157,11 @@ def _config(ctx: click.Context, parameter: click.Parameter, path: str | None) ->
         if owner is None or owner.name is None or owner is parameter:
             words = sorted(word for word in parameters if len(word) > 1)
             raise BadSpec(f"{path}: no option is called {name!r}.{suggestion(name, words)} Known: {', '.join(words)}.")
-        pairs = [f"{key}={_written(inner)}" for key, inner in value.items()] if isinstance(value, dict) else value
+        if isinstance(value, dict):  # a table: flags are merged into it key by key
+            pairs = [f"{key}={_written(inner)}" for key, inner in value.items()]
+            ctx.meta.setdefault(TABLES, {})[owner.name] = pairs
+            continue
+        pairs = value
         values[owner.name] = [pairs] if (owner.multiple or owner.nargs == -1) and isinstance(pairs, str) else pairs
     for name in ("sources", "gold", "valid"):  # files stand beside the file that names them
         if name in values:
@@ -198,13 +202,14 @@ config_option = click.option(
     expose_value=False,
     callback=_config,
     metavar="FILE",
-    help="TOML or JSON with the same names as the flags; flags win.",
+    help="TOML or JSON with the same names as the flags; flags win, those of a table key by key.",
 )
 
 aspect_option = click.option(
     "--aspect",
     "aspects",
     multiple=True,
+    callback=with_table,
     metavar="NAME[=SPEC]",
     help="Learn this label of several, under this aggregation. Repeatable.",
 )
@@ -234,6 +239,7 @@ SCORER_OPTIONS = (
         "--set",
         "settings",
         multiple=True,
+        callback=with_table,
         metavar="KEY=VALUE",
         help="Any option of plan, self-training or scorer, as in epochs=30.",
     ),

@@ -11,7 +11,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json
-from fractal.cli._scoring import output_options, records_each, write_scored
+from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
 from fractal.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = ["command"]
     "never saw it. With SCORER, its settings are used.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of --cross-fit.")
+@missing_option
 @click.option("--encoder", metavar="SPEC", help="Of --cross-fit without SCORER.  [default: minilm]")
 @reading_options
 @quiet_option
@@ -51,6 +52,7 @@ def command(
     batch: int,
     cross_fit: int | None,
     seed: int,
+    allow_missing: bool,
     encoder: str | None,
     spread: EngineOptions,
     quiet: bool,
@@ -65,6 +67,8 @@ def command(
 
     Several DATA, folders, globs and addresses are labelled into a folder of shards, -o FOLDER/, as by `fractal score`.
     """
+    from fractal.readers import ReadReport
+
     if cross_fit is None and len(arguments) > 1 and spread.needed(arguments[1:], output):
         from fractal.engine import disaggregate_files
 
@@ -83,9 +87,11 @@ def command(
     folder, data = (None, arguments[0]) if len(arguments) == 1 else arguments
     scorer = _loaded(folder, reading.splitter, encoder)
     if cross_fit is None:
-        responses = reading.responses(data, splitter=scorer.splitter)
+        silent, report = quiet or as_json, ReadReport()
+        responses = read_as_in_training(scorer, reading, data, report, allow_missing=allow_missing, quiet=silent)
     else:
-        records = list(reading.responses(data, splitter=scorer.splitter))
+        memory = scorer.memory_ if folder is not None else {}
+        records = list(reading.as_in_training(memory, data).responses(data, splitter=scorer.splitter))
         _cross_fit(scorer, records, cross_fit, seed, quiet)
         responses = iter(records)
     count = write_scored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ def command(
             if rows:
                 table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
         _show_leaks(sources, crossings)
+        _say_next(sources[0], summaries[0], reading)
     return FOUND_BAD if strict and (suspicious or failed) else 0
 
 
@@ -83,6 +85,21 @@ def _show_labels(title: str, counts: Mapping[str, int]) -> None:
             for label, count in sorted(counts.items())
         ]
         table(title, ("label", "count", "share", ""), rows)
+
+
+def _say_next(source: str, summary: DataSummary, reading: ReadOptions) -> None:
+    """Name the command that learns from the first file; where nothing can be learned from it, say what it lacks."""
+    if summary.labels or summary.report.preferences:
+        emit("Next:")
+        emit(f"  fractal train {shlex.join([source, *reading.flags()])} -o scorer/")
+    elif summary.aspects:
+        aspects = " ".join(f"--aspect {shlex.quote(aspect)}" for aspect in sorted(summary.aspects))
+        emit("Next:")
+        emit(f"  fractal train {shlex.join([source, *reading.flags()])} {aspects} -o scorer/")
+    elif summary.sentences:
+        carried = ", ".join(sorted(summary.report.carried)[:12])
+        unused = f" Columns that are not used: {carried}; map one, as in --column label=NAME." if carried else ""
+        emit(f"No response has a label: this can be scored, not learned from.{unused}")
 
 
 def _show_leaks(sources: Sequence[str], crossings: Iterable[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
-from fractal.cli._scoring import output_options, records_each, write_scored
+from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
 
 if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
@@ -31,6 +31,7 @@ __all__ = ["command"]
 @output_options
 @engine_options
 @click.option("--no-cache", is_flag=True, help="Keep no vectors of these responses.")
+@missing_option
 @reading_options(splitter=False)
 @quiet_option
 @json_option
@@ -42,6 +43,7 @@ def command(
     resume: bool,
     batch: int,
     no_cache: bool,
+    allow_missing: bool,
     spread: EngineOptions,
     quiet: bool,
     as_json: bool,
@@ -50,8 +52,9 @@ def command(
     """Score every sentence of responses, as they come and however many.
 
     SCORER is a folder of `fractal train`, or a repository of the Hub; DATA anything that can be read, `-` is stdin. No
-    label is needed, and those in the data have no influence. Texts are cut as the scorer's training data were. A scorer
-    of several aspects gives every response one record an aspect.
+    label is needed, and those in the data have no influence. Columns, label scale and sentences are read as those of
+    the scorer's training data were, and what was taken is said. A scorer of several aspects gives every response one
+    record an aspect.
 
     Several DATA, folders, globs and addresses such as s3://bucket/x are scored into a folder of shards, -o FOLDER/, by
     as many processes as --workers says: each unit of work appears whole or not at all, and what is written does not
@@ -79,17 +82,18 @@ def command(
     from fractal.scorers.persistence import load_folder
 
     loaded = _loaded(scorer, cache=not no_cache)
-    report = ReadReport()
+    report, silent, source = ReadReport(), quiet or as_json, data[0] if data else "-"
+    responses = read_as_in_training(loaded, reading, source, report, allow_missing=allow_missing, quiet=silent)
     count = write_scored(
         loaded.score_responses,
-        reading.responses(data[0] if data else "-", report, splitter=loaded.splitter),
+        responses,
         output=output,
         writer=writer,
         resume=resume,
         batch=batch,
         each=records_each(loaded),
         belongs_to=load_folder(scorer).digest,
-        quiet=quiet or as_json,
+        quiet=silent,
     )
     if as_json:
         summary = {"read": report.read, "scored": count, "rejected": reading.rejected, "output": output}

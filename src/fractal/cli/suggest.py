@@ -7,6 +7,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, quiet_option, reading_options
 from fractal.cli._output import note
+from fractal.cli._scoring import missing_option, read_as_in_training
 from fractal.errors import BadSpec
 
 __all__ = ["command"]
@@ -30,6 +31,7 @@ __all__ = ["command"]
     metavar="FILE",
     help="Filled-in lines: write DATA with these labels instead. Repeatable.",
 )
+@missing_option
 @reading_options(splitter=False)
 @quiet_option
 def command(
@@ -41,6 +43,7 @@ def command(
     overlap: float,
     seed: int,
     answers: tuple[str, ...],
+    allow_missing: bool,
     quiet: bool,
     reading: ReadOptions,
 ) -> None:
@@ -49,6 +52,7 @@ def command(
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on.
     """
+    from fractal.readers import ReadReport
     from fractal.scorers.active_learning import (
         agreement,
         apply_answers,
@@ -65,7 +69,7 @@ def command(
             f"{scorer} scores several aspects, and a sentence has one label for all of them: "
             "give a scorer trained without --aspect"
         )
-    responses = list(reading.responses(data, splitter=loaded.splitter))
+    responses = list(read_as_in_training(loaded, reading, data, ReadReport(), allow_missing=allow_missing, quiet=quiet))
     if answers:
         from fractal.writers import write
 

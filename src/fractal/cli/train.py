@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
     from fractal.mil.training.callbacks import Callback
+    from fractal.readers import ReadReport
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
@@ -81,7 +83,8 @@ def command(
         raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
     scorer = options.of_aspects(reading.splitter, aspects)
     silent = quiet or as_json
-    records = gathered(sources, gold, reading, silent)
+    reports: list[ReadReport] = []
+    records = gathered(sources, gold, reading, silent, reports)
     kept_apart = list(reading.responses(valid)) if valid else []
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json, reading.rejected)
@@ -93,6 +96,7 @@ def command(
         if not resume:
             shutil.rmtree(unfinished, ignore_errors=True)
         fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=unfinished)
+        scorer.remember_reading(reading.memory(sources, reports))
         folder = scorer.save_pretrained(output)
         shutil.rmtree(unfinished, ignore_errors=True)
     measured = _measured(scorer, kept_apart)
@@ -105,9 +109,16 @@ def command(
 
 
 def gathered(
-    sources: Sequence[str], gold: str | None, reading: ReadOptions, quiet: bool
+    sources: Sequence[str],
+    gold: str | None,
+    reading: ReadOptions,
+    quiet: bool,
+    reports: list[ReadReport] | None = None,
 ) -> list[Response | Preference]:
-    """Read every source and say what was found; gold sentence labels join the responses they belong to."""
+    """Read every source and say what was found; gold sentence labels join the responses they belong to.
+
+    What each reading found is added to `reports`.
+    """
     from fractal.readers import ReadReport
 
     records: list[Response | Preference] = []
@@ -115,6 +126,8 @@ def gathered(
         report = ReadReport()
         records += reading.records(source, report)
         note(str(report), quiet)
+        if reports is not None:
+            reports.append(report)
     if gold == "none":
         return [without_sentence_labels(record) for record in records]
     if gold:
@@ -247,10 +260,10 @@ def _tell(summary: dict[str, Any], source: str) -> None:
         values = [(row["metric"], _number(row["value"])) for row in one["rows"]]
         table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
-    note(
-        f"  fractal disaggregate {summary['folder']} {source} -o labelled.jsonl   # the sentences that it learned from"
-    )
-    note(f"  fractal score {summary['folder']} answers.jsonl -o scores.jsonl   # those of new responses")
+    folder, data = shlex.quote(summary["folder"]), shlex.quote(source)
+    note(f"  fractal disaggregate {folder} {data} -o labelled.jsonl   # the sentences that it learned from")
+    note(f"  fractal score {folder} {data} -o scores.jsonl   # or any other file of responses")
+    note("  fractal report scores.jsonl -o report.html")
 
 
 def _grounds(choice: Mapping[str, Any]) -> str:

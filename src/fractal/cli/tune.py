@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, pairs_of, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter
 from fractal.cli._train_options import ScorerOptions, scorer_options
@@ -77,7 +78,7 @@ def command(
             on_trial=lambda trial: note(_described(trial), quiet or as_json),
         )
         with whole_file(f"{output}/best.toml") as beside:
-            beside.write_text(options_of(search.best.settings), encoding="utf-8")
+            beside.write_text(options_of(_whole(options, reading, search.best.settings)), encoding="utf-8")
         _draw(search, Path(output) / "trials.svg")
     if as_json:
         print_json(
@@ -88,7 +89,7 @@ def command(
             }
         )
     else:
-        _show(search, output, sources[0], quiet)
+        _show(search, output, sources, quiet)
 
 
 def _encode_ahead(scorer: SentenceScorer, records: Sequence[Response | Preference], quiet: bool) -> None:
@@ -124,11 +125,31 @@ def _draw(search: Search, path: Path) -> None:
     save_plot(plot_trials(search), path)
 
 
-def _show(search: Search, output: str, source: str, quiet: bool) -> None:
+def _whole(options: ScorerOptions, reading: ReadOptions, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the trial was trained with, as a file of settings: what was searched and what was said."""
+    trial = _with_settings(options, settings)
+    plain: dict[str, Any] = {
+        "aggregation": trial.aggregation,
+        "recipe": trial.recipe,
+        "encoder": trial.encoder,
+        "prior": list(trial.priors),
+        "seed": trial.seed,
+        "reader": reading.reader,
+        "splitter": reading.splitter,
+        "scale": reading.scale,
+        "levels": reading.levels,
+        "cache": trial.cache,
+        "no_cache": trial.no_cache or None,
+    }
+    tables = {"column": dict(reading.columns), "set": pairs_of(trial.settings, "--set", "epochs=30")}
+    return {name: value for name, value in {**plain, **tables}.items() if value not in (None, {})}
+
+
+def _show(search: Search, output: str, sources: Sequence[str], quiet: bool) -> None:
     best = search.best
     values = {**best.settings, **best.settings["set"]}
     rows = [(name, str(value)) for name, value in values.items() if name != "set"]
     table(f"Trial {best.number + 1} of {len(search.trials)}: cost {best.cost:.4f}", ("option", "value"), rows)
     emit(f"{output}/best.toml")
     note(f"The way there is drawn in {output}/trials.svg. Next:", quiet)
-    note(f"  fractal train {source} --config {output}/best.toml -o scorer/", quiet)
+    note(f"  fractal train {shlex.join(sources)} --config {shlex.quote(f'{output}/best.toml')} -o scorer/", quiet)

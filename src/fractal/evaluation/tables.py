@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fractal.errors import MissingExtra
 from fractal.jsonable import jsonable
 
 
@@ -75,6 +76,14 @@ class Table:
     def to_markdown(self) -> str:
         """Return a table for a README or a paper's notes."""
         return f"{markdown(*self._cells())}\n\n{self.heading}."
+
+    def to_pandas(self) -> Any:
+        """Return a frame with a row a metric."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtra("A frame of metrics", "data", "pandas") from error
+        return pandas.DataFrame([dataclasses.asdict(row) for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what is undefined is None."""

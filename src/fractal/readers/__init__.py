@@ -1,6 +1,6 @@
 """Data in: files, frames, data sets and streams → checked responses and preferences."""
 
-from fractal.readers import by_schema, columnar, hub, jsonl, table, traces
+from fractal.readers import by_schema, columnar, folders, hub, jsonl, table, traces
 from fractal.readers.base import READERS, Reader
 from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "by_schema",
     "columnar",
+    "folders",
     "hub",
     "jsonl",
     "read",

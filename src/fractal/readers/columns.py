@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from fractal.errors import BadData, BadSpec, suggestion
 from fractal.readers.report import ReadReport
@@ -13,7 +15,8 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "query": ("query", "question", "prompt", "instruction", "problem", "user_input"),
     "context": (
         *("context", "contexts", "passages", "passage", "documents", "document", "source", "sources"),
-        *("retrieved_contexts", "evidence", "article"),
+        *("retrieved_contexts", "evidence", "article", "retrieved_documents", "retrieved_docs", "source_documents"),
+        *("docs", "chunks", "page_content", "reference_text", "knowledge"),
     ),
     "response": ("response", "answer", "completion", "output", "text", "generation", "summary", "reply", "prediction"),
     "sentences": ("sentences",),
@@ -40,14 +43,23 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
 }
 BESIDE_SENTENCES = {"id", "query", "context", "label", "sentence_labels", "group"}  # guessed for cut responses, too
 MAX_LAYOUTS = 256  # rows with ever new sets of columns must not fill the memory
+MAX_NAMES = 256  # of columns, nested ones with their path, that an error may suggest
 
 
 class ColumnRoles:
     """Gives every row's values their roles; rows of one layout are looked at once."""
 
-    def __init__(self, columns: Mapping[str, str] | None, report: ReadReport) -> None:
+    def __init__(
+        self, columns: Mapping[str, str] | None, report: ReadReport, remembered: Mapping[str, str] | None = None
+    ) -> None:
+        """Take the user's mapping; `remembered` is one that holds where its columns are, and is no error elsewhere."""
         self._mapped = dict(columns or {})
+        self._remembered = {
+            role: column for role, column in (remembered or {}).items() if role not in self._mapped and role != column
+        }
         self._report = report
+        self._met: set[str] = set()  # mapped roles that some record has
+        self._names: dict[str, None] = {}  # columns of the source, in order, nested ones with their path
         self._layouts: dict[tuple[str, ...], tuple[dict[str, str], tuple[str, ...]]] = {}
         for role in self._mapped:
             if role not in COMMON_NAMES and not role.startswith(("aspects.", "columns.")):
@@ -60,7 +72,7 @@ class ColumnRoles:
     @property
     def plain(self) -> bool:
         """Whether the user maps no column, so that native records need no look-up."""
-        return not self._mapped
+        return not self._mapped and not self._remembered
 
     def assign(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the values by role, and the unknown fields."""
@@ -72,21 +84,53 @@ class ColumnRoles:
                 self._layouts[layout] = assigned
         roles, carried = assigned
         values = {role: row[column] for role, column in roles.items()}
-        for role, column in self._mapped.items():
-            if role not in roles and column:
+        for role, column in (*self._remembered.items(), *self._mapped.items()):
+            if column and roles.get(role) != column:
                 value = _reach(row, column)
                 if value is not None:
                     values[role] = value
+                    self._note_column(role, column)
+        if len(self._names) < MAX_NAMES:
+            self._names |= dict.fromkeys(_paths(row))
         return values, {name: row[name] for name in carried}
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of the source that were met so far, nested ones with their path."""
+        return list(self._names)
+
+    def refuse_unmet(self) -> None:
+        """Refuse a mapping to a column that no record has: it would have been left empty in silence."""
+        for role, column in self._mapped.items():
+            if column and role not in self._met and self._names:
+                near = suggestion(column, self._names)
+                example = near.split("'")[1] if near else next(iter(self._names))
+                raise BadData(
+                    f"no record has the column {column!r}, which is mapped to it.{near} "
+                    f"Columns here: {', '.join(self._names)[:600]}. "
+                    f"Map one of these, as in columns={{{role!r}: {example!r}}}",
+                    field=role,
+                )
+
+    def _note_column(self, role: str, column: str) -> None:
+        self._met.add(role)
+        if role in self._remembered:
+            self._report.columns[role] = column
+            self._report.remembered[role] = column
 
     def _assign_columns(self, layout: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
         roles = {role: column for role, column in self._mapped.items() if column in layout}
+        remembered = {role: column for role, column in self._remembered.items() if column in layout}
         taken = {*self._mapped.values()}
+        roles |= {role: column for role, column in remembered.items() if column not in taken}
+        taken.update(roles.values())
+        for role, column in roles.items():
+            self._note_column(role, column)
         candidates: dict[str, list[str]] = {}
         cut = "sentences" in layout or {"completions", "labels"} <= {*layout}
         by_name = {_normal(column): column for column in reversed(layout) if isinstance(column, str)}
         for role, names in COMMON_NAMES.items():
-            if role in self._mapped:
+            if role in self._mapped or role in roles:
                 continue
             matches = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
             if role in layout or (cut and role not in BESIDE_SENTENCES):
@@ -157,10 +201,33 @@ def _normal(name: str) -> str:
 
 
 def _reach(row: Mapping[str, Any], path: str) -> Any:
-    """Follow a dotted path, as in `feedback.rating`, into nested objects."""
+    """Follow a dotted path, as in `feedback.rating`, into nested objects; of a list it is followed into each member."""
     value: Any = row
-    for part in path.split("."):
+    parts = path.split(".")
+    for place, part in enumerate(parts):
+        if isinstance(value, str) and value[:1] in ("{", "["):  # a table keeps objects as JSON text
+            value = _decoded(value)
+        if isinstance(value, list | tuple):
+            members = [_reach(item, ".".join(parts[place:])) for item in value if isinstance(item, Mapping)]
+            return [member for member in members if member is not None] or None
         if not isinstance(value, Mapping):
             return None
         value = value.get(part)
     return value
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return text
+
+
+def _paths(value: Any, prefix: str = "", depth: int = 3) -> Iterator[str]:
+    """Yield the names of a row's columns, those of nested objects with their path."""
+    if isinstance(value, list | tuple):
+        value = next((item for item in value if isinstance(item, Mapping)), None)
+    if isinstance(value, Mapping) and depth:
+        for name, inner in value.items():
+            yield f"{prefix}{name}"
+            yield from _paths(inner, f"{prefix}{name}.", depth - 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,10 +15,11 @@ from fractal.readers.base import READERS, Reader
 from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ESCAPED_NUL, ReadSession, Record
-from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, text_of
+from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, peeked, text_of
 from fractal.records import NOTHING, Response, checked_response
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+MAX_DOCUMENT = 1 << 30  # bytes of a file that is one JSON document, which must be in memory as a whole
 PATIENCE = 64  # lines in a row that are not native, after which the fast way is no longer tried
 
 
@@ -77,7 +79,11 @@ class JsonLines(Reader):
 
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the object of every line."""
-        with open_bytes(source) as stream:
+        with open_bytes(source) as opened:
+            stream, whole = whole_json(opened)
+            if whole is not None:
+                yield from map(_row, range(1, len(whole) + 1), whole)
+                return
             for line, content in numbered_lines(stream, name_of(source)):
                 if isinstance(content, BadRow):
                     yield content
@@ -88,7 +94,14 @@ class JsonLines(Reader):
         """Yield the records that the session accepts."""
         schema = SCHEMAS[self.schema]
         tries = PATIENCE if session.plain else 0
-        with open_bytes(source) as stream:
+        with open_bytes(source) as opened:
+            stream, whole = whole_json(opened)
+            if whole is not None:
+                session.report.note("the file is one JSON document: it was read as a whole, a record an object")
+                rows = map(_row, range(1, len(whole) + 1), whole)
+                for row in previewed(rows, session, lambda row: (row, schema)):
+                    yield from session.accept(row, schema)
+                return
             lines = numbered_lines(stream, session.name)
             for line, content in previewed(lines, session, lambda line: (_row_of(*line), schema)):
                 if isinstance(content, BadRow):
@@ -107,6 +120,36 @@ class JsonLines(Reader):
 
 def _row_of(line: int, content: bytes | BadRow) -> Row | BadRow:
     return content if isinstance(content, BadRow) else decode_line(line, content)
+
+
+def whole_json(stream: IO[bytes]) -> tuple[IO[bytes], list[Any] | None]:
+    """Return the records of a file that is one JSON document: an array, or an object written over several lines.
+
+    An object that holds one list of objects stands for these. Of all else the stream comes back as it was.
+    """
+    start = peeked(stream).lstrip()
+    first_line = start.partition(b"\n")[0].strip()
+    if not (start[:1] == b"[" or (start[:1] == b"{" and first_line in (b"{", b'{"data": [', b'{"data":['))):
+        return stream, None
+    content = stream.read()
+    if len(content) > MAX_DOCUMENT:
+        return io.BytesIO(content), None
+    try:
+        document = decode_any(content)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, OverflowError):
+        return io.BytesIO(content), None  # line by line it will be said where it fails
+    if isinstance(document, dict):
+        lists = [value for value in document.values() if _of_objects(value)]
+        return stream, lists[0] if len(lists) == 1 and "response" not in document else [document]
+    return (stream, document) if _of_objects(document) or not document else (io.BytesIO(content), None)
+
+
+def _of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _row(line: int, fields: dict[str, Any]) -> Row:
+    return Row(line, fields)
 
 
 def _native(content: bytes, session: ReadSession) -> Response | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fractal.errors import BadData, BadSpec
@@ -20,6 +21,12 @@ THUMBS = {
     "thumbsdown": 0.0,
     "like": 1.0,
     "dislike": 0.0,
+    "liked": 1.0,
+    "disliked": 0.0,
+    "upvote": 1.0,
+    "downvote": 0.0,
+    "upvoted": 1.0,
+    "downvoted": 0.0,
 }
 WORDS = {
     "pass": 1.0,
@@ -40,7 +47,70 @@ WORDS = {
     "negative": 0.0,
     "+": 1.0,
     "-": 0.0,
+    "y": 1.0,
+    "n": 0.0,
+    "t": 1.0,
+    "f": 0.0,
+    "ok": 1.0,
+    "okay": 1.0,
+    "not ok": 0.0,
+    "accept": 1.0,
+    "reject": 0.0,
+    "accepted": 1.0,
+    "rejected": 0.0,
+    "approve": 1.0,
+    "approved": 1.0,
+    "disapproved": 0.0,
+    "helpful": 1.0,
+    "unhelpful": 0.0,
+    "not helpful": 0.0,
+    "supported": 1.0,
+    "unsupported": 0.0,
+    "not supported": 0.0,
+    "grounded": 1.0,
+    "ungrounded": 0.0,
+    "not grounded": 0.0,
+    "faithful": 1.0,
+    "unfaithful": 0.0,
+    "hallucinated": 0.0,
+    "not hallucinated": 1.0,
+    "factual": 1.0,
+    "not factual": 0.0,
+    "accurate": 1.0,
+    "inaccurate": 0.0,
+    "relevant": 1.0,
+    "irrelevant": 0.0,
+    "not relevant": 0.0,
+    "safe": 1.0,
+    "unsafe": 0.0,
+    "valid": 1.0,
+    "invalid": 0.0,
+    "success": 1.0,
+    "failure": 0.0,
+    "satisfied": 1.0,
+    "unsatisfied": 0.0,
+    "dissatisfied": 0.0,
+    "acceptable": 1.0,
+    "unacceptable": 0.0,
 }
+UNKNOWN = {
+    "n/a",
+    "na",
+    "n.a.",
+    "none",
+    "null",
+    "unknown",
+    "unrated",
+    "not rated",
+    "skip",
+    "skipped",
+    "?",
+    "–",
+    "—",
+}
+STARS = re.compile(r"(★+)(☆*)|((?:⭐️?)+)")
+NAMED_STARS = re.compile(r"(\d+(?:[.,]\d+)?)\s*[- ]?stars?", re.IGNORECASE)
+FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|of|out of)\s*(\d+)(?:\s*stars?)?", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
 GIVE_SCALE = "a label lies in [0, 1]; for ratings give their scale, as in scale=1..5, for levels their number"
@@ -88,6 +158,7 @@ class LabelForm:
 
     scale: Scale | None = None
     levels: int | None = None
+    words: tuple[tuple[str, float], ...] = ()  # the user's own, with what each means
 
     def __post_init__(self) -> None:
         if self.scale and self.levels:
@@ -96,9 +167,15 @@ class LabelForm:
             raise BadSpec(f"{self.levels} levels tell nothing apart: give at least 2.")
 
     @classmethod
-    def of(cls, scale: str | tuple[float, float] | Scale | None = None, levels: int | None = None) -> LabelForm:
-        """Make a form of what a user wrote."""
-        return cls(None if scale is None else Scale.parse(scale), levels)
+    def of(
+        cls,
+        scale: str | tuple[float, float] | Scale | None = None,
+        levels: int | None = None,
+        words: Mapping[str, Any] | None = None,
+    ) -> LabelForm:
+        """Make a form of what a user wrote; `words` says what words mean: {"gut": "good", "mittel": 0.5}."""
+        meanings = tuple((_plain_word(word), _meaning(word, value)) for word, value in (words or {}).items())
+        return cls(None if scale is None else Scale.parse(scale), levels, meanings)
 
     def number(self, value: float) -> float:
         """Return a number's place in [0, 1]."""
@@ -145,7 +222,11 @@ def _float(value: int) -> float:
 
 
 def _read_text(text: str, form: LabelForm) -> tuple[float | None, str]:
-    if not text:
+    word = _plain_word(text)
+    for own, label in form.words:
+        if word == own:
+            return label, "word"
+    if not text or word in UNKNOWN:
         return None, ""
     if NUMBER.fullmatch(text):
         return form.number(float(text)), "number as text"
@@ -154,14 +235,42 @@ def _read_text(text: str, form: LabelForm) -> tuple[float | None, str]:
         if not 0.0 <= share <= 1.0:
             raise BadData(f"found {text!r}: a percentage lies between 0% and 100%")
         return share, "percentage"
-    word = SKIN_TONE.sub("", text).casefold().replace("_", " ").strip(": ")
+    if (rating := _stars(text, form)) is not None:
+        return rating, "stars"
     if word in THUMBS:
         return THUMBS[word], "thumbs"
     if word in WORDS:
         return WORDS[word], "word"
     raise BadData(
-        f"found {text[:60]!r}: a label is a number, a percentage, thumbs up or down, or one of {', '.join(WORDS)}"
+        f"found {text[:60]!r}: a label is a number, a percentage, stars, '4/5', thumbs up or down, or one of "
+        f"{', '.join(list(WORDS)[:12])}, …; say what your words mean, as in label_words={{{text[:30]!r}: 'bad'}}"
     )
+
+
+def _plain_word(text: str) -> str:
+    return SKIN_TONE.sub("", text).casefold().replace("_", " ").replace("-", " " if len(text) > 1 else "-").strip(": ")
+
+
+def _meaning(word: str, value: Any) -> float:
+    """Return what a user says that a word means: a share, or a word that is known."""
+    label = read_label(value)[0]
+    if label is None:
+        raise BadSpec(f"label_words: {word!r} means {value!r}, which is no label: give good, bad or a number in [0, 1]")
+    return label
+
+
+def _stars(text: str, form: LabelForm) -> float | None:
+    """Return the share of '4/5', which is 0.8, or of stars, which are 1 to 5; or either on the scale that was given."""
+    if match := FRACTION.fullmatch(text):
+        value, most = float(match[1]), float(match[2])
+        return form.scale.share(value) if form.scale else Scale(0.0, most).share(value) if most else None
+    if match := NAMED_STARS.fullmatch(text):
+        return (form.scale or Scale(1.0, 5.0)).share(float(match[1].replace(",", ".")))
+    if match := STARS.fullmatch(text):
+        full = len(match[1] or match[3].replace("\ufe0f", ""))
+        most = max(full + len(match[2] or ""), 5)
+        return (form.scale or Scale(1.0, float(most))).share(float(full))
+    return None
 
 
 class LabelColumn:

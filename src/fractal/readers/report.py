@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+SHOWN_NAMES = 12
+
 
 @dataclasses.dataclass
 class ReadReport:
@@ -21,6 +23,7 @@ class ReadReport:
     examples: dict[str, str] = dataclasses.field(default_factory=dict)  # field → the first such message
     columns: dict[str, str] = dataclasses.field(default_factory=dict)  # role → the column that was taken for it
     guessed: dict[str, str] = dataclasses.field(default_factory=dict)  # the part of `columns` that was guessed
+    remembered: dict[str, str] = dataclasses.field(default_factory=dict)  # the part that a scorer remembered
     carried: set[str] = dataclasses.field(default_factory=set)  # unknown fields, carried through to the output
     label_kinds: dict[str, str] = dataclasses.field(default_factory=dict)  # label column → boolean, number, word, …
     counts: dict[str, int] = dataclasses.field(default_factory=dict)  # what was cut, dropped or not read → how often
@@ -58,6 +61,13 @@ class ReadReport:
         if self.guessed:
             pairs = ", ".join(f"{role} = {column}" for role, column in sorted(self.guessed.items()))
             lines.append(f"  guessed columns: {pairs}")
+        if self.remembered:
+            pairs = ", ".join(f"{role} = {column}" for role, column in sorted(self.remembered.items()))
+            lines.append(f"  columns as in training: {pairs}")
+        if self.carried:
+            names = sorted(self.carried)
+            more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+            lines.append(f"  not used: {', '.join(names[:SHOWN_NAMES])}{more}")
         if self.label_kinds:
             lines.append("  labels: " + ", ".join(f"{name} as {kind}" for name, kind in self.label_kinds.items()))
         lines += [f"  {kind}: {count:,}" for kind, count in self.counts.items()]

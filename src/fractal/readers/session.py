@@ -45,6 +45,8 @@ class ReadSession:
         on_error: str = "raise",
         rejects: str | Path | RejectsFile | None = None,
         report: ReadReport | None = None,
+        remembered: Mapping[str, str] | None = None,
+        label_words: Mapping[str, Any] | None = None,
     ) -> None:
         if on_error not in ("raise", "reject"):
             raise BadSpec(f"on_error={on_error!r} is unknown: choose 'raise' or 'reject'.")
@@ -52,11 +54,13 @@ class ReadSession:
         self._silent = report is not None
         self.report = ReadReport() if report is None else report
         self.report.source = self.name
-        self._mapped = columns
-        self.columns = ColumnRoles(columns, self.report)
+        self._mapped, self._remembered = columns, remembered
+        self.columns = ColumnRoles(columns, self.report, remembered)
         self.inner_columns = ColumnRoles(None, self.report)  # of the two responses of a preference
-        self._form = LabelForm.of(label_scale, levels)
-        self._sentence_form = self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale)
+        self._form = LabelForm.of(label_scale, levels, label_words)
+        self._sentence_form = (
+            self._form if sentence_label_scale is None else LabelForm.of(sentence_label_scale, None, label_words)
+        )
         self.label_columns: dict[str, LabelColumn] = {}
         self._whole, self._part = self.labels("label"), self.labels("sentence_labels")
         self._splitter = splitter
@@ -76,7 +80,7 @@ class ReadSession:
         """Return a session that understands rows in the same way, and whose findings nobody sees."""
         shadow = copy.copy(self)
         shadow.report = ReadReport()
-        shadow.columns = ColumnRoles(self._mapped, shadow.report)
+        shadow.columns = ColumnRoles(self._mapped, shadow.report, self._remembered)
         shadow.inner_columns = ColumnRoles(None, shadow.report)
         shadow.label_columns = {}
         return shadow
@@ -103,6 +107,7 @@ class ReadSession:
             if self.rejecting and self._rejects_file is not None:
                 self._rejects = stack.enter_context(self._rejects_file.open())
             yield self
+        self.columns.refuse_unmet()
         self.report.label_kinds = {name: column.kind for name, column in self.label_columns.items() if column.kind}
         if not self._silent:
             level = logging.WARNING if self.report.rejected else logging.INFO

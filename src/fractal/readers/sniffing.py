@@ -26,7 +26,10 @@ BY_ENDING = {
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
+SNIFFED = 1 << 18  # bytes of a table that are looked at for its delimiter and its encoding
 BY_PACKAGE = {"pandas": "frame", "polars": "frame", "pyarrow": "arrow", "datasets": "hub"}
 
 
@@ -42,14 +45,18 @@ def read(
     on_error: str = "raise",
     rejects: str | Path | RejectsFile | None = None,
     report: ReadReport | None = None,
+    remembered: Mapping[str, str] | None = None,
+    label_words: Mapping[str, Any] | None = None,
 ) -> Iterator[Record]:
     """Yield the responses and preferences of a file, frame, data set, stream or list of rows, checked, one by one.
 
     `columns` maps fields to columns, as in `{"response": "answer"}`, before well-known names are guessed; a column of
-    "" means that the field has none. `label_scale="1..5"` or `levels=4` say what label numbers mean;
-    `sentence_label_scale` says it for the labels of sentences alone. A record that is wrong raises `BadData`;
-    with `on_error="reject"` it goes to the file `rejects` with its reason, and reading goes on; several sources share
-    one `RejectsFile`. Give a `ReadReport` to learn what was read, refused and guessed.
+    "" means that the field has none; one that no record has is an error. `remembered` maps likewise, as a scorer's
+    training data were, where a record has the column. `label_scale="1..5"` or `levels=4` say what label numbers mean;
+    `label_words={"gut": "good", "mittel": 0.5}` what words mean, `sentence_label_scale` what numbers mean for the
+    labels of sentences alone. A record that is wrong raises `BadData`; with `on_error="reject"` it goes to the file
+    `rejects` with its reason, and reading goes on; several sources share one `RejectsFile`. Give a `ReadReport` to
+    learn what was read, refused and guessed.
     """
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     return chosen.read(
@@ -62,6 +69,8 @@ def read(
         on_error=on_error,
         rejects=rejects,
         report=report,
+        remembered=remembered,
+        label_words=label_words,
     )
 
 
@@ -74,7 +83,11 @@ def _guess(source: Any) -> str:
     if isinstance(source, str) and source.startswith("hub:"):
         return "hub"
     if isinstance(source, str | Path) or hasattr(source, "read"):
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            return "folder"
         readers = [BY_ENDING[ending] for ending in reversed(endings(source)) if ending in BY_ENDING]
+        if readers and readers[0] in ("csv", "tsv") and isinstance(source, str | Path):
+            return _table(source, readers[0])
         return readers[0] if readers else _by_content(source)
     package = type(source).__module__.partition(".")[0]
     if package in BY_PACKAGE:
@@ -84,6 +97,43 @@ def _guess(source: Any) -> str:
     raise BadData(
         f"a {type(source).__name__} cannot be read: give a path, a stream, a frame, a data set or a list of rows"
     )
+
+
+def _table(source: str | Path, reader: str) -> str:
+    """Return a reader for a table of text with the delimiter and the encoding that its beginning has."""
+    try:
+        with open_bytes(source) as stream:
+            start = stream.read(SNIFFED)
+    except (OSError, EOFError, BadData):
+        return reader  # which says what is wrong
+    header = start.partition(b"\n")[0]
+    options = []
+    if reader == "csv" and b"," not in _unquoted(header):
+        delimiter = max(";\t|", key=lambda sign: header.count(sign.encode()))
+        if delimiter.encode() in header:
+            options.append(f"delimiter={delimiter!r}")
+    if _is_windows(start):
+        options.append("encoding='cp1252'")
+    return f"{reader}({', '.join(options)})" if options else reader
+
+
+def _unquoted(header: bytes) -> bytes:
+    return b"".join(header.split(b'"')[::2])
+
+
+def _is_windows(text: bytes) -> bool:
+    """Whether a text is no UTF-8 and reads well as Windows' western encoding: letters, quotes, dashes."""
+    try:
+        text[: text.rfind(b"\n") + 1 or None].decode()
+        return False
+    except UnicodeDecodeError:
+        pass
+    try:
+        beyond = [character for character in text.decode("cp1252") if ord(character) > 127]
+    except UnicodeDecodeError:
+        return False
+    usual = sum(character.isalpha() or character in "€‚„…‘’“”•–—™©®°²³µ§«»¿¡´ " for character in beyond)
+    return b"\0" not in text and usual >= 0.9 * len(beyond) and len(beyond) <= 0.2 * len(text)
 
 
 def _by_content(source: Any) -> str:
@@ -99,9 +149,9 @@ def _by_content(source: Any) -> str:
         return "jsonl"
     header = start.partition(b"\n")[0]
     if b"\t" in header:
-        return "tsv"
-    if b"," in header:
-        return "csv"
+        return _table(source, "tsv")
+    if b"," in header or b";" in header:
+        return _table(source, "csv")
     raise BadData(
         f"its format cannot be told: name the reader, one of {', '.join(READERS.names())}", source=name_of(source)
     )

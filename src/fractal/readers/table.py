@@ -32,16 +32,21 @@ class Csv(Reader):
     """Comma-separated values with a header: a record a row, or a sentence a row (`id, sentence_index, sentence, …`)."""
 
     delimiter: str = ","
+    encoding: str = "utf-8"  # as cp1252, which Excel writes on Windows
 
     def __post_init__(self) -> None:
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
             raise BadSpec(f"{self.delimiter!r} cannot part columns: give one character, as in csv(delimiter=';').")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise BadSpec(f"No encoding is called {self.encoding!r}: give one as Python names it, as cp1252.") from None
 
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield a mapping of column to cell for every row."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
         with open_bytes(source) as stream:
-            records = _Records(stream, name_of(source), self.delimiter)
+            records = _Records(stream, name_of(source), self.delimiter, self.encoding)
             header = records.header()
             if header is None:
                 return
@@ -60,10 +65,10 @@ class Tsv(Csv):
 class _Records:
     """Rows that may run over several lines; a quote that is never closed costs its own line, not those after it."""
 
-    def __init__(self, stream: IO[bytes], name: str, delimiter: str) -> None:
+    def __init__(self, stream: IO[bytes], name: str, delimiter: str, encoding: str = "utf-8") -> None:
         self._fresh = numbered_lines(stream, name)
         self._again: deque[tuple[int, bytes | BadRow]] = deque()
-        self._name, self._delimiter = name, delimiter
+        self._name, self._delimiter, self._encoding = name, delimiter, encoding
 
     def _lines(self) -> Iterator[tuple[int, bytes | BadRow]]:
         while True:
@@ -129,10 +134,13 @@ class _Records:
             if length > MAX_LINE:
                 raise BadData(f"the row is longer than {MAX_LINE:,} bytes: close every quote")
             try:
-                text = content.decode()
+                text = content.decode(self._encoding)
             except UnicodeDecodeError as error:
                 byte = content[error.start : error.start + 1].hex()
-                raise BadData(f"found the byte 0x{byte}, which is not UTF-8: convert the file to UTF-8") from None
+                raise BadData(
+                    f"found the byte 0x{byte}, which is not {self._encoding.upper()}: convert the file to UTF-8, or "
+                    "name its encoding, as in reader=\"csv(encoding='cp1252')\""
+                ) from None
             yield text
 
 

@@ -16,7 +16,7 @@ from fractal.records import Sentence
 if TYPE_CHECKING:
     from fractal.readers.session import ReadSession
 
-TEXT_KEYS = ("text", "sentence", "content", "passage", "value")
+TEXT_KEYS = ("text", "sentence", "content", "passage", "value", "page_content", "chunk", "body", "snippet", "document")
 
 
 def filled(roles: Mapping[str, Any], role: str) -> Any:
@@ -154,9 +154,11 @@ def sentences(roles: Mapping[str, Any], answer: str | None, session: ReadSession
 
 def _split(text: Any, roles: Mapping[str, Any], session: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     if text is None:
+        names = [name for name in session.columns.names if name not in roles]
         raise BadData(
-            f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, as in "
-            "columns={'response': 'my_column'}",
+            f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, one of "
+            f"{', '.join(names)[:400] or 'those of the source'}, as in "
+            f"columns={{'response': {(names or ['my_column'])[0]!r}}}",
             field="response",
         )
     if not isinstance(text, str):

@@ -27,6 +27,7 @@ from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus, gather_aspects
 from fractal.scorers.base import Scorer
+from fractal.scorers.data import reading_of, records_of
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import aspects_card
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
@@ -34,7 +35,14 @@ from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["AspectScorer", "load_scorer"]
 
-SHARED = ("fractal", "encoder", "encoder_fingerprint", "splitter", "plan")  # what is saved once for all aspects
+SHARED = (
+    "fractal",
+    "encoder",
+    "encoder_fingerprint",
+    "splitter",
+    "plan",
+    "reading",
+)  # what is saved once for all aspects
 
 
 class AspectScorer(Scorer):
@@ -62,18 +70,26 @@ class AspectScorer(Scorer):
 
     def fit(
         self,
-        X: Sequence[Response | Preference],
+        X: Any,
         y: None = None,
         *,
+        columns: Mapping[str, str] | None = None,
+        label_scale: str | tuple[float, float] | None = None,
+        levels: int | None = None,
+        label_words: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
         on_encode: Progress | None = None,
     ) -> Self:
         """Learn from responses that carry labels of aspects, each any of them; `y` is not used.
 
+        `X` is whatever holds them, read as `SentenceScorer.fit` does.
         With `checkpoints`, a folder, a fit that was killed goes on where it was. `callbacks` are told every epoch,
         `on_encode` how many of how many responses are encoded.
         """
+        options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
+        records, report = records_of(X, self.splitter, options)
+        X = list(records)
         corpus, config = self.prepare(X)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         plain = self._unfitted()
@@ -85,6 +101,7 @@ class AspectScorer(Scorer):
         for name, scorer in scorers.items():
             alone = corpus.of_aspect(name)
             self.scorers_[name] = scorer.store(results[name], _labelled(block, alone), alone, config)
+        self.remember_reading(reading_of(report, options))
         return self
 
     def prepare(self, X: Sequence[Response | Preference], y: None = None) -> tuple[Corpus, FitConfig]:
@@ -109,10 +126,10 @@ class AspectScorer(Scorer):
         """Score one raw text, cut by the scorer's own splitter: one record an aspect."""
         return self.score_responses([self._unfitted().read(response, query=query, context=context)])
 
-    def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
+    def predict(self, X: Any, *, columns: Mapping[str, str] | None = None) -> NDArray[np.float64]:
         """Return the response scores: (response, aspect), aspects in the order of `scorers_`."""
         self._refuse_unfitted()
-        scores = np.array([scored.response_score for scored in self.stream(X)], dtype=np.float64)
+        scores = np.array([scored.response_score for scored in self.stream(X, columns=columns)], dtype=np.float64)
         return scores.reshape(-1, len(self.scorers_))
 
     def score(self, X: Sequence[Response], y: None = None) -> float:
@@ -122,9 +139,19 @@ class AspectScorer(Scorer):
         return float(np.mean([concordance(labels[name], scores) for name, scores in columns]))
 
     @property
+    def memory_(self) -> dict[str, Any]:
+        """What the scorer remembers of its training data: columns, scale, and what share had a query and a context."""
+        return self._first.memory_
+
+    def remember_reading(self, reading: Mapping[str, Any]) -> None:
+        """Keep how the training data were read, so that what is scored is read alike."""
+        for scorer in self.scorers_.values():
+            scorer.remember_reading(reading)
+
+    @property
     def splitter(self) -> str:
         """How texts are cut."""
-        return self._unfitted().splitter
+        return str(self._unfitted().splitter)
 
     @property
     def encoder(self) -> str | Encoder:
@@ -252,7 +279,7 @@ class AspectScorer(Scorer):
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
-        shared = {key: saved.config[key] for key in SHARED}
+        shared = {"reading": {}, **{key: saved.config[key] for key in SHARED if key in saved.config}}
         experts = restored_experts(saved.config["experts"], saved.arrays)
         seen = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         scorers = {

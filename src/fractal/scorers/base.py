@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,9 @@ from typing import Any, Self
 from fractal.errors import BadFolder, MissingExtra, NotFitted
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.reports import card_fragment
-from fractal.scorers.output import runs
+from fractal.scorers.data import records_of
+from fractal.scorers.inputs import warn_of_missing
+from fractal.scorers.output import ScoredResponses, runs
 from fractal.scorers.persistence import Saved, load_folder, push_folder, save_folder
 
 try:
@@ -26,20 +28,40 @@ __all__ = ["Scorer"]
 class Scorer(BaseEstimator, ABC):
     """What learns from labels on whole responses and scores their sentences, of one label or of several."""
 
-    def score_responses(self, X: Iterable[Response]) -> list[ScoredResponse]:
+    splitter: Any
+
+    @property
+    @abstractmethod
+    def memory_(self) -> dict[str, Any]:
+        """What the scorer remembers of how its training data were read, and what share had a query and a context."""
+
+    def score_responses(self, X: Any, *, columns: Mapping[str, str] | None = None) -> ScoredResponses:
         """Return a score for every sentence, how far the heads disagree on it, and the response score implied.
 
-        Of several aspects each has a record of its own; those of a response follow each other.
+        `X` is whatever holds responses: records, dictionaries, texts, a frame, a data set, or a path. Its columns are
+        read as those of the training data were, unless `columns` says otherwise. Of several aspects each response has
+        a record an aspect; those of a response follow each other.
         """
-        return list(self.stream(X))
+        return ScoredResponses(self.stream(X, columns=columns))
 
-    def stream(self, X: Iterable[Response]) -> Iterator[ScoredResponse]:
+    def stream(self, X: Any, *, columns: Mapping[str, str] | None = None) -> Iterator[ScoredResponse]:
         """Score responses as they come; memory does not grow with their number."""
         self._refuse_unfitted()
-        for responses in runs(X):
+        for responses in runs(self._responses(X, columns)):
+            warn_of_missing(self.memory_, responses)
             yield from self._scored(responses)
 
-    def disaggregate(self, X: Iterable[Response]) -> list[ScoredResponse]:
+    def _responses(self, X: Any, columns: Mapping[str, str] | None = None) -> Iterator[Response]:
+        """Yield the responses of whatever holds them; of a preference both, the better one first."""
+        records, _ = records_of(X, str(self.splitter), {"columns": columns}, self.memory_)
+        for record in records:
+            if isinstance(record, Preference):
+                yield record.better
+                yield record.worse
+            else:
+                yield record
+
+    def disaggregate(self, X: Any, *, columns: Mapping[str, str] | None = None) -> ScoredResponses:
         """Return each sentence's probability *given its response's label*, and hard labels that agree with it.
 
         Known labels of sentences are given too: they stay as they are, and the response's label then tells of the
@@ -49,7 +71,11 @@ class Scorer(BaseEstimator, ABC):
         unknown, the scores are as they would be without one.
         """
         self._refuse_unfitted()
-        return [scored for responses in runs(X) for scored in self._disaggregated(responses)]
+        scored = ScoredResponses()
+        for responses in runs(self._responses(X, columns)):
+            warn_of_missing(self.memory_, responses)
+            scored += self._disaggregated(responses)
+        return scored
 
     def save_pretrained(self, folder: str | PathLike[str]) -> Path:
         """Write the scorer to a folder: config.json, head.safetensors, README.md."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.readers.chats import read_chat
+from fractal.readers.columns import COMMON_NAMES
 from fractal.records import Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS, Splitter
+from fractal.scorers.inputs import refuse_missing
 
+logger = logging.getLogger("fractal.rewards")
 FORMS = ("response", "sentence", "token")
 REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "min": min,
@@ -45,9 +49,11 @@ class SpanReward(NamedTuple):
 class SentenceReward:
     """A reward function in the form that TRL's trainers call: `f(prompts, completions, **columns)`.
 
-    Texts are plain or chats. A column `context` of the data set, a text or a list of texts a row, is what completions
-    are held against. The reward of a sentence is its score less `kappa` times the spread between the heads. Of several
-    aspects the rewards are added by the weights of `aspects`, which are scaled to add up to 1.
+    Texts are plain or chats. A column `context` of the data set (or the one that the scorer's training data had it in,
+    or another well-known name), a text or a list of texts a row, is what completions are held against. Where the scorer
+    learned with a context or a query and no completion comes with one, that is an error. The reward of a sentence is
+    its score less `kappa` times the spread between the heads. Of several aspects the rewards are added by the weights
+    of `aspects`, which are scaled to add up to 1.
     """
 
     scorer: Scorer
@@ -102,15 +108,31 @@ class SentenceReward:
         """Return a number, a list of `SpanReward`, or a list of numbers a token, for each completion."""
         texts = [completion_text(completion) for completion in completions]
         queries = [prompt_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(texts)
-        contexts = columns.get("context") or [()] * len(texts)
+        contexts = self._contexts(columns) or [()] * len(texts)
         for name, rows in (("prompts", queries), ("context", contexts)):
             if len(rows) != len(texts):
                 raise BadData(f"{len(rows)} {name} for {len(texts)} completions: give one a completion", field=name)
-        scored = self._scored(texts, queries, [_passages(context) for context in contexts])
+        scored = self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
         return [self._reward(text, item) for text, item in zip(texts, scored, strict=True)]
 
+    def _contexts(self, columns: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Return the column that holds the contexts: as the scorer's training data named it, else by a known name."""
+        memory = getattr(self.scorer, "memory_", {})
+        remembered = memory.get("columns", {}).get("context", "")
+        names = dict.fromkeys(("context", remembered, *COMMON_NAMES["context"]))
+        taken = next((name for name in names if name and columns.get(name) is not None), None)
+        if taken is None and columns:
+            logger.info("no column is taken for the context; not used: %s", ", ".join(sorted(columns)))
+        elif taken not in (None, "context"):
+            logger.info("the column %r is taken for the context", taken)
+        return None if taken is None else columns[taken]
+
     def _scored(
-        self, texts: Sequence[str], queries: Sequence[str], contexts: Sequence[tuple[str, ...]]
+        self,
+        texts: Sequence[str],
+        queries: Sequence[str],
+        contexts: Sequence[tuple[str, ...]],
+        unused: Sequence[str] = (),
     ) -> list[list[ScoredResponse]]:
         """Score the completions that hold a sentence, all at once: one record an aspect; none for the others."""
         split: Splitter = SPLITTERS.build(self.scorer.splitter)
@@ -120,6 +142,7 @@ class SentenceReward:
             Response(f"completion {place}", cut[place], texts[place], queries[place], contexts[place])
             for place in places
         ]
+        refuse_missing(getattr(self.scorer, "memory_", {}), responses, unused)
         records = self.scorer.score_responses(responses) if responses else []
         each = len(records) // max(len(responses), 1)
         by_place = {place: records[i * each : (i + 1) * each] for i, place in enumerate(places)}

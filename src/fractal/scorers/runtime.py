@@ -23,6 +23,7 @@ from fractal.mil.inference.head import NumpyHead
 from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
+from fractal.scorers.inputs import warn_of_missing
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 
 __all__ = ["NeedsTorch", "RuntimeScorer", "load_runtime"]
@@ -108,6 +109,7 @@ class RuntimeScorer:
     def __init__(self, saved: Saved, cache: str | PathLike[str] | bool = True) -> None:
         config = saved.config
         self.splitter: str = config["splitter"]
+        self.memory_: dict[str, Any] = dict(config.get("reading", {}))
         self.encoder_fingerprint: str = config["encoder_fingerprint"]
         self.scorer_hash: str = config["head_sha256"]
         self.encoder = restored_encoder(saved)
@@ -131,6 +133,7 @@ class RuntimeScorer:
         """Score responses as they come; memory does not grow with their number."""
         rest = iter(X)
         while responses := list(itertools.islice(rest, RESPONSES_AT_ONCE)):
+            warn_of_missing(self.memory_, responses)
             yield from self.score_block(self.embed(responses))
 
     def embed(self, responses: Sequence[Response]) -> EncodedBlock:

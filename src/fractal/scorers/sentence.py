@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -48,6 +48,8 @@ from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.records.corpus import Corpus, gather, response_labels, sentence_labels
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
+from fractal.scorers.data import labels_of, reading_of, records_of
+from fractal.scorers.inputs import input_shares
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import records
@@ -170,19 +172,28 @@ class SentenceScorer(Scorer):
 
     def fit(
         self,
-        X: Sequence[Response | Preference],
-        y: Sequence[float | None] | None = None,
+        X: Any,
+        y: Any = None,
         *,
+        columns: Mapping[str, str] | None = None,
+        label_scale: str | tuple[float, float] | None = None,
+        levels: int | None = None,
+        label_words: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
         on_encode: Progress | None = None,
     ) -> Self:
         """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
 
+        `X` is whatever holds them: records, dictionaries, texts (with `y`), a frame, a data set, or a path. `columns`,
+        `label_scale`, `levels` and `label_words` say how it is to be read, as in `read`; the scorer remembers them.
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
         `callbacks` are told every epoch, `on_encode` how many of how many responses are encoded.
         """
-        corpus, config = self.prepare(X, y)
+        options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
+        records, report = records_of(X, self.splitter, options)
+        records = records if isinstance(records, Sequence) else list(records)
+        corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self.embed(corpus.responses, on_encode)
         result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
@@ -190,7 +201,9 @@ class SentenceScorer(Scorer):
             result = with_tuned_expert(
                 result, block, corpus, config, tuning_plan(self.tune, config.plan.seed), callbacks
             )
-        return self.store(result, block, corpus, config)
+        self.store(result, block, corpus, config)
+        self.remember_reading(reading_of(report, options))
+        return self
 
     def prepare(
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
@@ -214,12 +227,23 @@ class SentenceScorer(Scorer):
         self.calibrator_ = calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
+        self.inputs_ = {f"with {name}": share for name, share in input_shares(corpus.responses).items()}
+        self.reading_: dict[str, Any] = {}
         self.data_ = described(corpus)
         if count := contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
         self.metrics_ = held_out_metrics(result, block.offsets, corpus)
         self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
+
+    @property
+    def memory_(self) -> dict[str, Any]:
+        """What the scorer remembers of its training data: columns, scale, and what share had a query and a context."""
+        return {**self.reading_, **self.inputs_}
+
+    def remember_reading(self, reading: Mapping[str, Any]) -> None:
+        """Keep how the training data were read, so that what is scored is read alike."""
+        self.reading_ = dict(reading)
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
         """Score one raw text: it is cut by the scorer's own splitter."""
@@ -234,13 +258,16 @@ class SentenceScorer(Scorer):
             id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), sentences, text, query, tuple(context)
         )
 
-    def predict(self, X: Iterable[Response]) -> NDArray[np.float64]:
-        """Return the response scores."""
-        return np.array([scored.response_score for scored in self.stream(X)])
+    def predict(self, X: Any, *, columns: Mapping[str, str] | None = None) -> NDArray[np.float64]:
+        """Return the response scores of whatever holds responses."""
+        return np.array([scored.response_score for scored in self.stream(X, columns=columns)])
 
-    def score(self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the share of response pairs put in the right order (ROC AUC on 0/1 labels); of preferences, if any."""
-        corpus = gather(X, y)
+        self._refuse_unfitted()
+        records, _ = records_of(X, self.splitter, {}, self.memory_)
+        scale, levels = self.memory_.get("scale"), self.memory_.get("levels")
+        corpus = gather(list(records), labels_of(y, scale, levels, None))
         scores = self.predict(corpus.responses)
         if len(corpus.pairs):
             return preferences_right(corpus.pairs, scores)
@@ -384,6 +411,7 @@ class SentenceScorer(Scorer):
             "encoder": ENCODERS.spec(self._encoder()),
             "encoder_fingerprint": self.encoder_fingerprint_,
             "splitter": self.splitter,
+            "reading": self.memory_,
             "ensemble": self.ensemble_.config(),
             "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
             "plan": repr(self.plan or TrainingPlan()),
@@ -423,6 +451,9 @@ class SentenceScorer(Scorer):
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
         scorer.held_out_index_ = held_out
+        memory = config.get("reading", {})  # folders of before know nothing of it
+        scorer.inputs_ = {name: value for name, value in memory.items() if name.startswith("with ")}
+        scorer.reading_ = {name: value for name, value in memory.items() if name not in scorer.inputs_}
         scorer.history_ = ()
         return scorer
 

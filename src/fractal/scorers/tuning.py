@@ -108,8 +108,12 @@ def options_of(settings: Mapping[str, Any]) -> str:
     lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
     for name, inner in settings.items():
         if isinstance(inner, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in inner.items())]
+            lines += ["", f"[{name}]", *(f"{_key(key)} = {json.dumps(value)}" for key, value in inner.items())]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
 
 
 def plot_trials(search: Search) -> Figure:

@@ -1,0 +1,124 @@
+"""Folders of data files, folders that `datasets` saved, and sheets of Excel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fractal.errors import BadData, MissingExtra, suggestion
+from fractal.readers.base import READERS, Reader
+from fractal.readers.sources import BadRow, Row, name_of
+
+__all__ = ["Folder", "Xlsx", "is_saved_dataset"]
+
+SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")  # what `save_to_disk` leaves
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether a folder was written by `save_to_disk` of Hugging Face's `datasets`."""
+    return any((folder / name).exists() for name in SAVED)
+
+
+@READERS.register("folder")
+@dataclasses.dataclass(frozen=True)
+class Folder(Reader):
+    """A folder: every data file in it, by name; or a data set that `datasets` saved with `save_to_disk`."""
+
+    split: str = "train"  # of a saved data set that has several
+
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
+        """Yield the rows of one file after another, numbered through."""
+        folder = Path(source)
+        if is_saved_dataset(folder):
+            yield from self._saved(folder)
+            return
+        from fractal.readers.sniffing import BY_ENDING, guess_reader
+        from fractal.readers.sources import endings
+
+        files = [path for path in sorted(folder.rglob("*")) if any(end in BY_ENDING for end in endings(path))]
+        if not files:
+            known = ", ".join(BY_ENDING)
+            raise BadData(f"the folder holds no data file: give one with files of {known}", source=name_of(source))
+        line = 0
+        for path in files:
+            for row in guess_reader(path).rows(path):
+                line += 1
+                if isinstance(row, BadRow):
+                    problem = f"{path.name}, line {row.line}: {row.error.problem}"
+                    yield BadRow(line, BadData(problem, field=row.error.field), row.raw)
+                else:
+                    yield Row(line, row.fields)
+
+    def _saved(self, folder: Path) -> Iterator[Row | BadRow]:
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("Reading saved data sets", "data", "datasets") from error
+        from fractal.readers.hub import Hub
+
+        yield from Hub(split=self.split).rows(datasets.load_from_disk(str(folder)))
+
+
+@READERS.register("xlsx")
+@dataclasses.dataclass(frozen=True)
+class Xlsx(Reader):
+    """Sheets of Excel with a header: a record a row."""
+
+    sheet: str = ""  # the first one, unless named
+
+    def rows(self, source: Any) -> Iterator[Row | BadRow]:
+        """Yield a mapping of column to cell for every row that is not empty."""
+        try:
+            import openpyxl
+        except ImportError as error:
+            raise MissingExtra("Reading Excel files", "data", "openpyxl") from error
+        try:
+            book = openpyxl.load_workbook(source, read_only=True, data_only=True)
+        except (OSError, ValueError, KeyError, openpyxl.utils.exceptions.InvalidFileException, _bad_zip()) as error:
+            problem = f"the file is no workbook of Excel ({error}): save it as .xlsx or .csv"
+            raise BadData(problem, source=name_of(source)) from error
+        try:
+            yield from _rows_of(self._chosen(book, name_of(source)), name_of(source))
+        finally:
+            book.close()
+
+    def _chosen(self, book: Any, name: str) -> Any:
+        if self.sheet and self.sheet not in book.sheetnames:
+            near = suggestion(self.sheet, book.sheetnames)
+            listed = ", ".join(book.sheetnames)
+            raise BadData(
+                f"there is no sheet {self.sheet!r}.{near} Sheets here: {listed}; "
+                f"name one, as in reader=\"xlsx(sheet='{book.sheetnames[0]}')\"",
+                source=name,
+            )
+        return book[self.sheet or book.sheetnames[0]]
+
+
+def _bad_zip() -> type[Exception]:
+    import zipfile
+
+    return zipfile.BadZipFile
+
+
+def _rows_of(sheet: Any, name: str) -> Iterator[Row | BadRow]:
+    header: list[str] = []
+    for line, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        values = [_plain(cell) for cell in cells]
+        if all(value is None for value in values):
+            continue
+        if not header:
+            header = ["" if value is None else str(value).strip() for value in values]
+            named = [column for column in header if column]
+            twice = next((column for column in named if named.count(column) > 1), None)
+            if twice is not None:
+                raise BadData(f"the header is {named}: name no column twice", source=name, line=line, field=twice)
+            continue
+        fields: Mapping[str, Any] = {column: value for column, value in zip(header, values, strict=False) if column}
+        yield Row(line, fields)
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell as JSON has it: dates as text."""
+    return cell.isoformat() if hasattr(cell, "isoformat") else cell

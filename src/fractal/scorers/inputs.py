@@ -1,0 +1,68 @@
+"""What a scorer's training data came with, and whether what it is to score comes with the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fractal.errors import BadData
+from fractal.records import Response
+
+__all__ = ["input_shares", "missing_inputs", "refuse_missing", "warn_of_missing"]
+
+NEEDED = 0.5  # share of the training responses that had it, from which a scorer counts on it
+FEWER = 0.5  # of that share; below, a word is said
+
+
+def input_shares(responses: Sequence[Response]) -> dict[str, float]:
+    """Return the share of responses with a query, and with a context."""
+    count = max(len(responses), 1)
+    return {
+        "query": sum(bool(response.query) for response in responses) / count,
+        "context": sum(any(response.context) for response in responses) / count,
+    }
+
+
+def missing_inputs(memory: Mapping[str, Any], responses: Sequence[Response]) -> dict[str, tuple[float, float]]:
+    """Return what most training responses had and fewer than half as many of these have: {name: (then, here)}."""
+    here = input_shares(responses)
+    then = {name: float(memory.get(f"with {name}", 0.0)) for name in here}
+    return {
+        name: (then[name], here[name])
+        for name in here
+        if responses and then[name] >= NEEDED and here[name] < FEWER * then[name]
+    }
+
+
+def refuse_missing(memory: Mapping[str, Any], responses: Sequence[Response], columns: Sequence[str] = ()) -> None:
+    """Refuse responses none of which has what the scorer learned with; `columns` may hold it under another name."""
+    for name, (then, here) in missing_inputs(memory, responses).items():
+        if here == 0.0:
+            listed = f" Columns that are not used here: {', '.join(columns)[:400]}." if columns else ""
+            example = columns[0] if columns else f"my_{name}"
+            raise BadData(
+                f"{then:.0%} of the responses that the scorer learned from had a {name}, and none of these "
+                f"{len(responses):,} has one: scores would mean nothing.{listed} Map its column, as in "
+                f"columns={{{name!r}: {example!r}}}",
+                field=name,
+            )
+
+
+def warn_of_missing(memory: Mapping[str, Any], responses: Sequence[Response]) -> None:
+    """Say so where far fewer responses have what the scorer learned with."""
+    for name, (then, here) in missing_inputs(memory, responses).items():
+        warnings.warn(
+            f"{then:.0%} of the responses that this scorer learned from had a {name}, {here:.0%} of these "
+            f"{len(responses):,} have one: scores without it mean less",
+            stacklevel=4,
+        )
+
+
+def likely_columns(responses: Sequence[Response]) -> list[str]:
+    """Return the names of carried fields, those that hold the longest texts first."""
+    sizes: dict[str, int] = {}
+    for response in responses[:200]:
+        for name, value in response.extra.items():
+            sizes[name] = sizes.get(name, 0) + (len(str(value)) if isinstance(value, str | list | tuple | dict) else 0)
+    return sorted(sizes, key=lambda name: -sizes[name])

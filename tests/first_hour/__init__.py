@@ -1,0 +1,1 @@
+"""Files as users have them in their first half hour, and what must come out."""
