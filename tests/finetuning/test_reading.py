@@ -90,6 +90,13 @@ def test_every_sentence_stands_once_where_its_range_says(bert, texts, query):
         assert sequences.cut == sum(len(text.split()) > 16 for text in flat)
 
 
+@given(st.lists(st.lists(words, min_size=1, max_size=8), min_size=1, max_size=4), words | st.just(""))
+def test_no_sequence_is_longer_than_a_small_window(bert, texts, query):
+    responses = [Response.from_sentences(str(i), of, query=query) for i, of in enumerate(texts)]
+    reader = reader_of(bert, window=20)
+    assert max(view(responses).lengths.max() for view in (reader.own, reader.full)) <= 20
+
+
 def test_batches_give_the_states_of_sentences_read_one_by_one(bert):
     responses = reviews(9, query=True)
     for view in ("own", "full"):

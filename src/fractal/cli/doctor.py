@@ -23,6 +23,7 @@ __all__ = ["command"]
 BROKEN = 1
 EXTRAS = {
     "train": ("torch", "scikit-learn", "scipy", "safetensors", "transformers", "huggingface-hub"),
+    "finetune": ("accelerate", "peft"),
     "encoders": ("sentence-transformers", "model2vec"),
     "data": ("pandas", "polars", "pyarrow", "datasets"),
     "plots": ("matplotlib",),

@@ -66,8 +66,10 @@ class Reader:
 
     @classmethod
     def of(cls, tokenizer: Any, *, causal: bool, window: int, sentence_tokens: int) -> Reader:
-        """Return the reader of a tokeniser."""
-        return cls(tokenizer, Marks.of(tokenizer, causal=causal), causal, window, sentence_tokens)
+        """Return the reader of a tokeniser; a small window has room for a query and a sentence of half its length."""
+        marks = Marks.of(tokenizer, causal=causal)
+        room = (window - len(marks.begin) - len(marks.between) - len(marks.end)) // 2
+        return cls(tokenizer, marks, causal, window, max(min(sentence_tokens, room), 1))
 
     def sequences(self, view: str, responses: Sequence[Response], passages: Sequence[Sequence[str]] = ()) -> Sequences:
         """Return the responses as one view reads them."""
