@@ -53,6 +53,9 @@ class OpenAI(Prompted):
         return None
 
     def _ask(self, prompt: str, seed: int) -> str | None:
+        return text_of(self._send(prompt, seed))
+
+    def _send(self, prompt: str, seed: int) -> bytes:
         wanted = {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
@@ -65,12 +68,8 @@ class OpenAI(Prompted):
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         request = urllib.request.Request(url, json.dumps(wanted).encode(), headers)
         with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-            content = answer.read()
-        try:
-            text = json.loads(content)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
-            return None
-        return text if isinstance(text, str) else None
+            content: bytes = answer.read()
+        return content
 
     def _refused(self, error: urllib.error.HTTPError) -> None:
         reason = error.read(300).decode("utf-8", "replace").strip()
@@ -78,3 +77,12 @@ class OpenAI(Prompted):
         if error.code not in BUSY:
             hint = f"set the variable {self.key_variable}" if error.code in (401, 403) else "check model and base_url"
             raise GeneratorFailed(f"{self.base_url} answers {error.code}: {reason[:200]} ({hint})") from error
+
+
+def text_of(content: bytes) -> str | None:
+    """Return the text of a completion, nothing where there is none."""
+    try:
+        text = json.loads(content)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return text if isinstance(text, str) else None
