@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal import hardware
 from fractal.encoders import ENCODERS, minilm, weights
 from fractal.encoders.base import joined_tokens, unit_rows
-from fractal.encoders.batching import padded, token_batches
+from fractal.encoders.batching import fixed_batches, padded, token_batches
 from fractal.encoders.block import ragged_rows
 from fractal.errors import BadData, BadFolder, BadSpec, FractalError
 from support.encoder_models import TEXTS, sentence_transformer, static_model, vectors_file
@@ -390,3 +390,19 @@ def test_precomputed_runs_no_pickle(tmp_path):
     np.savez(tmp_path / "v.npz", texts=np.array(["a", None], dtype=object), vectors=np.ones((2, 2)))
     with pytest.raises(BadData, match="cannot be read"):
         ENCODERS.build(f"precomputed(path={str(tmp_path / 'v.npz')!r})").encode(["a"])
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 400), max_size=60))
+def test_batches_of_fixed_shape_hold_every_text_once_in_the_shape_of_its_length(lengths):
+    taken = []
+    for batch, (rows, length) in fixed_batches(lengths, 256):
+        assert len(batch) <= rows
+        assert rows * length >= 256
+        taken += batch.tolist()
+        for text in batch.tolist():
+            (alone, shape), *others = fixed_batches([lengths[text]], 256)
+            assert not others
+            assert alone.tolist() == [0]
+            assert shape == (rows, length) or lengths[text] > 256
+    assert sorted(taken) == list(range(len(lengths)))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["padded", "token_batches"]
+__all__ = ["fixed_batches", "padded", "token_batches"]
+
+LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # to which texts are filled up, in batches of one shape each
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -24,10 +26,34 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.in
         first = last
 
 
-def padded(ids: Sequence[Sequence[int]], batch: NDArray[np.int64], filler: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the token ids of a batch, (text, token) int64, and which of them are no padding."""
+def fixed_batches(lengths: Sequence[int], budget: int) -> Iterator[tuple[NDArray[np.int64], tuple[int, int]]]:
+    """Yield the texts of each batch and its shape (text, token), which a text's own length alone tells.
+
+    Libraries add in an order that the shape of a product tells: in batches of one shape a text has the same bits
+    whatever other texts come with it. A batch has `budget` tokens or a few more, and is filled up where texts are few.
+    """
+    bounds = np.asarray([*LENGTHS, max([*lengths, LENGTHS[-1] + 1])])  # a longer text than any fills its own batch up
+    bucket = np.searchsorted(bounds, np.asarray(lengths, np.int64))
+    for number in reversed(range(len(bounds))):
+        texts, length = np.flatnonzero(bucket == number), int(bounds[number])
+        rows = max(1, -(-budget // length))
+        for first in range(0, len(texts), rows):
+            yield texts[first : first + rows], (rows, length)
+
+
+def padded(
+    ids: Sequence[Sequence[int]], batch: NDArray[np.int64], filler: int, shape: tuple[int, int] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the token ids of a batch, (text, token) int64, and which of them are no padding.
+
+    Of a given shape, texts of a single filler stand after those of the batch.
+    """
     lengths = np.fromiter((len(ids[text]) for text in batch), np.int64, len(batch))
-    real = np.arange(lengths.max()) < lengths[:, None]  # (text, token)
+    if shape is not None:
+        ids = [*(ids[text] for text in batch), *((filler,),) * (shape[0] - len(batch))]
+        lengths = np.append(lengths, np.ones(shape[0] - len(batch), np.int64))
+        batch = np.arange(shape[0])
+    real = np.arange(shape[1] if shape else lengths.max()) < lengths[:, None]  # (text, token)
     out = np.full(real.shape, filler, np.int64)
     out[real] = np.concatenate([np.asarray(ids[text], np.int64) for text in batch])
     return out, real

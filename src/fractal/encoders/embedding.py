@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock, offsets_of, ragged_rows
 from fractal.encoders.cache import key
+from fractal.mil.inference.products import tiled_product
 from fractal.records import Response
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ LOW = 0.2  # "low" is the value that a fifth of the tokens stay below
 WHOLE_PASSAGE = 200  # characters up to which a passage stays one chunk
 LONGEST_CHUNK = 600  # characters; longer sentences (tables, lists) are cut at blanks
 TILE = 4_000_000  # token similarities held at once
+ROWS = 64  # tokens compared at once, in a product of one shape: see tiled_product
 LOOKUP = 65_536  # keys asked of the cache at once
 
 
@@ -74,7 +76,7 @@ def late_interaction(tokens: Floats, offsets: Indices, other: Floats) -> Floats:
         if not some.any():
             continue
         starts, counts = offsets[first:last][some] - offsets[first], counts[some]
-        cosines = tokens[offsets[first] : offsets[last]] @ other.T  # (token, other token)
+        cosines = tiled_product(tokens[offsets[first] : offsets[last]], other.T, ROWS)  # (token, other token)
         best = cosines.max(axis=1)  # (token,)
         back = np.maximum.reduceat(cosines, starts, axis=0)  # (sentence, other token)
         in_order = best[np.lexsort((best, np.repeat(np.arange(len(counts)), counts)))]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens
-from fractal.encoders.batching import padded, token_batches
+from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
+from fractal.encoders.batching import fixed_batches, padded, token_batches
 from fractal.encoders.block import offsets_of, ragged_rows
 from fractal.encoders.packed import PackedBert
 from fractal.encoders.weights import SHA256, find_minilm
@@ -26,7 +26,9 @@ DIM = 384
 LONGEST = 256  # tokens of a text that are read, its two marks included: the length the model was trained for
 MARKS = 2  # [CLS] before the text and [SEP] after it
 TEXTS_AT_ONCE = 16_384  # texts tokenised and sorted by length together
-CPU_BUDGET = 2_048  # tokens a batch: on a CPU larger batches leave its caches, on a GPU small ones leave it idle
+# tokens of a batch: on a CPU at least so many, as products of fewer rows are added up otherwise by other numbers of
+# threads, and no more, as a text alone costs as much; on a GPU small batches leave it idle
+CPU_BUDGET = 256
 GPU_BUDGET = 65_536
 
 
@@ -71,7 +73,7 @@ class MiniLM(Encoder):
                     progress(done, len(texts))
                 continue
             for batch, hidden, real in self._passes(ids):
-                out[first + batch] = _pooled(hidden, real)
+                out[first + batch] = _pooled(hidden, real)[: len(batch)]
                 done += len(batch)
                 if progress is not None:
                     progress(done, len(texts))
@@ -92,10 +94,11 @@ class MiniLM(Encoder):
         vectors = np.empty((offsets[-1], DIM), np.float32)
         pooled = np.empty((len(texts), DIM), np.float32)
         for batch, hidden, real in self._passes(ids):
-            pooled[batch] = _pooled(hidden, real)
+            pooled[batch] = _pooled(hidden, real)[: len(batch)]
             content = real.copy()  # (text, token): the marks are no content
             content[:, 0] = False
             content[np.arange(len(real)), real.sum(axis=1) - 1] = False
+            content[len(batch) :] = False
             vectors[ragged_rows(offsets, batch)[0]] = _content(hidden, content)
         return TokenVectors(vectors, offsets, pooled)
 
@@ -105,17 +108,30 @@ class MiniLM(Encoder):
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(clean)]
 
     def _passes(self, ids: Sequence[Sequence[int]]) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.bool_]]]:
-        """Run the network; yield which texts, their states (text, token, dim), and which tokens are no padding."""
+        """Run the network; yield which texts, their states (text, token, dim), and which tokens are no padding.
+
+        On a CPU all batches of texts of like length have one shape, so that a text has the same bits in any company;
+        rows that fill a batch up follow its texts.
+        """
         torch = require_torch("minilm")
         _, network = self._loaded
         on_cpu = network.device.type == "cpu"
         budget = self.tokens_per_batch or (CPU_BUDGET if on_cpu else GPU_BUDGET)
-        for batch in token_batches([len(of_text) for of_text in ids], budget):
-            tokens, real = padded(ids, batch, filler=0)
-            mask = None if real.all() else torch.from_numpy(real.astype(np.int64)).to(network.device)
+        for batch, shape in self._batches([len(of_text) for of_text in ids], budget, on_cpu):
+            tokens, real = padded(ids, batch, 0, shape)
+            mask = None if real.all() and not on_cpu else torch.from_numpy(real.astype(np.int64)).to(network.device)
             with torch.inference_mode():
                 states = network(input_ids=torch.from_numpy(tokens).to(network.device), attention_mask=mask)
             yield batch, states.last_hidden_state, real
+
+    @staticmethod
+    def _batches(
+        lengths: Sequence[int], budget: int, on_cpu: bool
+    ) -> Iterator[tuple[NDArray[np.int64], tuple[int, int] | None]]:
+        if on_cpu:
+            yield from fixed_batches(lengths, budget)
+            return
+        yield from ((batch, None) for batch in token_batches(lengths, budget))
 
     @functools.cached_property
     def _packed(self) -> PackedBert | None:
@@ -173,6 +189,9 @@ def _quiet_loading() -> Iterator[None]:
 def _pooled(hidden: Any, real: NDArray[np.bool_]) -> Vectors:
     """Return the mean over each text's tokens at length one, summed in fp32: (text, dim)."""
     torch = require_torch("minilm")
+    if hidden.device.type == "cpu":  # token after token, whatever the number of threads
+        states: Vectors = hidden.float().numpy()
+        return unit_rows((states * real[:, :, None]).sum(axis=1))
     with torch.inference_mode():
         mask = torch.from_numpy(real.astype(np.float32)).to(hidden.device)
         mean = torch.bmm(mask[:, None], hidden.float())[:, 0]  # the length of the sum does not matter

@@ -21,7 +21,7 @@ from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape
 from fractal.mil.outputs import Outputs, read_outputs
-from fractal.mil.training.validation import predict_logits
+from fractal.mil.training.validation import steady_logits
 
 __all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts"]
 
@@ -75,7 +75,7 @@ class Predictor:
     def logits(self, expert: Expert) -> Tensor:
         """Return the expert's log-odds of every sentence: (sentence, [level − 1,] member)."""
         if expert.head not in self._logits:
-            self._logits[expert.head] = predict_logits(expert.head, self._inputs(expert.pipeline, expert.initial))
+            self._logits[expert.head] = steady_logits(expert.head, self._inputs(expert.pipeline, expert.initial))
         return read_outputs(self._logits[expert.head], expert.outputs)
 
     def _inputs(self, columns: FeaturePipeline, initial: InitialLogits) -> Bags:
@@ -111,10 +111,10 @@ class Ensemble:
     def logits(self, read: Predictor) -> Tensor:
         """Return the weighed log-odds: (sentence, [level − 1,] member)."""
         parts = [w * read.logits(expert) for expert, w in zip(self.experts, self.weights, strict=True) if w]
-        return (
-            without_common(torch.stack(parts).sum(0), torch.from_numpy(read.block.offsets), self.topic_share)
-            + self.shift
-        )
+        total = parts[0]
+        for part in parts[1:]:  # one after another: a sum over an axis is taken differently at the end of a tensor
+            total = total + part
+        return without_common(total, torch.from_numpy(read.block.offsets), self.topic_share) + self.shift
 
     def labelling_logits(self, read: Predictor, trained_on: NDArray[np.bool_]) -> Tensor:
         """Return the log-odds by which responses are labelled, of which some (bag,) were trained on."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fractal.features.base import Floats
 from fractal.features.table import FeatureTable
+from fractal.mil.inference.products import tiled_product
 
 __all__ = ["SAMPLE", "Projection"]
 
@@ -46,7 +47,7 @@ class Projection:
         count = len(names)
         for name, columns in _blocks(table).items():
             mean, basis = self.blocks[name]
-            parts.append((table.dense[:, columns] - mean) @ basis)
+            parts.append(tiled_product(table.dense[:, columns] - mean, basis))
             names += [f"{name}.direction_{number}" for number in range(basis.shape[1])]
         scalars = np.arange(len(names)) < count
         return dataclasses.replace(

@@ -83,12 +83,24 @@ class Head(nn.Module):
 
         The precision is that of the products; what comes out has that of the weights.
         """
+        shared = tuple((block.rows, block.index) for block in bags.shared)
+        return self.of_rows(bags.features, shared, bags.initial_logits, generator, precision)
+
+    def of_rows(
+        self,
+        features: Tensor,
+        shared: tuple[tuple[Tensor, Tensor], ...],
+        initial_logits: Tensor,
+        generator: torch.Generator | None = None,
+        precision: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the log-odds of sentences by their columns, of what they share the rows and the row of each."""
         shape = self.shape
-        if len(bags.shared) != len(shape.shared):
-            raise ValueError(f"{len(bags.shared)} blocks of shared vectors for a head of {len(shape.shared)}")
+        if len(shared) != len(shape.shared):
+            raise ValueError(f"{len(shared)} blocks of shared vectors for a head of {len(shape.shared)}")
         run = ForwardPass(
             members=shape.members,
-            shared=tuple((block.rows, block.index) for block in bags.shared),
+            shared=shared,
             precision=precision or self.enter.dtype,
             learning=torch.is_grad_enabled(),
             dropout=shape.dropout if self.training else 0.0,
@@ -96,11 +108,11 @@ class Head(nn.Module):
             workspace=self.workspace,
         )
         parameters = (self.enter, self.enter_bias, *self.enter_shared, *self.weights, *self.biases)
-        residual: Tensor = FusedMLP.apply(run, bags.features, *parameters)  # (sentence, member · (level − 1))
+        residual: Tensor = FusedMLP.apply(run, features, *parameters)  # (sentence, member · (level − 1))
         residual = residual.view(-1, shape.members, shape.thresholds).transpose(1, 2)  # (sentence, level − 1, member)
         logits = residual + self.shift
         if shape.from_initial:
-            logits = logits + bags.initial_logits.view(-1, 1, 1) * self.scale
+            logits = logits + initial_logits.view(-1, 1, 1) * self.scale
         return logits.squeeze(1) if shape.thresholds == 1 else logits
 
     def member_states(self) -> dict[str, Tensor]:

@@ -116,7 +116,7 @@ class AspectScorer(Scorer):
                 "aspects learn from labels of responses alone: leave out learn_from, start, self_training "
                 "and priors='auto'"
             )
-        corpus = gather_aspects(responses, names, config.plan.folds)
+        corpus = gather_aspects(responses, names, config.plan.folds).in_canonical_order()
         for name, rule in self._rules(responses).items():
             self._unfitted(aggregation=rule).forms(corpus.of_aspect(name))
             refuse_unlabelled(corpus.of_aspect(name), config, name)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.errors import MissingExtra
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["ScoredResponses", "records", "runs"]
+__all__ = ["Run", "ScoredResponses", "records", "runs", "steady_runs"]
 
 RESPONSES_AT_ONCE = 2_048  # bounds the memory of scoring a stream
+LANES = 64  # values that one instruction takes, and more: the rest of a tensor is worked out in another way
+VALUES_AT_ONCE = 16_384  # too few for the library to share them among threads
 
 
 class ScoredResponses(list[ScoredResponse]):
@@ -53,6 +57,37 @@ def runs(X: Iterable[Response]) -> Iterator[list[Response]]:
         yield run
 
 
+@dataclass(frozen=True)
+class Run:
+    """Some consecutive responses, filled up so that a response gives the same bits in whatever company it comes."""
+
+    logits: Tensor  # (sentence, [level − 1,] member), zeros after those of the responses
+    offsets: Tensor  # (bag + 1,), those that fill up included
+    bags: slice  # which responses these are
+
+
+def steady_runs(logits: Tensor, offsets: NDArray[np.int64]) -> Iterator[Run]:
+    """Cut log-odds into runs of responses; sentences and responses of each are filled up to whole lanes.
+
+    The last values of a tensor, and those at which threads part, are worked out by other instructions than the rest
+    and may differ in the last bit: no value of a response stands there.
+    """
+    most = max(VALUES_AT_ONCE // max(logits[:1].numel(), 1), 1)  # sentences of a run
+    first = 0
+    while first < len(offsets) - 1:
+        last = max(int(np.searchsorted(offsets, offsets[first] + most, side="right")) - 1, first + 1)
+        sentences = slice(int(offsets[first]), int(offsets[last]))
+        size = sentences.stop - sentences.start
+        more_bags = LANES - (last - first) % LANES
+        more = more_bags + -(size + more_bags) % LANES
+        filling = logits.new_zeros(more, *logits.shape[1:])
+        ends = size + np.arange(1, more_bags + 1)
+        ends[-1] = size + more  # the last response takes all the sentences that are left
+        cut = np.concatenate([offsets[first : last + 1] - offsets[first], ends])
+        yield Run(torch.cat([logits[sentences], filling]), torch.from_numpy(cut), slice(first, last))
+        first = last
+
+
 def records(
     responses: Sequence[Response],
     offsets: NDArray[np.int64],
@@ -65,12 +100,12 @@ def records(
 ) -> Iterator[ScoredResponse]:
     """Give every response its sentence scores, and what else is known of them: (sentence,) each, implied (bag,).
 
-    `aggregation` is the hard rule that they were learned under.
+    `aggregation` is the hard rule that they were learned under. What fills a run up stands after the responses, and gives no record.
     """
     columns = [
         column.double().clamp(0, 1).tolist() if column is not None else None for column in (scores, spread, hard)
     ]
-    for number, (response, whole) in enumerate(zip(responses, np.clip(implied, 0.0, 1.0).tolist(), strict=True)):
+    for number, (response, whole) in enumerate(zip(responses, np.clip(implied, 0.0, 1.0).tolist(), strict=False)):
         part = slice(int(offsets[number]), int(offsets[number + 1]))
         part_scores, width, labels = (tuple(column[part]) if column is not None else () for column in columns)
         yield ScoredResponse(response, part_scores, whole, width, labels, aggregation=aggregation)

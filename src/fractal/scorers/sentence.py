@@ -42,6 +42,7 @@ from fractal.finetuning.plan import TuningPlan
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member, flat
+from fractal.mil.segments import bag_index
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
@@ -52,7 +53,7 @@ from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import input_shares
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
-from fractal.scorers.output import records
+from fractal.scorers.output import Run, records, steady_runs
 from fractal.scorers.persistence import CARRIED, Saved, restored_encoder
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
@@ -210,7 +211,7 @@ class SentenceScorer(Scorer):
     ) -> tuple[Corpus, FitConfig]:
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         config = self.fit_config()
-        corpus = gather(X, y, config.plan.folds)
+        corpus = gather(X, y, config.plan.folds).in_canonical_order()
         config = self.fit_config(corpus.responses)
         self.forms(corpus)
         refuse_unlabelled(corpus, config)
@@ -352,13 +353,12 @@ class SentenceScorer(Scorer):
     def to_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Return records of the scores that log-odds (sentence, [level − 1,] member) give the block's responses."""
         aggregation = self.ensemble_.aggregation
-        middle = logits.mean(-1, keepdim=True)
-        scores = aggregation.sentence_scores(middle).squeeze(-1)
-        spread = aggregation.sentence_scores(logits).std(-1, correction=0)
-        implied = self._response_scores(logits, torch.from_numpy(block.offsets))
-        return records(
-            block.responses, block.offsets, scores, implied, spread=spread, aggregation=aggregation.direction
-        )
+        for run in steady_runs(logits, block.offsets):
+            scores = aggregation.sentence_scores(run.logits.mean(-1, keepdim=True)).squeeze(-1)
+            spread = aggregation.sentence_scores(run.logits).std(-1, correction=0)
+            implied = self._response_scores(run.logits, run.offsets)
+            responses, rule = block.responses[run.bags], aggregation.direction
+            yield from records(responses, run.offsets.numpy(), scores, implied, spread=spread, aggregation=rule)
 
     def _response_scores(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
         """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
@@ -373,24 +373,32 @@ class SentenceScorer(Scorer):
 
     def to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Return records of what the log-odds say of the block's responses beside their known labels."""
-        responses = block.responses
-        aggregation, offsets = self.ensemble_.aggregation, torch.from_numpy(block.offsets)
-        share = torch.from_numpy(self.held_out_index_.shares(responses, logits.shape[-1]))  # (bag, member)
-        by = share[torch.from_numpy(block.sentence_bag)]
-        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
-        scores = aggregation.probabilities(middle)
-        labels = torch.from_numpy(response_labels(responses).astype(np.float32))
-        truths = torch.from_numpy(sentence_labels(responses).astype(np.float32))
-        if count := contradictions(aggregation, responses):
+        if count := contradictions(self.ensemble_.aggregation, block.responses):
             warnings.warn(
                 f"{count:,} responses have a label that the labels of their sentences contradict: these stand, and "
                 "their other sentences are scored as if the response had no label",
                 stacklevel=4,
             )
+        for run in steady_runs(logits, block.offsets):
+            yield from self._labelled_run(block.responses[run.bags], run)
+
+    def _labelled_run(self, responses: Sequence[Response], run: Run) -> Iterator[ScoredResponse]:
+        aggregation, logits, offsets = self.ensemble_.aggregation, run.logits, run.offsets
+        bags = len(offsets) - 1
+        share = torch.ones(bags, logits.shape[-1]) / logits.shape[-1]  # (bag, member)
+        share[: len(responses)] = torch.from_numpy(self.held_out_index_.shares(responses, logits.shape[-1]))
+        by = share[bag_index(offsets)]
+        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
+        scores = aggregation.probabilities(middle)
+        labels = torch.full((bags,), torch.nan)
+        labels[: len(responses)] = torch.from_numpy(response_labels(responses).astype(np.float32))
+        truths = torch.full((len(logits),), torch.nan)
+        of_sentences = torch.from_numpy(sentence_labels(responses).astype(np.float32))
+        truths[: len(of_sentences)] = of_sentences
         soft = flat(aggregation.posterior(scores, offsets, labels, truths))
         hard = flat(aggregation.most_likely_labels(scores, offsets, labels, truths))
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
-        return records(responses, block.offsets, soft, implied, hard=hard, aggregation=aggregation.direction)
+        return records(responses, offsets.numpy(), soft, implied, hard=hard, aggregation=aggregation.direction)
 
     def _saved(self) -> Saved:
         config = self.config()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.mil.inference.products import full_tile, tiled_product
+
 __all__ = ["NumpyHead", "gelu"]
 
 Floats = NDArray[np.float32]
@@ -84,17 +86,21 @@ class NumpyHead:
         """Return the log-odds of every sentence: (sentence, [level − 1,] member)."""
         if len(shared) != len(self.enter_shared):
             raise ValueError(f"{len(shared)} blocks of shared vectors for a head of {len(self.enter_shared)}")
-        projected = [(rows @ weight, index) for (rows, index), weight in zip(shared, self.enter_shared, strict=True)]
+        projected = [
+            (tiled_product(rows, weight), index)
+            for (rows, index), weight in zip(shared, self.enter_shared, strict=True)
+        ]
         residual = np.empty((len(features), self.members * self.thresholds), np.float32)
         for first in range(0, len(features), ROWS_AT_ONCE):
             part = slice(first, first + ROWS_AT_ONCE)
-            hidden = features[part] @ self.enter
+            rows_here = full_tile(features[part], ROWS_AT_ONCE)  # of one shape: bits do not depend on the company
+            hidden = rows_here @ self.enter
             hidden += self.enter_bias
             for rows, index in projected:
-                hidden += rows[index[part]]
+                hidden[: len(index[part])] += rows[index[part]]
             for weight, bias in self.layers:
                 hidden = _product(gelu(hidden), weight, bias)
-            residual[part] = hidden
+            residual[part] = hidden[: len(residual[part])]
         logits = residual.reshape(-1, self.members, self.thresholds).transpose(0, 2, 1) + self.shift
         if self.scale is not None and initial is not None:
             logits += initial.reshape(-1, 1, 1) * self.scale

@@ -15,9 +15,11 @@ from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, SentenceLoss
 from fractal.mil.outputs import by_member
 
-__all__ = ["ValidationFold", "held_out_logits", "predict_logits", "validate", "validation_folds"]
+__all__ = ["ValidationFold", "held_out_logits", "predict_logits", "steady_logits", "validate", "validation_folds"]
 
 SENTENCES_AT_ONCE = 16_384  # bounds the memory of scoring; larger blocks gain nothing
+FEWEST_SHARED = 32_768  # values of a tensor from which on the library shares elementwise work among threads
+MOST_ROWS = 256  # of a tile
 MOST_PAIRS = 4_000  # of held-out responses, compared after every epoch; of more, so many are drawn
 
 
@@ -31,6 +33,33 @@ def predict_logits(head: Head, bags: Bags, precision: torch.dtype | None = None,
     with torch.inference_mode():
         parts = [head(block.to(device), precision=precision) for block in _blocks(bags, only)]
         return torch.cat(parts).to(bags.offsets.device)
+
+
+def steady_logits(head: Head, bags: Bags) -> Tensor:
+    """Return the log-odds of every sentence to the same bits alone and in any company: (sentence, [level − 1,] member).
+
+    All products have one shape, tiles of rows filled up with zeros, and no tile is large enough to be shared among
+    threads: either would change the way in which sums are taken.
+    """
+    head.eval()
+    shape = head.shape
+    widest = max(shape.members * max((*shape.hidden, shape.thresholds)), 1)
+    rows = 1 << max(min(FEWEST_SHARED // widest, MOST_ROWS).bit_length() - 1, 4)
+    parts = []
+    with torch.inference_mode():
+        for first in range(0, max(len(bags.features), 1), rows):
+            part, count = slice(first, first + rows), min(rows, len(bags.features) - first)
+            features, initial = _filled(bags.features[part], rows), _filled(bags.initial_logits[part], rows)
+            every = torch.arange(rows, device=features.device)
+            shared = tuple((_filled(s.rows[s.index[part]], rows), every) for s in bags.shared)
+            moved = [(block.to(head.enter.device), index.to(head.enter.device)) for block, index in shared]
+            logits = head.of_rows(features.to(head.enter.device), tuple(moved), initial.to(head.enter.device))
+            parts.append(logits[:count].to(bags.offsets.device))
+    return torch.cat(parts)
+
+
+def _filled(rows: Tensor, count: int) -> Tensor:
+    return rows if len(rows) == count else torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def held_out_logits(head: Head, bags: Bags) -> Tensor:

@@ -64,7 +64,7 @@ class LearnedBaseline(Baseline):
         """Learn from rated responses."""
         if any(isinstance(record, Preference) for record in X):
             raise BadData(f"the baseline {self.name!r} learns from rated responses, not from preferences: rate them")
-        corpus = gather(X)
+        corpus = gather(X).in_canonical_order()
         labels = corpus.labels[~np.isnan(corpus.labels)]
         if not len(labels) or labels.min() == labels.max():
             raise BadData("there is nothing to tell apart: give responses with different labels", field="label")
