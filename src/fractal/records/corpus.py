@@ -53,11 +53,7 @@ class Corpus:
         """
         aspects = np.stack([*self.aspects.values(), self.labels], 1).tolist()
         keys = [
-            (
-                _content(response),
-                _hash((response.sentence_labels, labels)),
-                response.id,
-            )  # labels tell equal texts apart
+            (_content(response), _hash((response.sentence_labels, labels)), response.id)
             for response, labels in zip(self.responses, aspects, strict=True)
         ]
         order = sorted(range(len(keys)), key=keys.__getitem__)

@@ -100,7 +100,8 @@ def records(
 ) -> Iterator[ScoredResponse]:
     """Give every response its sentence scores, and what else is known of them: (sentence,) each, implied (bag,).
 
-    `aggregation` is the hard rule that they were learned under. What fills a run up stands after the responses, and gives no record.
+    `aggregation` is the hard rule that they were learned under. What fills a run up
+    stands after the responses, and gives no record.
     """
     columns = [
         column.double().clamp(0, 1).tolist() if column is not None else None for column in (scores, spread, hard)
