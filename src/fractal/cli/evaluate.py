@@ -11,7 +11,7 @@ import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, scored_options
-from fractal.cli._output import emit, print_json
+from fractal.cli._output import emit, note, print_json
 from fractal.errors import BadData, BadSpec
 from fractal.files import exclusive, whole_file
 from fractal.records import ScoredResponse
@@ -32,7 +32,11 @@ SHARE = click.FloatRange(0, 1, min_open=True)
 )
 @click.argument("scores", default="-")
 @click.option("--against", metavar="SCORES", help="Other scores of the same responses to compare with.")
-@click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
+@click.option(
+    "--truth",
+    metavar="DATA",
+    help="Labelled responses, met by id, where the scores carry no labels; cut otherwise, by character places.",
+)
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="SPEC", help="See `fractal list metrics`. Repeatable."
 )
@@ -121,20 +125,11 @@ def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
 
 
 def with_truth(scored: Iterable[ScoredResponse], labelled: Iterable[object] | None) -> list[ScoredResponse]:
-    """Give scores the labels of the responses with the same ids."""
-    import dataclasses
+    """Give scores the labels of the responses with the same ids; what could not be met is said."""
+    from fractal.evaluation.truth import meet_truth
 
-    from fractal.records import Response
-
-    items = list(scored)
     if labelled is None:
-        return items
-    by_id = {response.id: response for response in labelled if isinstance(response, Response)}
-    missing = [item.response.id for item in items if item.response.id not in by_id]
-    if missing:
-        raise BadData(
-            f"{len(missing):,} of {len(items):,} scored responses are not among the labelled ones, "
-            f"the first is {missing[0]!r}: give the labels of the same responses",
-            field="id",
-        )
-    return [dataclasses.replace(item, response=by_id[item.response.id]) for item in items]
+        return list(scored)
+    met = meet_truth(scored, labelled)
+    note(str(met), quiet=not str(met))
+    return met.scored

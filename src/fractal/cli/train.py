@@ -19,6 +19,7 @@ from fractal.cli._options import ReadOptions, json_option, quiet_option, reading
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
 from fractal.cli._train_options import ScorerOptions, aspect_option, scorer_options
+from fractal.cli._verdict import marked, verdict
 from fractal.errors import BadSpec
 from fractal.files import exclusive
 from fractal.records import Preference, Response
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "fit", "gathered"]
 
+FOUND_BAD = 1
 WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselves
 
 
@@ -48,6 +50,7 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
     help="Responses with sentence labels to learn from as well; none ignores those in DATA.",
 )
 @click.option("--valid", metavar="DATA", help="Responses kept apart to measure the trained scorer on.")
+@click.option("--strict", is_flag=True, help="Exit with 1 where a check of the assumptions fails.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
@@ -62,6 +65,7 @@ def command(
     output: str | None,
     gold: str | None,
     valid: str | None,
+    strict: bool,
     dry_run: bool,
     resume: bool,
     log: str | None,
@@ -71,7 +75,7 @@ def command(
     as_json: bool,
     options: ScorerOptions,
     reading: ReadOptions,
-) -> None:
+) -> int:
     """Learn from labels on whole responses (or preferences) to score every sentence.
 
     DATA is JSON lines, CSV, Parquet or anything `fractal list readers` names; `-` is stdin. What is not said is chosen
@@ -88,7 +92,7 @@ def command(
     kept_apart = list(reading.responses(valid)) if valid else []
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json, reading.rejected)
-        return
+        return 0
     started = time.perf_counter()
     unfinished = f"{output.rstrip('/')}.training"  # beside the scorer, gone when it is there
     Path(output).resolve().parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +110,7 @@ def command(
         print_json(summary)
     elif not quiet:
         _tell(summary, sources[0])
+    return FOUND_BAD if strict and any(check["verdict"] == "fail" for check in summary["checks"]) else 0
 
 
 def gathered(
@@ -234,7 +239,15 @@ def _summary(
             for finding in getattr(scorer, "checks_", ())
         ],
         "validation": measured,
+        "learning curves": {name: str(one.learning_curve_) for name, one in _each(scorer).items()},
     }
+
+
+def _each(scorer: SentenceScorer | AspectScorer) -> dict[str, SentenceScorer]:
+    """Return the scorers of all aspects, or the one of the whole response."""
+    from fractal.scorers.sentence import SentenceScorer
+
+    return {"": scorer} if isinstance(scorer, SentenceScorer) else dict(scorer.scorers_)
 
 
 def _tell(summary: dict[str, Any], source: str) -> None:
@@ -252,13 +265,15 @@ def _tell(summary: dict[str, Any], source: str) -> None:
             rows,
             stderr=True,
         )
-    if summary["checks"]:
-        checks = [(check["verdict"], check["name"], check["sentence"]) for check in summary["checks"]]
-        table("Checks of the assumptions", ("verdict", "check", "what it says"), checks, stderr=True)
     measured = summary["validation"] or {}
     for aspect, one in ({"": measured} if "rows" in measured else measured).items():
         values = [(row["metric"], _number(row["value"])) for row in one["rows"]]
         table(f"On the responses kept apart{aspect and f': {aspect}'}", ("metric", "value"), values, stderr=True)
+    if summary["checks"]:
+        checks = marked(summary["checks"])
+        table("Checks of the assumptions", ("verdict", "check", "what it says"), checks, stderr=True)
+    for line in verdict(summary):
+        note(line)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
     folder, data = shlex.quote(summary["folder"]), shlex.quote(source)
     note(f"  fractal disaggregate {folder} {data} -o labelled.jsonl   # the sentences that it learned from")

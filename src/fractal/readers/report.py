@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 SHOWN_NAMES = 12
+LIKE_A_LABEL = re.compile(
+    r"(^|_|\b)(rat(ing|ed)|scores?|labels?|thumbs?|feedback|grade|liked?|quality|helpful\w*|correct\w*|verdict|stars?|"
+    r"votes?|judg\w+|preferred|accept\w*|annotation)(_|\b|$)",
+    re.IGNORECASE,
+)
 
 
 @dataclasses.dataclass
@@ -68,6 +74,11 @@ class ReadReport:
             names = sorted(self.carried)
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             lines.append(f"  not used: {', '.join(names[:SHOWN_NAMES])}{more}")
+        if like := [name for name in sorted(self.carried) if LIKE_A_LABEL.search(name)]:
+            example = f"--column {'aspects.' + like[0] if self.labelled else 'label'}={like[0]}"
+            lines.append(
+                f"  named like labels, yet not used: {', '.join(like[:SHOWN_NAMES])}; map one, as in {example}"
+            )
         if self.label_kinds:
             lines.append("  labels: " + ", ".join(f"{name} as {kind}" for name, kind in self.label_kinds.items()))
         lines += [f"  {kind}: {count:,}" for kind, count in self.counts.items()]

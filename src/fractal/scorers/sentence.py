@@ -23,6 +23,7 @@ from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Predictor
 from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
+from fractal.ensemble.learning_curve import LearningCurve, learning_curve
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
@@ -119,6 +120,8 @@ class SentenceScorer(Scorer):
         How well responses are told apart by heads that did not learn from them.
     data_ : dict
         What was learned from, counted.
+    learning_curve_ : LearningCurve
+        How well a small model does with a quarter, a half and all of the ratings.
     history_ : tuple of Epoch
         Every epoch of the training, with losses and held-out ROC AUC.
     ensemble_ : Ensemble
@@ -234,6 +237,7 @@ class SentenceScorer(Scorer):
         if count := contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
         self.metrics_ = held_out_metrics(result, block.offsets, corpus)
+        self.learning_curve_ = learning_curve(block, corpus, result.ensemble.aggregation, config.plan.seed)
         self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
 
@@ -426,6 +430,7 @@ class SentenceScorer(Scorer):
             "choices": [dataclasses.asdict(choice) for choice in self.choices_],
             "data": self.data_,
             "metrics": self.metrics_,
+            "learning curve": self.learning_curve_.to_dict(),
             "checks": [finding.to_dict() for finding in self.checks_],
         }
 
@@ -462,6 +467,8 @@ class SentenceScorer(Scorer):
         memory = config.get("reading", {})  # folders of before know nothing of it
         scorer.inputs_ = {name: value for name, value in memory.items() if name.startswith("with ")}
         scorer.reading_ = {name: value for name, value in memory.items() if name not in scorer.inputs_}
+        curve = config.get("learning curve", {})
+        scorer.learning_curve_ = LearningCurve(tuple(curve.get("ratings", ())), tuple(curve.get("areas", ())))
         scorer.history_ = ()
         return scorer
 
