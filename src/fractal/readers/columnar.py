@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from fractal.errors import BadData, MissingExtra
 from fractal.readers.base import READERS, Reader
+from fractal.readers.batches import ROWS_AT_ONCE, parquet_batches, rows_of
 from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ReadSession, Record, RowSchema
-from fractal.readers.sources import DAMAGED, BadRow, Row, name_of, open_bytes
+from fractal.readers.sources import DAMAGED, GZIP, BadRow, Row, name_of, open_raw
 from fractal.records import Preference, Response
-
-ROWS_AT_ONCE = 1024  # what is in memory as Python objects while a file of any size is read
 
 
 @READERS.register("parquet")
@@ -28,7 +29,7 @@ class Parquet(Reader):
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the rows of one batch after another."""
         parquet = _package("pyarrow.parquet", "Parquet")
-        yield from _batches(source, lambda file: parquet.ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE))
+        yield from _batches(source, lambda file: parquet_batches(file, parquet))
 
 
 @READERS.register("arrow")
@@ -41,9 +42,9 @@ class Arrow(Reader):
         ipc = _package("pyarrow.ipc", "Arrow")
         if hasattr(source, "to_batches"):
             table = source if hasattr(source, "num_columns") else source.to_table()
-            yield from _numbered(table.to_batches(max_chunksize=ROWS_AT_ONCE))
+            yield from rows_of(table.to_batches(max_chunksize=ROWS_AT_ONCE))
         elif hasattr(source, "to_pylist"):
-            yield from _numbered([source])
+            yield from rows_of([source])
         else:
             yield from _batches(source, lambda file: _arrow_batches(file, ipc))
 
@@ -118,7 +119,7 @@ def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Itera
     try:
         with _seekable(source) as file:
             for batch in opened(file):
-                for row in _numbered([batch], line):
+                for row in rows_of([batch], line):
                     yield row
                     line = row.line + 1
     except BadData:
@@ -130,16 +131,36 @@ def _batches(source: Any, opened: Callable[[IO[bytes]], Iterable[Any]]) -> Itera
 
 @contextlib.contextmanager
 def _seekable(source: Any) -> Iterator[IO[bytes]]:
-    """Open a file in which one can jump; a pipe is taken into memory for that."""
-    is_path = isinstance(source, str | Path) and str(source) != "-"
-    if not is_path and hasattr(source, "seek") and not isinstance(source, io.TextIOBase):
-        yield source
-        return
-    with open_bytes(source) as stream:
-        if is_path and not str(source).endswith(".gz"):
-            yield stream
-        else:
-            yield io.BytesIO(stream.read())
+    """Open a file in which one can jump; what comes through a pipe is put into a temporary file for that."""
+    with contextlib.ExitStack() as stack:
+        file = source
+        if isinstance(source, str | Path | io.TextIOBase) or not _can_jump(source):
+            file = stack.enter_context(open_raw(source))
+        start = _start_of(file)
+        if not _can_jump(file):
+            spooled = stack.enter_context(tempfile.TemporaryFile())
+            spooled.write(start)
+            shutil.copyfileobj(file, spooled)
+            spooled.seek(0)
+            file = spooled
+        if start[:2] == GZIP:
+            problem = "it is compressed by gzip, and such files compress themselves: unpack it, as `gunzip` does"
+            raise BadData(problem, source=name_of(source))
+        yield file
+
+
+def _can_jump(file: Any) -> bool:
+    return hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
+
+
+def _start_of(file: IO[bytes]) -> bytes:
+    """Return the first bytes; where one can jump, they are there still."""
+    if not _can_jump(file):
+        return file.read(2)
+    place = file.tell()
+    start = file.read(2)
+    file.seek(place)
+    return start
 
 
 def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
@@ -154,14 +175,6 @@ def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
         batch.validate(full=True)  # offsets that point outside their buffer would end the process
         for start_row in range(0, batch.num_rows, ROWS_AT_ONCE):
             yield batch.slice(start_row, ROWS_AT_ONCE)
-
-
-def _numbered(batches: Iterable[Any], first: int = 1) -> Iterator[Row]:
-    line = first
-    for batch in batches:
-        for fields in batch.to_pylist():
-            yield Row(line, fields)
-            line += 1
 
 
 def _slices(frame: Any) -> Iterator[Iterable[Mapping[str, Any]]]:

@@ -13,6 +13,7 @@ from fractal.readers.preview import previewed
 from fractal.readers.schemas import make_response
 from fractal.readers.session import ReadSession
 from fractal.readers.sniffing import guess_reader
+from fractal.readers.sources import reopenable
 from fractal.records import HARD_RULES, SCORE_FIELDS, ScoredResponse
 
 IMPLIED: dict[str, Callable[[tuple[float, ...]], float]] = {"min": min, "max": max, "avg": statistics.fmean}
@@ -26,6 +27,7 @@ def read_scored(
     A record has `sentences` and `sentence_scores`. Where it has no `response_score`, its `aggregation` (min, max or
     avg) implies one.
     """
+    source = reopenable(source)
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     mapped = dict(columns or {})
     names = {field: mapped.pop(field, field) for field in SCORE_FIELDS}

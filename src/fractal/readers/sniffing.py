@@ -12,7 +12,7 @@ from fractal.readers.labels import Scale
 from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
 from fractal.readers.session import Record, Splitter
-from fractal.readers.sources import endings, name_of, open_bytes, peeked
+from fractal.readers.sources import Pipe, endings, name_of, reopenable, start_of
 
 BY_ENDING = {
     ".jsonl": "jsonl",
@@ -58,6 +58,7 @@ def read(
     `rejects` with its reason, and reading goes on; several sources share one `RejectsFile`. Give a `ReadReport` to
     learn what was read, refused and guessed.
     """
+    source = reopenable(source)
     chosen = guess_reader(source) if reader == "auto" else READERS.build(reader)
     return chosen.read(
         source,
@@ -85,8 +86,9 @@ def _guess(source: Any) -> str:
     if isinstance(source, str | Path) or hasattr(source, "read"):
         if isinstance(source, str | Path) and Path(source).is_dir():
             return "folder"
-        readers = [BY_ENDING[ending] for ending in reversed(endings(source)) if ending in BY_ENDING]
-        if readers and readers[0] in ("csv", "tsv") and isinstance(source, str | Path):
+        path = source.name if isinstance(source, Pipe) else source
+        readers = [BY_ENDING[ending] for ending in reversed(endings(path)) if ending in BY_ENDING]
+        if readers and readers[0] in ("csv", "tsv") and isinstance(source, str | Path | Pipe):
             return _table(source, readers[0])
         return readers[0] if readers else _by_content(source)
     package = type(source).__module__.partition(".")[0]
@@ -99,11 +101,10 @@ def _guess(source: Any) -> str:
     )
 
 
-def _table(source: str | Path, reader: str) -> str:
+def _table(source: str | Path | Pipe, reader: str) -> str:
     """Return a reader for a table of text with the delimiter and the encoding that its beginning has."""
     try:
-        with open_bytes(source) as stream:
-            start = stream.read(SNIFFED)
+        start = start_of(source, SNIFFED)
     except (OSError, EOFError, BadData):
         return reader  # which says what is wrong
     header = start.partition(b"\n")[0]
@@ -137,10 +138,9 @@ def _is_windows(text: bytes) -> bool:
 
 
 def _by_content(source: Any) -> str:
-    if not isinstance(source, str | Path) or str(source) == "-":
+    if not isinstance(source, str | Path | Pipe) or str(source) == "-":
         return "jsonl"  # a stream cannot be read twice, and lines of JSON are what commands pass on
-    with open_bytes(source) as stream:
-        start = peeked(stream)
+    start = start_of(source)
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith(b"ARROW1"):

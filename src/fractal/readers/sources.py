@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gzip
 import io
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from fractal.errors import BadData
 MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
 SHOWN = 2_000  # characters of a broken line that the rejects file keeps
 DAMAGED = (EOFError, OSError, zlib.error)  # what cut or altered compression raises
+GZIP = b"\x1f\x8b"
 BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -56,7 +58,7 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
     """Open a path, `-` or a stream for reading; what is compressed by gzip is opened up, whatever it is called."""
     with contextlib.ExitStack() as stack:
         stream = _raw(source, stack)
-        if stream.peek(2)[:2] == b"\x1f\x8b":
+        if stream.peek(2)[:2] == GZIP:
             stream = io.BufferedReader(cast(Any, stack.enter_context(gzip.GzipFile(fileobj=stream))), 1 << 18)
         mark = peeked(stream)[:3]
         if mark[:2] in BOMS:
@@ -68,6 +70,51 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
         if mark == b"\xef\xbb\xbf":
             stream.read(3)
         yield stream
+
+
+@contextlib.contextmanager
+def open_raw(source: Any) -> Iterator[IO[bytes]]:
+    """Open a path, `-` or a stream for reading its bytes as they are."""
+    with contextlib.ExitStack() as stack:
+        yield _raw(source, stack)
+
+
+class Pipe(io.BufferedReader):
+    """A path that can be read once alone, as /dev/stdin, a FIFO or `<(command)`: it is opened once."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(cast(Any, _opened(path, buffering=0)), 1 << 16)
+
+
+def reopenable(source: Any) -> Any:
+    """Return the source; a path of what is no file and no folder is opened now, for it can be opened only once."""
+    if not isinstance(source, str | Path) or str(source) == "-" or str(source).startswith("hub:"):
+        return source
+    try:
+        mode = Path(source).stat().st_mode
+    except (OSError, ValueError):  # whoever opens it will say what is wrong
+        return source
+    return source if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else Pipe(source)
+
+
+def _opened(path: str | Path, buffering: int = -1) -> IO[bytes]:
+    try:
+        return cast(IO[bytes], Path(path).open("rb", buffering=buffering))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadData(f"the file cannot be opened: {reason}", source=str(path)) from error
+
+
+def start_of(source: Any, size: int = 4096) -> bytes:
+    """Return how a path or pipe begins, opened up where it is compressed; nothing of a pipe is lost to its reader."""
+    if not isinstance(source, Pipe):
+        with open_bytes(source) as stream:
+            return stream.read(size)
+    start = source.peek(2)
+    if start[:2] == GZIP:
+        with contextlib.suppress(zlib.error):
+            start = zlib.decompressobj(31).decompress(start, size)
+    return start.removeprefix(b"\xef\xbb\xbf")[:size]
 
 
 def peeked(stream: IO[bytes]) -> bytes:
@@ -83,13 +130,11 @@ def _raw(source: Any, stack: contextlib.ExitStack) -> io.BufferedReader:
         if str(source) == "-":
             stream: Any = sys.stdin.buffer
         else:
-            try:
-                stream = stack.enter_context(Path(source).open("rb"))  # noqa: SIM115 (the stack closes it)
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise BadData(f"the file cannot be opened: {reason}", source=str(source)) from error
+            stream = stack.enter_context(_opened(source))
     else:
         stream = getattr(source, "buffer", source)  # a text stream stands on one of bytes
+    if isinstance(stream, Pipe):
+        stack.enter_context(stream)
     if isinstance(stream, io.StringIO):
         stream = io.BytesIO(stream.getvalue().encode("utf-8", "surrogatepass"))
     if hasattr(stream, "peek"):
