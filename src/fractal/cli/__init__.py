@@ -14,6 +14,7 @@ import click
 from fractal import __version__
 from fractal.cli._command import Failure
 from fractal.errors import FractalError, MissingExtra, suggestion
+from fractal.printable import visible_lines
 
 __all__ = ["app", "main"]
 
@@ -65,7 +66,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             _nobody_reads_on()
-        except (FractalError, OSError) as error:
+        except (FractalError, OSError, EOFError) as error:  # click takes EOFError for an interruption
             if ctx.meta.get("fractal.debug"):
                 raise
             raise Failure.of(error) from error
@@ -96,6 +97,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = app.main(args=args, prog_name="fractal", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
+        error.message = visible_lines(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

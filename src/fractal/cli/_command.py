@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fractal.cli._shell import in_shell_words
+from fractal.printable import visible_lines
 
 __all__ = ["Command", "Failure", "subcommand"]
 
@@ -25,8 +26,8 @@ class Failure(click.ClickException):
         """Tell an error in one message."""
         if isinstance(error, OSError) and error.strerror and not error.__class__.__module__.startswith("fractal"):
             place = f"{error.filename}: " if error.filename else ""
-            return cls(f"{place}{error.strerror}")
-        return cls(in_shell_words(str(error)) or type(error).__name__)
+            return cls(visible_lines(f"{place}{error.strerror}"))
+        return cls(visible_lines(in_shell_words(str(error))) or type(error).__name__)
 
 
 class Command(click.Command):
@@ -67,4 +68,4 @@ def _remember_debug(ctx: click.Context, parameter: click.Parameter, value: bool)
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {visible_lines(str(message))}", err=True)

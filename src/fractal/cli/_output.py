@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from fractal.jsonable import jsonable
+from fractal.printable import visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,17 +37,20 @@ def console(stderr: bool = False) -> Console:
 def note(text: str = "", quiet: bool = False) -> None:
     """Say something on stderr."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(visible_lines(text), err=True)
 
 
 def emit(text: str) -> None:
     """Print a line of results."""
-    click.echo(text)
+    click.echo(visible_lines(text))
 
 
 def print_json(value: Any, stderr: bool = False) -> None:
     """Print plain values as JSON; what is undefined is null."""
-    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False, default=str), err=stderr)
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, default=str)
+    if visible_lines(text) != text:  # JSON can say the same in plain signs
+        text = json.dumps(jsonable(value), indent=2, default=str).replace("\x7f", "\\u007f")
+    click.echo(text, err=stderr)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr: bool = False) -> None:
@@ -56,7 +60,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
     from rich.text import Text
 
     rendered = Table(
-        title=Text(title, "bold") if title else None,  # as text: an aspect's name is no markup
+        title=Text(visible(title), "bold") if title else None,  # as text: an aspect's name is no markup
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -64,9 +68,9 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], stderr
     )
     for place, name in enumerate(head):
         numeric = bool(rows) and all(_numeric(row[place]) for row in rows)
-        rendered.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        rendered.add_column(Text(visible(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        rendered.add_row(*(Text(cell) for cell in row))
+        rendered.add_row(*(Text(visible_lines(cell)) for cell in row))
     console(stderr).print(rendered)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from fractal.printable import visible
+
 SHOWN_NAMES = 12
 LIKE_A_LABEL = re.compile(
     r"(^|_|\b)(rat(ing|ed)|scores?|labels?|thumbs?|feedback|grade|liked?|quality|helpful\w*|correct\w*|verdict|stars?|"
@@ -82,4 +84,4 @@ class ReadReport:
         if self.label_kinds:
             lines.append("  labels: " + ", ".join(f"{name} as {kind}" for name, kind in self.label_kinds.items()))
         lines += [f"  {kind}: {count:,}" for kind, count in self.counts.items()]
-        return "\n".join(lines + [f"  {note}" for note in self.notes])
+        return "\n".join(map(visible, lines + [f"  {note}" for note in self.notes]))

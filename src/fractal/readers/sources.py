@@ -108,8 +108,11 @@ def _opened(path: str | Path, buffering: int = -1) -> IO[bytes]:
 def start_of(source: Any, size: int = 4096) -> bytes:
     """Return how a path or pipe begins, opened up where it is compressed; nothing of a pipe is lost to its reader."""
     if not isinstance(source, Pipe):
-        with open_bytes(source) as stream:
-            return stream.read(size)
+        try:
+            with open_bytes(source) as stream:
+                return stream.read(size)
+        except DAMAGED:  # whoever reads on will say where
+            return b""
     start = source.peek(2)
     if start[:2] == GZIP:
         with contextlib.suppress(zlib.error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import IO, Any
@@ -13,6 +14,8 @@ from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
 from fractal.readers.sources import MAX_LINE, BadRow, Row, name_of, numbered_lines, open_bytes
 
+OURS = {"id", "sentence_index", "sentence"}  # columns of the tables that our writer makes
+NEUTRAL = re.compile(r"'+[=+\-@\t\r\n]")
 OF_A_SENTENCE = {
     "sentence_index": "",
     "sentence_count": "",
@@ -51,7 +54,7 @@ class Csv(Reader):
             if header is None:
                 return
             rows = records.rows(header)
-            yield from _by_response(rows) if {"id", "sentence_index", "sentence"} <= {*header} else rows
+            yield from _by_response(map(_with_formulas, rows)) if {*header} >= OURS else rows
 
 
 @READERS.register("tsv")
@@ -151,6 +154,14 @@ def _by_response(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
             yield from group
         else:
             yield _one_response([row for row in group if isinstance(row, Row)])
+
+
+def _with_formulas(row: Row | BadRow) -> Row | BadRow:
+    """Take off the apostrophe that our writer puts before what a spreadsheet would take for a formula."""
+    if isinstance(row, BadRow):
+        return row
+    cells = {name: cell[1:] if NEUTRAL.match(cell) else cell for name, cell in row.fields.items()}
+    return Row(row.line, cells)
 
 
 def _belongs_to(row: Row | BadRow) -> tuple[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from fractal.printable import visible
 from fractal.records import Response, ScoredResponse
 from fractal.records.steps import RESULT
 from fractal.reports.palette import MIDDLE, step
@@ -61,32 +61,6 @@ def worst_first(scored: Iterable[ScoredResponse], limit: int | None) -> list[Sco
 
 
 _worst = worst_first  # `show` has an option of that name
-
-
-def visible(text: str) -> str:
-    """Return the text with whatever steers a terminal made visible: escapes, other controls, turned directions."""
-    return "".join(_visible(sign) for sign in text)
-
-
-def _visible(sign: str) -> str:
-    if sign in "\n\t":
-        return " "
-    kind = unicodedata.category(sign)
-    if kind == "Cc":
-        return chr(0x2400 + ord(sign)) if ord(sign) < 0x20 else "�"
-    if kind == "Cs" or unicodedata.bidirectional(sign) in {
-        "LRE",
-        "RLE",
-        "LRO",
-        "RLO",
-        "PDF",
-        "LRI",
-        "RLI",
-        "FSI",
-        "PDI",
-    }:
-        return "�"
-    return sign
 
 
 def _badness(item: ScoredResponse) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, ClassVar
 
@@ -24,6 +25,7 @@ OF_A_SENTENCE = {
     "sentence_spread": "spread",
     "disaggregated_labels": "disaggregated_label",
 }
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what a spreadsheet may run begins so; with apostrophes, what was neutral
 HEADER = (
     *("id", "sentence_index", "sentence_count", "sentence"),
     *OF_A_SENTENCE.values(),
@@ -35,10 +37,14 @@ HEADER = (
 @WRITERS.register("csv")
 @dataclasses.dataclass(frozen=True)
 class Csv(Writer):
-    """CSV with one sentence a row, for spreadsheets; the long fields of a response stand in its first row only."""
+    """CSV with one sentence a row, for spreadsheets; the long fields of a response stand in its first row only.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it, which our reader takes off again.
+    """
 
     endings: ClassVar[tuple[str, ...]] = (".csv",)
     delimiter: str = ","
+    raw: bool = False  # leave cells that a spreadsheet would take for formulas as they are
 
     def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
         """Write the header, then every sentence of every response."""
@@ -46,7 +52,8 @@ class Csv(Writer):
         table = csv.DictWriter(buffer, HEADER, restval="", delimiter=self.delimiter, lineterminator="\r\n")
         table.writeheader()
         for record in records:
-            table.writerows(_sentence_rows(record))
+            rows = _sentence_rows(record)
+            table.writerows(rows if self.raw else map(_without_formulas, rows))
             stream.write(_drained(buffer))
         stream.write(_drained(buffer))
 
@@ -58,6 +65,10 @@ class Tsv(Csv):
 
     endings: ClassVar[tuple[str, ...]] = (".tsv",)
     delimiter: str = "\t"
+
+
+def _without_formulas(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell for name, cell in row.items()}
 
 
 def _drained(buffer: io.StringIO) -> bytes:
