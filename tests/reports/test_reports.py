@@ -18,6 +18,7 @@ from rich.console import Console
 from fractal.errors import BadData
 from fractal.evaluation import evaluate
 from fractal.evaluation.findings import Finding
+from fractal.printable import visible
 from fractal.records import Response, ScoredResponse
 from fractal.reports import (
     card_fragment,
@@ -32,7 +33,7 @@ from fractal.reports import (
 from fractal.reports.html import history_series
 from fractal.reports.payload import embeddable_json, pieces, report_data
 from fractal.reports.summary import summarise
-from fractal.reports.terminal import visible, worst_first
+from fractal.reports.terminal import worst_first
 from support.scored_samples import FINDINGS, HOSTILE, hostile, make_scored
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "report.txt"

@@ -97,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = app.main(args=args, prog_name="fractal", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.message = visible_lines(error.message)
+        error.__dict__["message"] = visible_lines(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -102,7 +102,7 @@ def _print_standout(standout: Standout) -> None:
     """Print a sentence in colour, blue for good, orange for bad, and beneath it what stands around it."""
     from rich.text import Text
 
-    from fractal.reports.terminal import visible
+    from fractal.printable import visible
 
     good = standout.score >= 0.5
     truth = "" if standout.truth is None else f" (in truth {standout.truth:.2g})"

@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 from fractal.errors import BadData
 
 MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
+MAX_HELD = 300_000_000  # characters of texts that are kept beside the records, as documents that these name
 SHOWN = 2_000  # characters of a broken line that the rejects file keeps
 DAMAGED = (EOFError, OSError, zlib.error)  # what cut or altered compression raises
 GZIP = b"\x1f\x8b"

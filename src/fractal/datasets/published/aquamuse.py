@@ -11,11 +11,11 @@ from typing import IO, Any
 import msgspec
 
 from fractal.datasets.published import tfrecord
-from fractal.datasets.published.common import field, files_in
+from fractal.datasets.published.common import damage_named, field, files_in
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.session import ReadSession, Record
-from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.sources import MAX_HELD, BadRow, Row, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*tf-examples*", "*.tfrecord")
@@ -44,7 +44,7 @@ class AQuaMuSe(Reader):
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the summaries with what stands beside them."""
         for file, stem in _shards(source):
-            with open_bytes(file) as stream:
+            with open_bytes(file) as stream, damage_named(file):
                 read = _json_rows if stream.peek(1)[:1] in (b"{", b"\n", b" ") else tfrecord.examples  # type: ignore[attr-defined]
                 for number, fields in enumerate(read(stream, stem), 1):
                     if isinstance(fields, BadRow):
@@ -107,12 +107,18 @@ def _summary(row: Mapping[str, Any], session: ReadSession, pages: Mapping[str, s
 
 
 def _pages(path: str) -> dict[str, str]:
+    pages: dict[str, str] = {}
+    size = 0
     with open_bytes(path) as stream:
-        rows = list(_json_rows(stream, path))
-    for row in rows:
-        if isinstance(row, BadRow):
-            raise row.error
-    return {field(row, "url", str): field(row, "text", str) for row in rows}
+        for row in _json_rows(stream, path):
+            if isinstance(row, BadRow):
+                raise row.error
+            text = field(row, "text", str)
+            size += len(text)
+            if size > MAX_HELD:
+                raise BadData(f"the pages hold more than {MAX_HELD:,} characters: give those of one shard", source=path)
+            pages[field(row, "url", str)] = text
+    return pages
 
 
 def _json_rows(stream: IO[bytes], name: str) -> Iterator[dict[str, Any] | BadRow]:

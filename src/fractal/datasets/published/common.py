@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fractal.errors import BadData, BadSpec
-from fractal.readers.sources import name_of, open_bytes
+from fractal.readers.sources import DAMAGED, name_of, open_bytes
 from fractal.records import Sentence
 
 Span = tuple[int, int]  # first character, and the one after the last
 CHECKSUM = ".sha256"  # what `fractal fetch` lays beside each file
+MAX_DOCUMENT = 40_000_000  # bytes of a file that is one JSON document, which as objects take twenty times as many
 LFS = b"version https://git-lfs"
 LETTER = re.compile(r"[^\W_]")
 
@@ -27,17 +29,40 @@ def chosen(value: str, choices: Sequence[str], option: str) -> None:
 
 def json_document(source: Any) -> Any:
     """Return what a file holds that is one JSON document from its first to its last byte."""
-    with open_bytes(source) as stream:
-        content = stream.read()
+    with open_bytes(source) as stream, damage_named(source):
+        content = stream.read(MAX_DOCUMENT + 1)
+    if len(content) > MAX_DOCUMENT:
+        problem = f"the document is longer than {MAX_DOCUMENT:,} bytes, more than the official files are"
+        raise BadData(problem, source=name_of(source), line=1)
     if content.startswith(LFS):
         raise BadData(
             "this is a pointer of Git LFS, not the file itself: run `git lfs pull` where it came from",
             source=name_of(source),
+            line=1,
         )
     try:
         return msgspec.json.decode(content)
     except (ValueError, RecursionError) as error:
-        raise BadData(f"this is no whole JSON document ({error}): fetch it again", source=name_of(source)) from error
+        line = content.count(b"\n", 0, _place_of(error, content)) + 1
+        raise BadData(
+            f"this is no whole JSON document ({error}): fetch it again", source=name_of(source), line=line
+        ) from error
+
+
+def _place_of(error: Exception, content: bytes) -> int:
+    """Return the byte where decoding failed, as the error tells it."""
+    place = re.search(r"\(byte (\d+)\)", str(error))
+    return int(place[1]) if place else len(content)
+
+
+@contextlib.contextmanager
+def damage_named(source: Any, line: int | None = 1) -> Iterator[None]:
+    """Say of which file compression is cut short or damaged."""
+    try:
+        yield
+    except DAMAGED as error:
+        problem = f"the compressed file is cut short or damaged ({error}): fetch it again"
+        raise BadData(problem, source=name_of(source), line=line) from error
 
 
 def files_in(source: Any, patterns: Iterable[str], what: str) -> list[Any]:

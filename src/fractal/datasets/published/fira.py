@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fractal.datasets.published.common import Span, chosen, files_in, overlaps, text_places
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.session import ReadSession, Record
-from fractal.readers.sources import BadRow, Row, open_bytes
+from fractal.readers.sources import MAX_HELD, BadRow, Row, numbered_lines, open_bytes
 from fractal.records import Response, Sentence
 
 LEVELS = 4
@@ -162,18 +161,36 @@ def _texts(judgements: Path, name: str, key: str, value: str) -> dict[str, str]:
     for folder in FOLDERS:
         path = judgements.parent / folder / name
         if path.is_file():
-            return {row[key]: row[value] for _, row in _table(path, (key, value))}
+            texts: dict[str, str] = {}
+            size = 0
+            for line, row in _table(path, (key, value)):
+                size += len(row[value])
+                if size > MAX_HELD:
+                    raise BadData(f"the texts are longer than {MAX_HELD:,} characters", source=str(path), line=line)
+                texts[row[key]] = row[value]
+            return texts
     raise BadData(f"there is no {name} beside it, nor in a folder 'input'", source=str(judgements))
 
 
 def _table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
     with open_bytes(path) as stream:
-        lines = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""), delimiter="\t")
-        for name in needed:
-            if name not in (lines.fieldnames or ()):
-                raise BadData(f"there is no column {name!r}", source=str(path), line=1, field=name)
+        lines = csv.DictReader(_decoded(stream, str(path)), delimiter="\t")
         try:
+            for name in needed:
+                if name not in (lines.fieldnames or ()):
+                    raise BadData(f"there is no column {name!r}", source=str(path), line=1, field=name)
             for row in lines:
                 yield lines.line_num, {name: value or "" for name, value in row.items() if isinstance(name, str)}
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise BadData(f"the table cannot be read: {error}", source=str(path), line=lines.line_num) from error
+
+
+def _decoded(stream: IO[bytes], name: str) -> Iterator[str]:
+    """Yield the lines as text, each no longer than a line may be."""
+    for number, line in numbered_lines(stream, name):
+        if isinstance(line, BadRow):
+            raise line.error
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise BadData(f"the table cannot be read: {error}", source=name, line=number) from error

@@ -85,7 +85,9 @@ def _labelled(tokens: list[Any], marks: Any, session: ReadSession) -> tuple[str,
     """Join the tokens to readable text, cut it, and give each sentence the marks of its own tokens."""
     if not tokens or not all(isinstance(token, str) for token in tokens):
         raise BadData("a paragraph is a list of tokens, at least one", field="context")
-    if marks is not None and (not isinstance(marks, list) or len(marks) != len(tokens) or not set(marks) <= MARKS):
+    if marks is not None and (
+        not isinstance(marks, list) or len(marks) != len(tokens) or not all(map(_is_mark, marks))
+    ):
         raise BadData(f"give one of B, I and O for each of the {len(tokens)} tokens", field="label")
     text, places = _detokenised(tokens)
     sentences = session.split(text)
@@ -98,6 +100,10 @@ def _labelled(tokens: list[Any], marks: Any, session: ReadSession) -> tuple[str,
         dataclasses.replace(s, label=float(any(s.start < end and start < s.end for start, end in answers)))
         for s in sentences
     ]
+
+
+def _is_mark(mark: Any) -> bool:
+    return isinstance(mark, str) and mark in MARKS
 
 
 def _detokenised(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
