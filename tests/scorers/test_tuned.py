@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fractal import SentenceScorer, load_scorer
+from fractal import AspectScorer, SentenceScorer, load_scorer
 from fractal.errors import BadFolder, BadSpec
 from fractal.finetuning.plan import TuningPlan
 from fractal.mil.training.plan import TrainingPlan
@@ -68,6 +68,19 @@ def test_a_saved_scorer_gives_the_same_scores_and_labels(fitted, folder):
 def test_numpy_alone_does_not_score_it(folder):
     with pytest.raises(NeedsTorch, match="tuned encoder"):
         load_runtime(folder)
+
+
+def test_other_ways_of_scoring_take_torch_for_it(folder):
+    pytest.importorskip("pyarrow")
+    from fractal.engine.ray import _Batches
+
+    assert _Batches(str(folder)).scorer.splitter == "sentences"
+
+
+def test_a_scorer_of_aspects_says_that_it_tunes_no_encoder(tuning):
+    rows = [dataclasses.replace(r, label=None, aspects={"good": r.label}) for r in rated(6)]
+    with pytest.raises(BadSpec, match="tunes no encoder"):
+        AspectScorer({"good": "product"}, scorer_of(tuning)).fit(rows)
 
 
 def test_the_encoder_is_a_plain_model_of_transformers(folder):

@@ -107,9 +107,15 @@ class _Batches:
     """Scores tables of rows."""
 
     def __init__(self, scorer: str) -> None:
-        from fractal.scorers.runtime import load_runtime
+        from fractal.scorers.runtime import NeedsTorch, load_runtime
 
-        self.scorer = load_runtime(scorer)
+        self.scorer: Any
+        try:
+            self.scorer = load_runtime(scorer)
+        except NeedsTorch:
+            from fractal.scorers.aspects import load_scorer
+
+            self.scorer = load_scorer(scorer)
 
     def __call__(self, table: Any) -> Any:
         import pyarrow
