@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fractal.files import exclusive, whole_file
 from fractal.records import ScoredResponse
 
 if TYPE_CHECKING:
+    from fractal.evaluation import Evaluation
     from fractal.evaluation.tables import Table
 
 __all__ = ["command", "refuse_unlabelled", "with_truth"]
@@ -53,6 +54,9 @@ SHARE = click.FloatRange(0, 1, min_open=True)
 @click.option("--confidence", default=0.95, show_default=True, help="Of the intervals.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--aspect", metavar="NAME", help="Measure the scores of this aspect.")
+@click.option(
+    "--by", metavar="FIELD", help="Also by the values of a field that responses carry, as model or meta.topic."
+)
 @click.option("--markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("-o", "--output", metavar="FILE", help="Also write the result as JSON.")
 @json_option
@@ -69,6 +73,7 @@ def command(
     confidence: float,
     seed: int,
     aspect: str | None,
+    by: str | None,
     markdown: bool,
     output: str | None,
     as_json: bool,
@@ -82,6 +87,7 @@ def command(
     """
     from fractal.evaluation import LabelledScores, compare, evaluate
     from fractal.evaluation.calibration import thresholds
+    from fractal.evaluation.slices import slices
 
     wanted: dict[str, Any] = {"precision": wanted_precision, "recall": wanted_recall}
     cut = wanted_precision is not None or wanted_recall is not None
@@ -104,6 +110,14 @@ def command(
         plain["threshold"] = threshold.to_dict()
         lines += ["", str(threshold)]
     plain["rejected"] = reading.rejected
+    if by:
+        measured = {
+            value: evaluate(part, names, aspect=aspect, **common)
+            for value, part in slices(items, by).items()
+            if _labelled(part)
+        }
+        plain["by"] = {"field": by, "slices": {value: one.to_dict() for value, one in measured.items()}}
+        lines += ["", *_by_lines(by, measured)]
     if output:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         with exclusive(output), whole_file(output) as beside:
@@ -114,13 +128,28 @@ def command(
         emit("\n".join(lines))
 
 
-def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
-    """Refuse scores without one label to hold them against."""
+def _by_lines(field: str, measured: Mapping[str, Evaluation]) -> list[str]:
+    """Return a table of the slices: a row a value, a column a metric, with its interval."""
+    from fractal.evaluation.tables import markdown
+
+    metrics = list(dict.fromkeys(row.metric for one in measured.values() for row in one.rows))
+    rows = []
+    for value, one in measured.items():
+        cells = {row.metric: "–" if row.value != row.value else f"{row.value:.3f}" for row in one.rows}
+        rows.append([value, f"{one.responses:,}", *(cells.get(metric, "–") for metric in metrics)])
+    return [markdown([field, "responses", *metrics], rows)] if rows else [f"No value of {field} has labels."]
+
+
+def _labelled(items: Iterable[ScoredResponse]) -> bool:
     from fractal.reports.summary import label_of
 
-    for item in items:
-        if label_of(item) is not None or any(label is not None for label in item.response.sentence_labels):
-            return
+    return any(label is not None for item in items for label in (label_of(item), *item.response.sentence_labels))
+
+
+def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
+    """Refuse scores without one label to hold them against."""
+    if _labelled(items):
+        return
     raise BadData("the scores carry no labels to hold them against: give labelled responses, as in --truth DATA")
 
 

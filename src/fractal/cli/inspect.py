@@ -26,11 +26,12 @@ FOUND_BAD = 1
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
 @click.option("--strict", is_flag=True, help="Exit with 1 where anything suspicious was found.")
 @click.option("-n", "--limit", default=5, show_default=True, help="Suspicious rows to show of each kind.")
+@click.option("--by", metavar="FIELD", help="Also count by the values of a field that responses carry, as model.")
 @reading_options
 @json_option
 @quiet_option
 def command(
-    sources: tuple[str, ...], strict: bool, limit: int, as_json: bool, quiet: bool, reading: ReadOptions
+    sources: tuple[str, ...], strict: bool, limit: int, by: str | None, as_json: bool, quiet: bool, reading: ReadOptions
 ) -> int:
     """Say what is in files, and what in them would mislead.
 
@@ -48,7 +49,7 @@ def command(
     failed = any(finding.verdict != "ok" for findings in checks for finding in findings)
     if as_json:
         files = [
-            {**summary.facts(), "checks": [finding.to_dict() for finding in findings]}
+            {**summary.facts(), **_by_facts(summary, by), "checks": [finding.to_dict() for finding in findings]}
             for summary, findings in zip(summaries, checks, strict=True)
         ]
         print_json({"files": files, "leaks": crossings, "suspicious": suspicious})
@@ -58,6 +59,8 @@ def command(
             rows = [(finding.verdict, finding.name, finding.sentence) for finding in findings]
             if rows:
                 table("Checks of the assumptions", ("verdict", "check", "what it says"), rows)
+        for summary in summaries if by else ():
+            _show_by(summary, by or "")
         _show_leaks(sources, crossings)
         _say_next(sources[0], summaries[0], reading)
     return FOUND_BAD if strict and (suspicious or failed) else 0
@@ -85,6 +88,27 @@ def _show_labels(title: str, counts: Mapping[str, int]) -> None:
             for label, count in sorted(counts.items())
         ]
         table(title, ("label", "count", "share", ""), rows)
+
+
+def _by_facts(summary: DataSummary, field: str | None) -> dict[str, Any]:
+    from fractal.evaluation.slices import slices
+
+    if not field:
+        return {}
+    return {"by": {value: len(part) for value, part in slices(summary.responses, field).items()}}
+
+
+def _show_by(summary: DataSummary, field: str) -> None:
+    """Show how many responses each value of a field has, and their mean label."""
+    from fractal.evaluation.slices import slices
+
+    rows = []
+    for value, part in slices(summary.responses, field).items():
+        labels = [response.label for response in part if response.label is not None]
+        mean = f"{sum(labels) / len(labels):.2f}" if labels else "–"
+        sentences = sum(len(response.sentences) for response in part) / len(part)
+        rows.append((value, f"{len(part):,}", f"{len(labels):,}", mean, f"{sentences:.1f}"))
+    table(f"By {field}", ("value", "responses", "labelled", "mean label", "sentences each"), rows)
 
 
 def _say_next(source: str, summary: DataSummary, reading: ReadOptions) -> None:

@@ -50,12 +50,12 @@ def meet_truth(scored: Iterable[ScoredResponse], labelled: Iterable[object]) -> 
         if truth is None:
             without += 1
         elif _cut(truth) == _cut(item.response):
-            met.append(dataclasses.replace(item, response=truth))
+            met.append(_with(item, truth))
         elif truth.text == item.response.text:
             cut += 1
-            met.append(dataclasses.replace(item, response=_carried(truth, item)))
+            met.append(_with(item, _carried(truth, item)))
         elif len(truth.sentences) == len(item.response.sentences) and _words(truth) == _words(item.response):
-            met.append(dataclasses.replace(item, response=truth))
+            met.append(_with(item, truth))
         else:
             other += 1
     if not met and without + other:
@@ -64,6 +64,12 @@ def meet_truth(scored: Iterable[ScoredResponse], labelled: Iterable[object]) -> 
             f"none of the {without + other:,} scored responses {reason}: give the labels of the same responses"
         )
     return MetTruth(met, without, other, cut)
+
+
+def _with(item: ScoredResponse, truth: Response) -> ScoredResponse:
+    """Return the scores with the labelled response; fields that only the scores carry stay."""
+    extra = {**item.response.extra, **truth.extra}
+    return dataclasses.replace(item, response=dataclasses.replace(truth, extra=extra))
 
 
 def _cut(response: Response) -> list[tuple[str, int, int]]:

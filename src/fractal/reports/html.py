@@ -17,7 +17,7 @@ from fractal.files import open_target
 from fractal.records import ScoredResponse
 from fractal.reports import charts, palette
 from fractal.reports.payload import embeddable_json, pieces, report_data
-from fractal.reports.summary import Summary, label_of, summarise
+from fractal.reports.summary import Summary, finds, label_of, summarise
 from fractal.reports.traces import run_report
 
 if TYPE_CHECKING:
@@ -87,7 +87,13 @@ def fragment(scored: ScoredResponse, threshold: float = 0.5) -> str:
     cut = pieces(scored.response)
     spread = scored.sentence_spread or (None,) * len(scored.sentence_scores)
     parts = [
-        {"gap": gap, "text": text, "score": score, "spread": wide, "step": palette.step(score, threshold)}
+        {
+            "gap": gap,
+            "text": text,
+            "score": score,
+            "spread": wide,
+            "step": palette.step(score, threshold, finds(scored)),
+        }
         for gap, text, score, wide in zip(cut[::2], cut[1::2], scored.sentence_scores, spread, strict=False)
     ]
     template = _environment().get_template("fragment.html")

@@ -15,8 +15,14 @@ DARK = ("#8f4508", "#71390d", "#573014", "#432b1a", "#2c2e32", "#243140", "#2038
 INK = {"light": "#16181c", "dark": "#eeece8"}
 
 
-def step(score: float, threshold: float = 0.5) -> int:
-    """Return the place of a score on the scale 0 … 8; below the threshold is below the middle."""
+def step(score: float, threshold: float = 0.5, finds: bool = False) -> int:
+    """Return the place of a score on the scale 0 … 8; below the threshold is below the middle.
+
+    Where scores find something (`finds`: they were learned under a maximum), what is not found is no fault: it stands
+    in the middle, and what is found above it.
+    """
+    if finds:
+        return MIDDLE if score < threshold else max(MIDDLE + 1, step(score, threshold))
     if score < threshold:
         return min(MIDDLE - 1, round(MIDDLE * score / threshold))
     above = (score - threshold) / (1 - threshold) if threshold < 1 else 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from fractal.jsonable import jsonable
 from fractal.records import Response, ScoredResponse
-from fractal.reports.summary import label_of
+from fractal.reports.summary import finds, label_of
 
 # What could end a script element, open a comment in one, end a line of it, or not be written as UTF-8.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -39,6 +39,7 @@ def report_data(scored: Sequence[ScoredResponse], threshold: float) -> dict[str,
             "query": queries.place(item.response.query),
             "context": contexts.place(item.response.context),
             "aspect": aspects.place(item.aspect),
+            "finds": finds(item),
             "pieces": pieces(item.response),
             "scores": _rounded(item.sentence_scores),
             "spread": _rounded(item.sentence_spread),

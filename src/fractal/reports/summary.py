@@ -30,12 +30,13 @@ class Summary:
     threshold: float
     responses: int
     sentences: int
-    flagged: int  # sentences with a score below the threshold
-    touched: int  # responses with a flagged sentence
+    flagged: int  # sentences with a score below the threshold; of scores that find something, those above it
+    touched: int  # responses with such a sentence
     histogram: tuple[int, ...]
     calibration: tuple[ReliabilityBin, ...]
     calibrated: str  # "sentence" or "response": whose labels the calibration reads; "" where none is known
     positions: tuple[Position, ...]
+    finds: bool = False  # whether all scores find something: they were learned under a maximum
 
     @property
     def flagged_share(self) -> float:
@@ -55,18 +56,30 @@ def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: 
     for score in scores:
         histogram[min(HISTOGRAM_BINS - 1, int(score * HISTOGRAM_BINS))] += 1
     level, pairs = calibration_pairs(scored)
+    marks = [marked(item, threshold) for item in scored]
     return Summary(
         aspect=aspect,
         threshold=threshold,
         responses=len(scored),
         sentences=len(scores),
-        flagged=sum(score < threshold for score in scores),
-        touched=sum(any(score < threshold for score in item.sentence_scores) for item in scored),
+        flagged=sum(marks),
+        touched=sum(map(bool, marks)),
         histogram=tuple(histogram),
         calibration=calibration(pairs),
         calibrated=level,
         positions=positions(scored),
+        finds=bool(scored) and all(map(finds, scored)),
     )
+
+
+def marked(item: ScoredResponse, threshold: float) -> int:
+    """Count the sentences that a reader looks for: those flagged as bad, or found as good under a maximum."""
+    return sum((score >= threshold) == finds(item) for score in item.sentence_scores)
+
+
+def finds(item: ScoredResponse) -> bool:
+    """Whether a response is as good as its best sentence, so that high scores are what a reader looks for."""
+    return item.aggregation == "max"
 
 
 def label_of(item: ScoredResponse) -> float | None:

@@ -11,7 +11,7 @@ from fractal.printable import visible
 from fractal.records import Response, ScoredResponse
 from fractal.records.steps import RESULT
 from fractal.reports.palette import MIDDLE, step
-from fractal.reports.summary import label_of
+from fractal.reports.summary import finds, label_of
 from fractal.reports.traces import decisive, failed, is_run, timeline
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def show(
 
 
 def worst_first(scored: Iterable[ScoredResponse], limit: int | None) -> list[ScoredResponse]:
-    """Return the responses whose lowest sentence is lowest, holding no more than `limit` at a time."""
+    """Return the responses whose lowest sentence is lowest (under a maximum: whose best is best), at most `limit`."""
     if limit is None:
         return sorted(scored, key=_badness)
     return heapq.nsmallest(limit, scored, key=_badness)
@@ -64,6 +64,8 @@ _worst = worst_first  # `show` has an option of that name
 
 
 def _badness(item: ScoredResponse) -> tuple[float, float]:
+    if finds(item):  # what makes the response good is what a reader looks for
+        return 1 - max(item.sentence_scores), -item.response_score
     return min(item.sentence_scores), item.response_score
 
 
@@ -72,7 +74,7 @@ def _head(item: ScoredResponse, threshold: float) -> Text:
 
     label = label_of(item)
     head = Text(visible(item.response.id), style="bold")
-    head.append(f"  score {item.response_score:.2f}", style=STYLES[step(item.response_score, threshold)])
+    head.append(f"  score {item.response_score:.2f}", style=STYLES[step(item.response_score, threshold, finds(item))])
     head.append(f"  label {label:.2f}" if label is not None else "", style="not bold")
     head.append(f"  {visible(item.aspect)}" if item.aspect else "", style="not bold")
     return head
@@ -92,8 +94,12 @@ def _lines(item: ScoredResponse, threshold: float) -> Iterator[RenderableType]:
     table.add_column(ratio=1, overflow="fold")
     spread = item.sentence_spread or (None,) * len(item.sentence_scores)
     for sentence, score, wide in zip(item.response.sentences, item.sentence_scores, spread, strict=True):
-        place = step(score, threshold)
-        cells = ["▼" if place < MIDDLE else " ", f"{score:.2f}", *([] if wide is None else [f"±{wide:.2f}"])]
+        place = step(score, threshold, finds(item))
+        cells = [
+            "▼" if place < MIDDLE else "▲" if finds(item) and place > MIDDLE else " ",
+            f"{score:.2f}",
+            *([] if wide is None else [f"±{wide:.2f}"]),
+        ]
         table.add_row(*(Text(cell, STYLES[place]) for cell in [*cells, visible(sentence.text)]))
     yield table
 

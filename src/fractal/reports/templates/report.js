@@ -7,13 +7,17 @@
   const [search, sort, show, aspect, numbers] = ["search", "sort", "show", "aspect", "numbers"].map(byId);
   const [list, found, nothing, page, before, after, beside, tip] =
     ["list", "found", "nothing", "page", "before", "after", "beside", "tip"].map(byId);
-  const flagged = (score) => score < data.threshold;
+  // What a reader looks for: a bad sentence, or under a maximum ("finds") the one that makes the response good.
+  const marked = (item, score) => (item.finds ? score >= data.threshold : score < data.threshold);
+  const word = (item) => (item.finds ? "found" : "flagged");
   const shown = (number) => (number === null || number === undefined ? "–" : number.toFixed(2));
 
   data.items.forEach((item, place) => {
     item.place = place;
     item.lowest = Math.min(...item.scores);
-    item.flags = item.scores.filter(flagged).length;
+    item.highest = Math.max(...item.scores);
+    item.lead = item.finds ? 1 - item.highest : item.lowest;
+    item.flags = item.scores.filter((score) => marked(item, score)).length;
     item.size = item.pieces.reduce((sum, piece) => sum + piece.length, 0);
     item.unsure = Math.max(0, ...item.spread);
     item.gap = item.label === null ? -1 : Math.abs(item.score - item.label);
@@ -21,7 +25,7 @@
   });
 
   const ORDERS = {
-    worst: (a, b) => a.lowest - b.lowest || a.score - b.score,
+    worst: (a, b) => a.lead - b.lead || (a.finds ? b.score - a.score : a.score - b.score),
     low: (a, b) => a.score - b.score,
     high: (a, b) => b.score - a.score,
     gap: (a, b) => b.gap - a.gap,
@@ -36,7 +40,7 @@
     flagged: (item) => item.flags > 0,
     clean: (item) => item.flags === 0,
     mixed: (item) => item.flags > 0 && item.flags < item.scores.length,
-    wrong: (item) => item.label !== null && flagged(item.score) !== flagged(item.label),
+    wrong: (item) => item.label !== null && marked(item, item.score) !== marked(item, item.label),
   };
   const state = { order: [], first: 0, needle: "", chosen: null };
 
@@ -46,8 +50,10 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const stepOf = (score) => {
+  const stepOf = (item, score) => {
     const edge = data.threshold;
+    if (item.finds && score < edge) return MIDDLE;
+    if (item.finds) return MIDDLE + Math.max(1, Math.round((MIDDLE * (score - edge)) / (1 - edge)));
     if (score < edge) return Math.min(MIDDLE - 1, Math.round((MIDDLE * score) / edge));
     return MIDDLE + Math.min(STEPS - MIDDLE, Math.round((MIDDLE * (score - edge)) / (1 - edge)));
   };
@@ -71,7 +77,7 @@
 
   const sentence = (item, number) => {
     const score = item.scores[number], text = item.pieces[2 * number + 1];
-    const element = make("span", `sentence s${stepOf(score)}${flagged(score) ? " flagged" : ""}`);
+    const element = make("span", `sentence s${stepOf(item, score)}${marked(item, score) ? ` ${word(item)}` : ""}`);
     element.tabIndex = number ? -1 : 0;
     element.dataset.item = item.place;
     element.dataset.number = number;
@@ -85,9 +91,9 @@
     const head = make("div", "head");
     head.append(write(make("span", "id"), item.id));
     if (data.aspects.length > 1) head.append(make("span", "chip", data.aspects[item.aspect] || "whole response"));
-    head.append(make("span", `chip whole s${stepOf(item.score)}`, `score ${shown(item.score)}`));
+    head.append(make("span", `chip whole s${stepOf(item, item.score)}`, `score ${shown(item.score)}`));
     if (item.label !== null) head.append(make("span", "chip", `label ${shown(item.label)}`));
-    head.append(make("span", "chip quiet", `${item.flags} of ${item.scores.length} flagged`));
+    head.append(make("span", "chip quiet", `${item.flags} of ${item.scores.length} ${word(item)}`));
     element.append(head);
     if (data.queries[item.query]) element.append(write(make("p", "query"), data.queries[item.query]));
     const text = make("p", "text");
@@ -116,7 +122,7 @@
       .sort((a, b) => ORDERS[sort.value](a, b) || a.place - b.place);
     state.first = 0;
     draw();
-    if (state.order.length) choose(state.order[0], state.order[0].scores.indexOf(state.order[0].lowest), false);
+    if (state.order.length) choose(state.order[0], state.order[0].scores.indexOf(state.order[0].finds ? state.order[0].highest : state.order[0].lowest), false);
     else beside.replaceChildren();
   };
   const turn = (pages) => {
@@ -194,7 +200,7 @@
     close.type = "button";
     const head = make("div", "head");
     head.append(make("h3", "", `Sentence ${number + 1} of ${item.scores.length}`), make("span", "id", item.id), close);
-    const quoted = make("blockquote", flagged(item.scores[number]) ? "flagged" : "", item.pieces[2 * number + 1]);
+    const quoted = make("blockquote", marked(item, item.scores[number]) ? word(item) : "", item.pieces[2 * number + 1]);
     beside.replaceChildren(head, quoted, gauge(item.scores[number], item.spread[number]), facts(item, number), contextOf(item, number));
     beside.classList.toggle("asked", asked);
     const mark = beside.querySelector(".best");
@@ -207,7 +213,7 @@
     const item = data.items[element.dataset.item], number = Number(element.dataset.number);
     const parts = [`score ${shown(item.scores[number])}`];
     if (item.spread.length) parts[0] += ` ± ${shown(item.spread[number])}`;
-    if (flagged(item.scores[number])) parts.push("flagged");
+    if (marked(item, item.scores[number])) parts.push(word(item));
     if (item.labels.length) parts.push(`label ${shown(item.labels[number])}`);
     tip.textContent = parts.join(" · ");
     tip.hidden = false;

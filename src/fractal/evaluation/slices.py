@@ -1,0 +1,56 @@
+"""Scores by a field that responses carry (the model, the topic, the language): where they are good, and where not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fractal.errors import BadData, suggestion
+from fractal.records import Response, ScoredResponse
+
+__all__ = ["slices"]
+
+Item = TypeVar("Item", Response, ScoredResponse)
+MOST = 20  # values that are told apart, those of most responses; the others are one slice
+OTHERS = "(other values)"
+NONE = "(none)"
+
+
+def slices(items: Iterable[Item], field: str) -> dict[str, list[Item]]:
+    """Return the items by the value of a carried field, as `model` or `meta.model`; the largest slices first.
+
+    A field that no response carries is an error that names those that are there.
+    """
+    by_value: defaultdict[str, list[Item]] = defaultdict(list)
+    names: dict[str, None] = {}
+    for item in items:
+        response = item.response if isinstance(item, ScoredResponse) else item
+        by_value[_value(response, field)].append(item)
+        if len(names) < 100:
+            names |= dict.fromkeys(_names(response.extra))
+    if set(by_value) <= {NONE}:
+        listed = ", ".join(names) or "none are carried"
+        raise BadData(f"no response carries the field {field!r}.{suggestion(field, names)} Fields here: {listed}")
+    ordered = dict(sorted(by_value.items(), key=lambda pair: -len(pair[1])))
+    kept = dict(list(ordered.items())[:MOST])
+    others = [item for value in list(ordered)[MOST:] for item in ordered[value]]
+    return {**kept, OTHERS: others} if others else kept
+
+
+def _value(response: Response, field: str) -> str:
+    if field == "group":
+        return response.group or NONE
+    value: Any = response.extra
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None or value == "":
+        return NONE
+    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _names(extra: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for name, value in extra.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping) and not prefix:
+            yield from _names(value, f"{name}.")
