@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from fractal.engine import disaggregate_files, embed_files, score_files
 from fractal.engine.units import Source, cut, find_sources, line_before, open_unit
 from fractal.errors import BadData, BadFolder, BadSpec
 from fractal.scorers.persistence import load_folder
+from support.folders import digests
 
 PLAN = TrainingPlan(epochs=2, members=2, folds=2, hidden=(8,))
 RATED = make_responses(40, task="summaries", seed=1)
@@ -42,11 +42,6 @@ def answers(tmp_path_factory):
     for number in range(3):
         write(responses[number * 50 : (number + 1) * 50], folder / f"{number}.jsonl")
     return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def scores(folder: Path) -> list[tuple[str, tuple[float, ...]]]:

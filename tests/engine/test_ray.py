@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-from test_engine import digests
 
 from fractal import SentenceScorer, TrainingPlan, make_responses, write
 from fractal.engine import score_files
+from support.folders import digests
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'fractal-scores[ray]'")

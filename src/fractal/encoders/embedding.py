@@ -167,9 +167,11 @@ def embed(
     responses = tuple(responses)
     chunked = {context: chunk_context(context) for context in dict.fromkeys(r.context for r in responses)}
     bags = [_Bag(tuple(s.text for s in r.sentences), r.query, chunked[r.context]) for r in responses]
-    texts = {text: key(text) for bag in bags for text in bag.texts}
+    distinct = dict.fromkeys(text for bag in bags for text in bag.texts)
+    texts = dict.fromkeys(distinct, b"") if cache is None else {text: key(text) for text in distinct}
     pooled = _Rows(texts, encoder.dim, cache, encoder.fingerprint)
-    matched = _Rows(_pairs(bags, texts) if late else {}, len(MATCHES), cache, encoder.fingerprint + "/late")
+    compared = (dict.fromkeys(_compared(bags), b"") if cache is None else _pairs(bags, texts)) if late else {}
+    matched = _Rows(compared, len(MATCHES), cache, encoder.fingerprint + "/late")
     _encode(bags, encoder, pooled, matched, progress)
     return _assembled(responses, bags, pooled, matched if late else None)
 

@@ -94,6 +94,8 @@ class RemoteFolder:
             yield cast(IO[bytes], stream)
             stream.seek(0)
             system, place = self._place(name)
+            if "file" in system.protocol:  # only a file system has folders to be made
+                system.makedirs(place.rpartition("/")[0], exist_ok=True)
             with system.open(place, "wb") as target:
                 shutil.copyfileobj(stream, target, 1 << 22)
 
