@@ -201,3 +201,24 @@ def test_what_is_complete_takes_its_name_alone(tmp_path: Path) -> None:
     (tmp_path / "part").write_text("new")
     put_in_place(tmp_path / "part", tmp_path / "a")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new"}
+
+
+def test_what_a_killed_process_left_is_swept_up_and_what_others_write_is_not(tmp_path):
+    target = tmp_path / "scores.jsonl"
+    old, fresh, other = (
+        tmp_path / f".{name}.part" for name in ("scores.jsonl.0123abcd", "scores.jsonl.aaaaaaaa", "mine")
+    )
+    for part in (old, fresh, other):
+        part.write_text("half")
+    held = tmp_path / ".scores.jsonl.bbbbbbbb.part"
+    held.write_text("half")
+    for part in (old, other, held):
+        os.utime(part, (1, 1))
+    with held.open("rb") as stream:
+        fcntl = pytest.importorskip("fcntl")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with files.whole_file(target) as beside:
+            beside.write_text("whole")
+    assert target.read_text() == "whole"
+    assert not old.exists()
+    assert fresh.exists() and other.exists() and held.exists()  # noqa: PT018

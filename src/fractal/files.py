@@ -7,10 +7,12 @@ import ctypes
 import gzip
 import io
 import os
+import re
 import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,6 +20,7 @@ from typing import IO, Any, cast
 from fractal.errors import BadData
 
 LONGEST_PREFIX = 40  # characters of a name, at most 160 bytes: what is put around it must fit into 255
+ABANDONED = 3_600.0  # seconds after which a part file that nobody holds was left by a process that was killed
 HELD: set[Path] = set()  # what this process alone may write now
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # of Linux: AT_FDCWD, RENAME_EXCHANGE
 
@@ -55,11 +58,15 @@ def whole_file(target: str | Path) -> Iterator[Path]:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666  # the umask takes its part
     beside = _beside(path)
     with _refused(path):
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | 0o600))
+        held = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | 0o600)
     try:
+        _hold(held)
         yield beside
+        if os.name == "nt":  # Windows renames no open file
+            held = _closed(held)
         put_in_place(beside, path)
     finally:
+        _closed(held)
         beside.unlink(missing_ok=True)
 
 
@@ -164,6 +171,44 @@ def _owner(stream: IO[Any]) -> str:
     return f"process {int(number)}" if number.isdigit() else "another process"
 
 
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed left beside a target: part files that are old and that nobody holds."""
+    name = re.compile(re.escape(f".{path.name[:LONGEST_PREFIX]}.") + r"[0-9a-f]{8}\.part")
+    with contextlib.suppress(OSError):
+        for part in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
+            if time.time() - part.lstat().st_mtime > ABANDONED and not part.is_symlink() and not _is_held(part):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _hold(handle: int) -> bool:
+    """Take the lock of a part file, which falls with the process; whether nobody else has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: age alone tells
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_held(part: Path) -> bool:
+    if part.is_dir() and os.name == "nt":
+        return False
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        return not _hold(handle)
+    finally:
+        os.close(handle)
+
+
+def _closed(handle: int) -> int:
+    if handle >= 0:
+        os.close(handle)
+    return -1
+
+
 def put_in_place(beside: Path, target: Path) -> None:
     """Bring what is complete to the disk and give it its name, with the permissions of what it replaces."""
     _sync(beside)
@@ -193,6 +238,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _beside(path: Path) -> Path:
+    _sweep(path)
     return path.with_name(f".{path.name[:LONGEST_PREFIX]}.{secrets.token_hex(4)}.part")
 
 

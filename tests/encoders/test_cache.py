@@ -356,3 +356,17 @@ def test_a_hundred_thousand_rows_are_found_fast(tmp_path):
         assert cache.get_many("n", keys)[1].all()
         best = min(best, time.process_time() - start)
     assert len(keys) / best > 50_000
+
+
+def test_a_changed_digit_in_the_description_of_a_namespace_is_mended(tmp_path):
+    rows = np.arange(24, dtype=np.float32).reshape(3, 8)
+    keys = [key(str(number)) for number in range(3)]
+    EmbeddingCache(tmp_path).put_many("some", keys, rows)
+    described = next(tmp_path.rglob("namespace.json"))
+    described.write_text(described.read_text().replace('"width": 8', '"width": 9'))
+    cache = EmbeddingCache(tmp_path)
+    assert not cache.get_many("some", keys)[1].any()
+    cache.put_many("some", keys[:1], rows[:1])
+    found, hits = EmbeddingCache(tmp_path).get_many("some", keys)
+    assert hits.all()
+    assert (found == rows).all()

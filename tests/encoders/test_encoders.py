@@ -406,3 +406,11 @@ def test_batches_of_fixed_shape_hold_every_text_once_in_the_shape_of_its_length(
             assert alone.tolist() == [0]
             assert shape == (rows, length) or lengths[text] > 256
     assert sorted(taken) == list(range(len(lengths)))
+
+
+def test_a_model_of_strange_classes_is_refused_before_anything_is_imported(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    (tmp_path / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Module"}]))
+    (tmp_path / "evil.py").write_text("raise SystemExit('this must not run')")
+    with pytest.raises(BadSpec, match="could run any code"):
+        ENCODERS.build(f"sentence_transformers(model={str(tmp_path)!r}, device='cpu')").encode(["a"])

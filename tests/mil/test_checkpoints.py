@@ -16,6 +16,7 @@ from test_training import PLAN, make_bags, make_objective, same
 
 from fractal.errors import BadFolder
 from fractal.mil.objectives.losses import ResponseLoss
+from fractal.mil.training.checkpoints import load_checkpoint, save_checkpoint
 from fractal.mil.training.loop import fit_head
 
 LONG = dataclasses.replace(PLAN, epochs=8, dropout=0.2)
@@ -110,3 +111,15 @@ def test_a_checkpoint_is_no_pickle_and_leaves_nothing_beside_it(tmp_path):
     fit_head(make_bags(), make_objective(), LONG, (), path)
     assert [entry.name for entry in path.parent.iterdir()] == ["run.safetensors"]
     assert "head.enter" in load_file(path)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = tmp_path / "run.safetensors"
+    save_checkpoint(
+        path, "me", {"epoch": 1, "history": []}, {"head.enter": torch.arange(12.0), "empty": torch.empty(0)}
+    )
+    assert load_checkpoint(path, "me") is not None
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+    with pytest.raises(BadFolder, match="altered"):
+        load_checkpoint(path, "me")

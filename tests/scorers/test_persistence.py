@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fractal import Response, load_scorer  # noqa: E402
+from fractal.errors import BadFolder  # noqa: E402
+from fractal.scorers import persistence  # noqa: E402
 from fractal.scorers.runtime import load_runtime  # noqa: E402
 
 OLD = Path(__file__).parents[1] / "data" / "saved_format_1"  # written before format 2, with the scores of that time
@@ -32,3 +35,33 @@ def test_scorers_of_format_1_load_with_equal_scores(name: str, load: Any) -> Non
         assert record.response_score == pytest.approx(whole, abs=tolerance)
         assert list(record.sentence_scores) == pytest.approx(scores, abs=tolerance)
         assert list(record.sentence_spread) == pytest.approx(spread, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", list(EXPECTED["scores"]))
+def test_a_scorer_that_is_saved_again_keeps_its_plan(name: str, tmp_path: Path) -> None:
+    load_scorer(OLD / name, cache=False).save_pretrained(tmp_path / "again")
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (OLD / name, tmp_path / "again"))
+    assert after["plan"] == before["plan"].replace("from_prior", "from_initial")
+    assert "hidden=(8,)" in after["plan"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "precomputed(path='vectors.npz')",
+        "static(model='/etc')",
+        "static(model='../other')",
+        "sentence_transformers(model='team/model')",
+        "sentence_transformers(model='team/model', revision='main')",
+    ],
+)
+def test_a_scorer_from_the_hub_names_no_file_of_this_machine_and_nothing_that_may_change(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(OLD / "one_label", tmp_path / "downloaded")
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr(persistence, "_download", lambda repo, revision: folder)
+    assert persistence.load_folder("team/scorer").config["encoder"] == config["encoder"]
+    (folder / "config.json").write_text(json.dumps({**config, "encoder": spec}))
+    with pytest.raises(BadFolder, match="names the encoder"):
+        persistence.load_folder("team/scorer")

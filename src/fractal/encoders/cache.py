@@ -128,7 +128,7 @@ class EmbeddingCache:
         return sum(part.bytes for part in gone)
 
     def _path(self, namespace: str) -> Path:
-        return self.folder / f"v{FORMAT}" / hashlib.blake2b(_coded(namespace), digest_size=10).hexdigest()
+        return self.folder / f"v{FORMAT}" / _folder_name(namespace)
 
     def _shards(self, namespace: str) -> Shards | None:
         """Return the rows of a namespace; None where there are none yet."""
@@ -147,7 +147,7 @@ class EmbeddingCache:
         path = self._path(namespace)
         fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
         fresh.mkdir(parents=True)
-        described = json.dumps({"namespace": namespace, "width": width})
+        described = json.dumps({"namespace": namespace, "width": width, "check": _check(namespace, width)})
         (fresh / "namespace.json").write_text(described, encoding="utf-8")
         try:
             fresh.rename(path)
@@ -230,11 +230,22 @@ def _coded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def _folder_name(namespace: str) -> str:
+    return hashlib.blake2b(_coded(namespace), digest_size=10).hexdigest()
+
+
+def _check(namespace: str, width: int) -> str:
+    return hashlib.blake2b(_coded(f"{width} {namespace}"), digest_size=8).hexdigest()
+
+
 def _described(folder: Path) -> tuple[str, int] | None:
     """Return the namespace that a folder keeps and the width of its rows; None where it is not such a folder."""
     try:
         described = json.loads((folder / "namespace.json").read_text(encoding="utf-8"))
         name, width = str(described["namespace"]), int(described["width"])
-    except (OSError, ValueError, KeyError, TypeError):
+        altered = described.get("check", _check(name, width)) != _check(name, width)  # early caches have no check
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    if altered or not folder.name.startswith(_folder_name(name)):
+        return None  # as good as lost: it is written anew with the next rows
     return (name, width) if width > 0 else None

@@ -104,6 +104,8 @@ def _load(model: str, revision: str | None, device: str, dtype: str) -> Any:
     except ImportError as error:
         raise MissingExtra("sentence_transformers", "encoders", "sentence-transformers") from error
     local = Path(model).is_dir()
+    if local:
+        _refuse_strange_modules(Path(model))
     try:
         loaded = SentenceTransformer(model, device=device, revision=revision, local_files_only=local)
     except Exception as error:  # the library raises whatever its parts raise
@@ -113,6 +115,25 @@ def _load(model: str, revision: str | None, device: str, dtype: str) -> Any:
             "Give the folder of a saved model, or a name on the Hub while the Hub can be reached."
         ) from error
     return loaded.to(getattr(torch, dtype)).eval()
+
+
+def _refuse_strange_modules(folder: Path) -> None:
+    """Refuse a model whose parts are classes outside the library: to load it would run code that the folder names."""
+    try:
+        parts = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        kinds = [str(part["type"]) for part in parts]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadSpec(
+            f"{folder / 'modules.json'} does not name the parts of a model ({error}): copy it again"
+        ) from error
+    strange = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
+    if strange:
+        raise BadSpec(
+            f"{folder} is made of {strange[0]!r}, which is no part of sentence-transformers and could run any code: "
+            "give a model of the library's own parts"
+        )
 
 
 def _digest(model: Any) -> str:

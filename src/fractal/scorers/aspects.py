@@ -291,7 +291,8 @@ class AspectScorer(Scorer):
         encoder = restored_encoder(saved)
         for scorer in scorers.values():
             scorer.carry_encoder(encoder)
-        plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"])
+        plan = next(iter(scorers.values())).plan
+        plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"], plan=plan)
         fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)
         fitted.scorers_ = scorers
         return fitted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from fractal.encoders import ENCODERS, Encoder
 from fractal.errors import BadFolder, MissingExtra
 from fractal.files import exclusive, whole_folder
+from fractal.registry import parse
 
-__all__ = ["CARRIED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
+__all__ = ["CARRIED", "RENAMED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
 
 FORMAT = 2  # of the folder; raised when an older version of the library could no longer read it
 # names of format 1 → names of today
@@ -77,6 +79,7 @@ def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = N
     folder = Path(folder_or_repo)
     if not folder.is_dir():
         folder = _download(str(folder_or_repo), revision)
+        _refuse_outside(_read_config(folder / CONFIG).get("encoder"), str(folder_or_repo))
     config = _read_config(folder / CONFIG)
     head = _read(folder / HEAD)
     if hashlib.sha256(head).hexdigest() != config["head_sha256"]:
@@ -105,6 +108,26 @@ def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
                 f"{folder / name} is not the file that {CONFIG} was written with, but cut short or altered: "
                 "copy it again"
             )
+
+
+def _refuse_outside(spec: Any, source: str) -> None:
+    """Refuse a scorer of somebody else's whose encoder is a file of this machine, or may change on the Hub."""
+    name, options = parse(spec, "encoder") if isinstance(spec, str) else ("", {})
+    place = options.get("model") or options.get("path")
+    if not place:
+        return
+    local = name == "precomputed" or Path(str(place)).expanduser().exists() or str(place).startswith((".", "/", "~"))
+    if local or ".." in Path(str(place)).parts:
+        raise BadFolder(
+            f"{source} names the encoder {spec}, a file or folder of this machine: a scorer from the Hub may not. "
+            "Download it, look at its config.json and load the folder"
+        )
+    pinned = str(options.get("revision") or "")
+    if not re.fullmatch("[0-9a-f]{40}", pinned):
+        raise BadFolder(
+            f"{source} names the encoder {spec} without a pinned revision (40 hexadecimal digits): what it is may "
+            "change. Download the scorer, look at its config.json and load the folder"
+        )
 
 
 def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:

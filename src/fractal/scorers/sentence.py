@@ -49,13 +49,14 @@ from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.records.corpus import Corpus, gather, response_labels, sentence_labels
 from fractal.records.splitting import SPLITTERS
+from fractal.registry import parse
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import input_shares
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import Run, records, steady_runs
-from fractal.scorers.persistence import CARRIED, Saved, restored_encoder
+from fractal.scorers.persistence import CARRIED, RENAMED, Saved, restored_encoder
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
 __all__ = ["SentenceScorer"]
@@ -456,6 +457,7 @@ class SentenceScorer(Scorer):
             recipe=ensemble.experts[0].pipeline.recipe if len(ensemble.experts) == 1 else "auto",
             encoder=config["encoder"],
             splitter=config["splitter"],
+            plan=_saved_plan(config["plan"]),
         )
         scorer.ensemble_, scorer.aggregation_ = ensemble, AGGREGATIONS.spec(ensemble.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
@@ -478,3 +480,9 @@ class SentenceScorer(Scorer):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ensemble_")
+
+
+def _saved_plan(written: str) -> TrainingPlan:
+    """Return the plan that a saved scorer was trained by, as its configuration writes it."""
+    options = parse(written, "training plan")[1]
+    return TrainingPlan(**{RENAMED.get(name, name): value for name, value in options.items()})

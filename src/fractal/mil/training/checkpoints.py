@@ -27,7 +27,8 @@ def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tenso
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with whole_file(path) as beside:
-        save_file(arrays, beside, {"run": json.dumps({"belongs_to": belongs_to, **state})})
+        run = json.dumps({"belongs_to": belongs_to, **state})
+        save_file(arrays, beside, {"run": run, "sha256": _digest(run, arrays)})
 
 
 def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -38,13 +39,25 @@ def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[s
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["run"])
+            written = file.metadata()
+            state = json.loads(written["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadFolder(f"{path} is no checkpoint that can be read ({error}): delete it to start anew") from error
+    if written.get("sha256") != _digest(written["run"], tensors):
+        raise BadFolder(f"{path} is not as it was written, but cut short or altered: delete it to start anew")
     if state.pop("belongs_to", None) != belongs_to:
         raise BadFolder(f"{path} belongs to a run with other data or another plan: delete it, or give the same plan")
     return state, tensors
+
+
+def _digest(run: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of all that later steps depend on: a flipped bit would train on in silence."""
+    digest = hashlib.sha256(run.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
 
 
 def run_fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
