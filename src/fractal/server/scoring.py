@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from fractal.errors import BadData
 from fractal.records import Response, ScoredResponse
+from fractal.server.batching import tokens_of
 from fractal.server.database import Database
 from fractal.server.store import Store
 from fractal.server.tables import ScorerVersion
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Scorers"]
 
 MOST_LOADED = 3
+SMALL_BATCH = 1_024  # tokens up to which one thread is quicker: several wait for each other longer than they work
 
 
 class Scorers:
@@ -31,6 +34,7 @@ class Scorers:
         self._database, self._store = database, store
         self._loaded: OrderedDict[str, SentenceScorer | AspectScorer] = OrderedDict()
         self._lock = threading.Lock()
+        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def version(self, project: int, number: int | None) -> ScorerVersion:
         """Return a project's scorer by its number, or the newest."""
@@ -58,8 +62,11 @@ class Scorers:
 
     def score(self, key: tuple[str, str], responses: Sequence[Response]) -> list[ScoredResponse]:
         """Score, or disaggregate, with the scorer of this hash."""
+        import torch
+
         folder_hash, what = key
         scorer = self.load(folder_hash)
+        torch.set_num_threads(1 if tokens_of(responses) <= SMALL_BATCH else self._threads)
         return scorer.disaggregate(responses) if what == "disaggregate" else scorer.score_responses(responses)
 
     def warm(self) -> None:
