@@ -63,3 +63,10 @@ def test_sure_scores_leave_the_blame_finite():
     scores = torch.tensor([[1.0], [1.0], [0.0], [0.0], [1.0]])
     blame = 1 - RULE.posterior(scores, torch.tensor([0, 2, 5]), torch.zeros(2)).squeeze(1)
     torch.testing.assert_close(blame, torch.tensor([0.5, 0.5, 1.0, 0.0, 0.0]))
+
+
+def test_a_step_that_is_known_wrong_leaves_the_others_as_they_score():
+    scores, offsets = laid([[0.7, 0.6, 0.8]])
+    known = torch.tensor([torch.nan, 0.0, torch.nan])
+    posterior = RULE.posterior(scores, offsets, torch.zeros(1), known).squeeze(1)
+    torch.testing.assert_close(posterior, torch.tensor([0.7, 0.0, 0.8], dtype=torch.float64))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fractal.mil.aggregations.base import AGGREGATIONS, align
-from fractal.mil.aggregations.logodds import widened
+from fractal.mil.aggregations.base import AGGREGATIONS
 from fractal.mil.aggregations.soft import Product
 from fractal.mil.segments import lift, segment_first, segment_max, segment_sum
 
@@ -20,17 +19,15 @@ __all__ = ["FirstError", "first_error_chances"]
 class FirstError(Product):
     """The product, where in a bad response one step is to blame: the first wrong one; what follows is not judged."""
 
-    def posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
-        """Return 1 − P(this step is the first wrong one | label): (sentence, …)."""
-        scores = widened(scores)
-        label = lift(align(labels, scores), offsets, len(scores))
+    def _posterior(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        """1 − P(this step is the first wrong one | label): (sentence, …)."""
+        label = lift(labels, offsets, len(scores))
         blame = first_error_chances(scores, offsets)
         return torch.where(label.isnan(), scores, 1 - (1 - label) * blame)
 
-    def most_likely_labels(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
-        """Return 0 for the likeliest first error of a bad response and 1 for every other step."""
-        scores = widened(scores)
-        label = lift(align(labels, scores), offsets, len(scores))
+    def _most_likely(self, scores: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+        """0 for the likeliest first error of a bad response and 1 for every other step."""
+        label = lift(labels, offsets, len(scores))
         blame = first_error_chances(scores, offsets)
         worst = segment_first(blame == lift(segment_max(blame, offsets), offsets, len(scores)), offsets)
         told = torch.where(label > 0.5, torch.ones_like(worst), ~worst)
