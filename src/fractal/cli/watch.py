@@ -15,7 +15,7 @@ from fractal.cli._output import emit, note, print_json
 from fractal.errors import BadData, BadSpec
 
 if TYPE_CHECKING:
-    from fractal.records import Response
+    from fractal.records import Response, ScoredResponse
 
 __all__ = ["command"]
 
@@ -73,10 +73,11 @@ def command(
     else:
         before, after = _parted(responses, _moment(str(since)), field, quiet)
     old, new = loaded.score_responses(before), loaded.score_responses(after)
-    flagged = [[[score < threshold for score in item.sentence_scores] for item in part] for part in (old, new)]
+    low, lower = _flags(old, threshold), _flags(new, threshold)
+    far, farther = unlike_training(loaded, before), unlike_training(loaded, after)
     drifts = [
-        share_drift("flagged sentences", *flagged, margin),
-        share_drift("sentences unlike training", *(unlike_training(loaded, part) for part in (before, after)), margin),
+        share_drift("flagged sentences", low, lower, margin),
+        share_drift("sentences unlike training", far, farther, margin),
     ]
     rated = calibration_drift(new, margin)
     drifts += [rated] if rated else []
@@ -88,6 +89,10 @@ def command(
         for drift in drifts:
             emit(str(drift))
     return DRIFTED if any(drift.drifted for drift in drifts) else 0
+
+
+def _flags(scored: Iterable[ScoredResponse], threshold: float) -> list[list[bool]]:
+    return [[score < threshold for score in item.sentence_scores] for item in scored]
 
 
 def _parted(
