@@ -59,6 +59,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if stop:
             self.close_connection = True
 
+    def serve_empty(self, seen: int) -> None:
+        self.serve_whole(seen, b"")
+
+    def serve_ftp(self, seen: int) -> None:
+        self.refuse(302, Location="ftp://example.org/file")
+
+    def serve_other(self, seen: int) -> None:
+        """Break off, then go on with a part of another version, whatever was asked."""
+        if seen == 1:
+            self.serve_whole(seen, stop=100_000)
+        elif seen == 2:
+            self.headers.replace_header("If-Range", '"two"')
+            self.serve_whole(seen, CONTENT[::-1], etag='"two"')
+        else:
+            self.serve_whole(seen, etag='"two"')
+
     def serve_breaks(self, seen: int) -> None:
         self.serve_whole(seen, stop=200_000)
 
@@ -332,3 +348,41 @@ def test_content_is_checked_where_it_lies(tmp_path: Path) -> None:
     check_content(path, SHA)
     with pytest.raises(FetchFailed, match="is published"):
         check_content(path, "0" * 64)
+
+
+ODD = [
+    "http://",
+    "http://[",
+    "https://host:port/x",
+    "http://a b/c",
+    "http://host/\x00",
+    "http://höst/x",
+    "file:///etc/passwd",
+]
+
+
+@pytest.mark.parametrize("url", ODD)
+def test_odd_addresses_are_refused_in_a_sentence(tmp_path: Path, url: str) -> None:
+    with pytest.raises(FetchFailed, match="no web address"):
+        download(url, tmp_path / "file")
+
+
+def test_nothing_but_the_web_is_followed_and_nothing_empty_is_kept(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(FetchFailed, match="no web address"):
+        download(f"{server.url}/ftp/file", tmp_path / "file", pause=0)
+    with pytest.raises(FetchFailed, match="empty"):
+        download(f"{server.url}/empty/file", tmp_path / "file", attempts=2, pause=0)
+    assert not (tmp_path / "file").exists()
+    assert not (tmp_path / "file.sha256").exists()
+
+
+def test_a_part_of_another_version_is_not_joined(server: Server, tmp_path: Path) -> None:
+    path = download(f"{server.url}/other/file", tmp_path / "file", pause=0)
+    assert path.read_bytes() == CONTENT
+
+
+def test_size_and_time_have_bounds(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(FetchFailed, match="more than 1,000 bytes"):
+        download(f"{server.url}/whole/file", tmp_path / "file", most=1_000)
+    with pytest.raises(FetchFailed, match="took more than 0 seconds"):
+        download(f"{server.url}/whole/file", tmp_path / "file", longest=0, attempts=1)

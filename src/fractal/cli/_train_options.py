@@ -132,7 +132,7 @@ def _typed(name: str, text: str, kind: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
 
 
@@ -187,6 +187,8 @@ def _read(path: Path) -> dict[str, Any]:
         settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise BadSpec(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise BadSpec(f"{path} nests its values too deep: give names and values, one table deep") from error
     except ValueError as error:
         raise BadSpec(f"{path} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(settings, dict):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.client
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from fractal.errors import FractalError
-from fractal.files import put_in_place
+from fractal.files import exclusive, put_in_place
 
 CHUNK = 1 << 16
+MOST = 20_000_000_000  # bytes of one file
+LONGEST = 6 * 3600.0  # seconds of one try
 LFS = b"version https://git-lfs"
 PAGE = (b"<!doctype html", b"<html")
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
@@ -44,15 +48,55 @@ def download(
     pause: float = 1.0,
     timeout: float = 30.0,
     report: Progress | None = None,
+    most: int = MOST,
+    longest: float = LONGEST,
 ) -> Path:
-    """Fetch one file; what arrived stays beside it as `.name.part` until it is complete and checked."""
-    if not url.startswith(("http://", "https://")):
-        raise FetchFailed(f"{url} is no web address: it begins with https:// or http://.")
+    """Fetch one file; what arrived stays beside it as `.name.part` until it is complete and checked.
+
+    At most so many bytes are taken, and a try takes at most so many seconds, whatever a server sends.
+    """
+    _refuse_odd_address(url)
     target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(target):
+        return _downloaded(url, target, sha256, attempts, pause, _Limits(timeout, most, longest), report)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    timeout: float  # seconds without a byte
+    most: int  # bytes of a file
+    longest: float  # seconds of one try
+
+
+def _refuse_odd_address(url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fine = False
+    if not fine or not url.isascii() or any(sign <= " " or sign == "\x7f" for sign in url):
+        raise FetchFailed(
+            f"{url!r} is no web address: it begins with https:// or http://, and has no blanks or controls."
+        )
+
+
+class _SameSchemes(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to another web address, and to nothing else."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _refuse_odd_address(newurl)
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise FetchFailed(f"{req.full_url} leads to {newurl}, which is not encrypted: get the file by hand.")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _downloaded(
+    url: str, target: Path, sha256: str, attempts: int, pause: float, limits: _Limits, report: Progress | None
+) -> Path:
     part = target.with_name(f".{target.name}.part")
     for attempt in range(1, attempts + 1):
         try:
-            _receive(url, part, bool(sha256), timeout, report)
+            _receive(url, part, bool(sha256), limits, report)
             break
         except _TransientFailure as failure:
             if attempt == attempts:
@@ -113,7 +157,7 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _receive(url: str, part: Path, checked: bool, timeout: float, report: Progress | None) -> None:
+def _receive(url: str, part: Path, checked: bool, limits: _Limits, report: Progress | None) -> None:
     """Receive what is still missing of a file; every byte that arrived is on disk when the connection breaks.
 
     What is missing is asked for where the server can tell that the file is the same, or the checksum will.
@@ -126,8 +170,9 @@ def _receive(url: str, part: Path, checked: bool, timeout: float, report: Progre
         if mark.is_file():
             request.add_header("If-Range", mark.read_text())
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            _write(answer, part, have, report)
+        opener = urllib.request.build_opener(_SameSchemes)
+        with opener.open(request, timeout=limits.timeout) as answer:
+            _write(answer, part, have, limits, report)
     except urllib.error.HTTPError as error:
         if error.code != 416 or error.headers.get("Content-Range", "") != f"bytes */{have}":  # all is here
             _refused(error, url, part)
@@ -136,7 +181,7 @@ def _receive(url: str, part: Path, checked: bool, timeout: float, report: Progre
         raise _TransientFailure(f"the connection failed ({reason or type(error).__name__})") from error
 
 
-def _write(answer: Any, part: Path, have: int, report: Progress | None) -> None:
+def _write(answer: Any, part: Path, have: int, limits: _Limits, report: Progress | None) -> None:
     going_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     if answer.status == 206 and not going_on:
         _forget(part)
@@ -146,22 +191,32 @@ def _write(answer: Any, part: Path, have: int, report: Progress | None) -> None:
     total = have + int(length) if length and length.isdecimal() else 0
     name = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     mark = _mark(part)
+    if going_on and name and mark.is_file() and mark.read_text() != name:
+        _forget(part)
+        raise _TransientFailure("the server sent a part of another version of the file")
     if name and not name.startswith("W/"):  # a weak name does not promise the same bytes
         mark.write_text(name)
     elif not going_on:
         mark.unlink(missing_ok=True)
     with part.open("ab" if going_on else "wb") as file:
-        _copy(answer, file, have, total, report)
+        _copy(answer, file, have, total, limits, report)
 
 
-def _copy(answer: Any, file: IO[bytes], have: int, total: int, report: Progress | None) -> None:
+def _copy(answer: Any, file: IO[bytes], have: int, total: int, limits: _Limits, report: Progress | None) -> None:
+    started = time.monotonic()
     while chunk := answer.read1(CHUNK):
+        if have + len(chunk) > limits.most:
+            raise FetchFailed(f"the server sends more than {limits.most:,} bytes: get the file by hand, with --from.")
+        if time.monotonic() - started > limits.longest:
+            raise _TransientFailure(f"the server took more than {limits.longest:,.0f} seconds")
         file.write(chunk)
         file.flush()
         have += len(chunk)
         if report:
             report(have, total)
     os.fsync(file.fileno())
+    if not have:
+        raise _TransientFailure("the server sent an empty file")
     if total and have < total:
         raise _TransientFailure(f"the connection broke off after {have:,} of {total:,} bytes")
 

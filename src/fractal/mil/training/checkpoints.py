@@ -22,13 +22,19 @@ __all__ = ["checkpoint_of", "load_checkpoint", "run_fingerprint", "save_checkpoi
 
 def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write the whole state of a run, plain data and tensors; never a pickle."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with whole_file(path) as beside:
         run = json.dumps({"belongs_to": belongs_to, **state})
-        save_file(arrays, beside, {"run": run, "sha256": _digest(run, arrays)})
+        try:
+            save_file(arrays, beside, {"run": run, "sha256": _digest(run, arrays)})
+        except (SafetensorError, OSError) as error:  # a full disk is the library's own error
+            raise BadFolder(
+                f"{path} cannot be written ({error}): is the disk full? --resume goes on from there"
+            ) from error
 
 
 def load_checkpoint(path: Path, belongs_to: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

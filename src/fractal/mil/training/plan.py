@@ -9,6 +9,7 @@ from fractal.mil.objectives.base import Term
 
 __all__ = ["Objective", "TrainingPlan"]
 
+WIDEST, MOST_LAYERS, LARGEST_SEED = 65_536, 64, 2**32 - 1
 STEPS, BATCHES = 48, (32, 256)  # steps an epoch that a batch leaves if it may, and the responses of one
 
 
@@ -94,6 +95,10 @@ class TrainingPlan:
             raise ValueError(f"dropout={self.dropout}: give a share in [0, 1)")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden={self.hidden}: give widths of at least 1, or () for a linear head")
+        if any(width > WIDEST for width in self.hidden) or len(self.hidden) > MOST_LAYERS:
+            raise ValueError(f"hidden={self.hidden}: give at most {MOST_LAYERS} widths of at most {WIDEST:,}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed={self.seed}: give a whole number from 0 to {LARGEST_SEED:,}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}: give a number above 0")
 
