@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import support.slow_twins_aggregations as slow
 from fractal.errors import BadData, BadSpec
-from fractal.mil.aggregations import AGGREGATIONS, preferred_labels
+from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.aggregations.poisson_binomial import count_log_likelihood, poisson_binomial
 
 IRRELEVANT = [-12.0, -12.0, -12.0]  # surely level 0, for the numbers of max_levels
@@ -137,30 +136,6 @@ def test_count_equals_a_plain_dynamic_programme(sizes, seed):
             so_far = [a * (1 - s) + b * s for a, b in zip([*so_far, 0.0], [0.0, *so_far], strict=True)]
         assert float(found[bag]) == pytest.approx(math.log(so_far[int(counts[bag])]), rel=1e-4, abs=1e-4)
         assert float(after[offsets[bag] : offsets[bag + 1]].sum()) == pytest.approx(float(counts[bag]), abs=1e-3)
-
-
-@settings(max_examples=60)
-@given(first=st.integers(1, 5), second=st.integers(1, 5), seed=st.integers(0, 10**6), tied=st.booleans())
-def test_preferred_labels_are_the_best_of_all(first, second, seed, tied):
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.rand(first + second + 2, 2, generator=generator, dtype=torch.float64)
-    scores = (scores * 5).round().clamp(0.5, 4.5) / 5 if tied else scores
-    offsets = torch.tensor([0, first, first + 2, first + 2 + second])  # a response of no pair between them
-    found = preferred_labels(scores, offsets, torch.tensor([[0, 2, 0]]))
-    for member in range(2):
-        better, _, worse = (part.tolist() for part in scores[:, member].tensor_split(offsets[1:-1].tolist()))
-        good, _, bad = (part.tolist() for part in found[:, member].tensor_split(offsets[1:-1].tolist()))
-        assert sum(good) / first > sum(bad) / second
-        mine = slow.chance(slow.binary([*better, *worse]), [int(label) for label in (*good, *bad)])
-        assert mine == pytest.approx(slow.preferred(better, worse), rel=1e-9)
-    assert torch.equal(found[first : first + 2], (scores[first : first + 2] > 0.5).double())
-
-
-def test_preferred_labels_of_several_pairs_are_averaged_and_ties_only_rounded():
-    scores, offsets = torch.tensor([0.6, 0.9, 0.7, 0.2]), torch.arange(5)
-    found = preferred_labels(scores, offsets, torch.tensor([[1, 0, 0], [0, 3, 0], [2, 3, 1]]))
-    assert found.tolist() == [0.5, 1.0, 1.0, 0.0]
-    assert preferred_labels(scores, offsets, torch.empty(0, 3, dtype=torch.long)).tolist() == [1, 1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fractal.mil.aggregations import Aggregation, preferred_labels
+from fractal.mil.aggregations import Aggregation, labels_given
 from fractal.mil.bags import Bags
 
 __all__ = ["SelfTraining", "most_certain", "pseudo_labels"]
@@ -47,21 +47,16 @@ def pseudo_labels(logits: Tensor, bags: Bags, aggregation: Aggregation, *, soft:
     The log-odds (sentence, [level − 1,] 1) should come from heads that did not learn from the bag, so that no guess is
     a memory of training. Gold labels, where there are some, are never overruled.
     """
-    scores, gold = aggregation.probabilities(logits), bags.targets.get("gold")
-    if bags.pairs is not None and len(bags.pairs):
-        guesses = preferred_labels(scores.squeeze(-1), bags.offsets, bags.pairs)
-        paired = torch.zeros(len(bags), dtype=torch.bool)
-        paired[bags.pairs[:, :2].flatten()] = True
-        unlabelled = ~paired[bags.sentence_bag]
-    else:
-        way_back = aggregation.posterior if soft else aggregation.most_likely_labels
-        guesses = way_back(scores, bags.offsets, bags.labels, gold).squeeze(-1)
-        unlabelled = bags.labels.isnan()
-        if gold is not None:
-            unlabelled = unlabelled | aggregation.contradicted(bags.offsets, bags.labels, gold)
-        unlabelled = unlabelled[bags.sentence_bag]
-    guesses = torch.where(unlabelled, torch.nan, guesses.to(torch.float32))
-    return guesses if gold is None else torch.where(gold.isnan(), guesses, gold)
+    gold = bags.targets.get("gold", torch.full((len(bags.features),), torch.nan))
+    scores = aggregation.probabilities(logits)
+    guesses, impossible = labels_given(aggregation, scores, bags.offsets, bags.labels, bags.pairs, gold, soft=soft)
+    said = ~bags.labels.isnan() & ~aggregation.contradicted(bags.offsets, bags.labels, gold)
+    if bags.pairs is not None:
+        compared = torch.zeros(len(bags), dtype=torch.bool)
+        compared[bags.pairs[bags.pairs[:, 2] == 0][:, :2].flatten()] = True
+        said = said | (compared & ~impossible)
+    guesses = torch.where(said[bags.sentence_bag], guesses.to(torch.float32), torch.nan)
+    return torch.where(gold.isnan(), guesses, gold)
 
 
 def most_certain(guesses: Tensor, share: float) -> Tensor:

@@ -7,7 +7,7 @@ from fractal.mil.aggregations.counts import Count
 from fractal.mil.aggregations.first_error import FirstError
 from fractal.mil.aggregations.hard import Maximum, Mean, Minimum
 from fractal.mil.aggregations.levels import Levels, MaxLevels, MinLevels
-from fractal.mil.aggregations.preferences import preferred_labels
+from fractal.mil.aggregations.preferences import labels_given
 from fractal.mil.aggregations.soft import GeometricMean, LogSumExp, NoisyOr, PowerMean, Product, SoftMaxPool, SoftMin
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "Product",
     "SoftMaxPool",
     "SoftMin",
-    "preferred_labels",
+    "labels_given",
 ]
 
 FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the form of each direction that is a likelihood
