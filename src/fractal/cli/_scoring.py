@@ -17,7 +17,7 @@ from fractal.cli._output import note
 from fractal.cli._progress import ProgressReporter
 from fractal.errors import BadFolder, BadSpec
 from fractal.files import exclusive, put_in_place
-from fractal.records import SCORE_FIELDS, Response, ScoredResponse
+from fractal.records import SCORE_FIELDS, Preference, Response, ScoredResponse
 
 if TYPE_CHECKING:
     from fractal.cli._options import ReadOptions
@@ -74,19 +74,38 @@ def read_as_in_training(
     allow_missing: bool,
     quiet: bool,
 ) -> Iterator[Response]:
-    """Read responses as the scorer's training data were read, say what was taken, and stop where nothing fits.
+    """Read responses as the scorer's training data were read; of a preference both, the better one first."""
+    records = records_as_in_training(scorer, reading, source, report, allow_missing=allow_missing, quiet=quiet)
+    return chain.from_iterable(map(_responses_of, records))
 
-    The first responses are looked at before any is scored.
+
+def records_as_in_training(
+    scorer: SentenceScorer | AspectScorer | RuntimeScorer,
+    reading: ReadOptions,
+    source: str,
+    report: ReadReport,
+    *,
+    allow_missing: bool,
+    quiet: bool,
+) -> Iterator[Response | Preference]:
+    """Read records as the scorer's training data were read, say what was taken, and stop where nothing fits.
+
+    The first ones are looked at before any is scored.
     """
     from fractal.scorers.inputs import likely_columns, refuse_missing
 
     memory = scorer.memory_
-    responses = reading.as_in_training(memory, source).responses(source, report, splitter=scorer.splitter)
-    first = list(islice(responses, LOOKED_AT))
+    records = reading.as_in_training(memory, source).records(source, report, splitter=scorer.splitter)
+    first = list(islice(records, LOOKED_AT))
     if not allow_missing:
-        refuse_missing(memory, first, likely_columns(first))
+        responses = [*chain.from_iterable(map(_responses_of, first))]
+        refuse_missing(memory, responses, likely_columns(responses))
     note(_taken(report), quiet)
-    return chain(first, responses)
+    return chain(first, records)
+
+
+def _responses_of(record: Response | Preference) -> tuple[Response, ...]:
+    return (record.better, record.worse) if isinstance(record, Preference) else (record,)
 
 
 def _taken(report: ReadReport) -> str:

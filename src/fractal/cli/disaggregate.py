@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +13,11 @@ from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json
-from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
-from fractal.errors import BadSpec
+from fractal.cli._scoring import missing_option, output_options, records_as_in_training, records_each, write_scored
+from fractal.errors import BadData, BadSpec
 
 if TYPE_CHECKING:
-    from fractal.records import Response
+    from fractal.records import Preference, Response, ScoredResponse
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
@@ -63,7 +65,9 @@ def command(
 
     The score of a sentence becomes its probability given the response's label; `disaggregated_labels` are the most
     likely hard labels. A scorer's heads each trained on a part of its data: a response that it was trained on is
-    labelled by the heads that did not see it. --cross-fit makes sure of that by training on DATA itself.
+    labelled by the heads that did not see it. Of preferences each response comes once, labelled so that in every
+    comparison the better one has the larger share of good sentences. --cross-fit makes sure that no head labels what
+    it learned from, by training on DATA itself.
 
     Several DATA, folders, globs and addresses are labelled into a folder of shards, -o FOLDER/, as by `fractal score`.
     """
@@ -88,14 +92,15 @@ def command(
     scorer = _loaded(folder, reading.splitter, encoder)
     if cross_fit is None:
         silent, report = quiet or as_json, ReadReport()
-        responses = read_as_in_training(scorer, reading, data, report, allow_missing=allow_missing, quiet=silent)
+        records = records_as_in_training(scorer, reading, data, report, allow_missing=allow_missing, quiet=silent)
     else:
         memory = scorer.memory_ if folder is not None else {}
-        records = list(reading.as_in_training(memory, data).responses(data, splitter=scorer.splitter))
-        _cross_fit(scorer, records, cross_fit, seed, quiet)
-        responses = iter(records)
+        everything = list(reading.as_in_training(memory, data).records(data, splitter=scorer.splitter))
+        _cross_fit(scorer, everything, cross_fit, seed, quiet)
+        records = iter(everything)
+    label, responses = _labelling(scorer, records, quiet)
     count = write_scored(
-        scorer.disaggregate,
+        label,
         responses,
         each=records_each(scorer),
         output=output,
@@ -109,6 +114,41 @@ def command(
         print_json({"labelled": count, "rejected": reading.rejected, "output": output}, stderr=output == "-")
 
 
+def _labelling(
+    scorer: SentenceScorer | AspectScorer, records: Iterator[Response | Preference], quiet: bool
+) -> tuple[Callable[[Sequence[Response]], list[ScoredResponse]], Iterable[Response]]:
+    """Return what labels a batch of responses, and the responses; comparisons are read whole: any may be connected."""
+    from fractal.records import Preference
+
+    first = next(records, None)
+    if first is None:
+        return scorer.disaggregate, ()
+    if not isinstance(first, Preference):
+        return scorer.disaggregate, _rated(itertools.chain((first,), records))
+    labelled = scorer.disaggregate([first, *records])
+    note(f"{len(labelled):,} responses, each labelled given all comparisons of it", quiet)
+    by_response = {_key(scored.response): scored for scored in labelled}
+    return lambda batch: [by_response[_key(response)] for response in batch], [one.response for one in labelled]
+
+
+def _key(response: Response) -> tuple[str, str, str]:
+    return response.id, response.query, response.text
+
+
+def _rated(records: Iterable[Response | Preference]) -> Iterator[Response]:
+    """Yield rated responses one by one."""
+    from fractal.records import Preference
+
+    for record in records:
+        if isinstance(record, Preference):
+            raise BadData(
+                "a preference comes behind rated responses: put preferences first, and all are read as one, "
+                "or into a file of their own",
+                field="preference",
+            )
+        yield record
+
+
 def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceScorer | AspectScorer:
     from fractal.scorers.aspects import load_scorer
     from fractal.scorers.sentence import SentenceScorer
@@ -119,12 +159,12 @@ def _loaded(folder: str | None, splitter: str, encoder: str | None) -> SentenceS
 
 
 def _cross_fit(
-    scorer: SentenceScorer | AspectScorer, responses: list[Response], folds: int, seed: int, quiet: bool
+    scorer: SentenceScorer | AspectScorer, responses: list[Response | Preference], folds: int, seed: int, quiet: bool
 ) -> None:
     from fractal.cli.train import fit
     from fractal.mil.training.plan import TrainingPlan
 
     options: Any = getattr(scorer, "scorer", scorer)  # those of a scorer of several aspects are another scorer's
     options.plan = dataclasses.replace(options.plan or TrainingPlan(), members=folds, folds=folds, seed=seed)
-    note(f"{folds} heads, each blind to one of {folds} parts of {len(responses):,} responses", quiet)
+    note(f"{folds} heads, each blind to one of {folds} parts of {len(responses):,} records", quiet)
     fit(scorer, responses, quiet)

@@ -46,7 +46,7 @@ from fractal.mil.training.plan import Objective
 from fractal.mil.training.validation import held_out_logits
 from fractal.records.corpus import Corpus
 
-__all__ = ["fit_ensembles", "refuse_unlabelled"]
+__all__ = ["fit_ensembles", "refuse_levels_of_pairs", "refuse_unlabelled"]
 
 TOPIC_SHARE = 1 / 2  # how much of what the two answers to one question share is taken off, where only pairs were judged
 PSEUDO_SHARE = 2 / 3  # how much heads that learned from pseudo-labels count beside those that learned from responses
@@ -283,4 +283,13 @@ def refuse_unlabelled(corpus: Corpus, config: FitConfig, aspect: str | None = No
         raise BadData(
             f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
             field=field,
+        )
+
+
+def refuse_levels_of_pairs(forms: Sequence[Aggregation], corpus: Corpus) -> None:
+    """Refuse levels where responses are compared: a preference says which is better, never by how many levels."""
+    if len(corpus.pairs) and any(form.thresholds > 1 for form in forms):
+        raise BadData(
+            "preferences do not tell levels: give aggregation='mean', or leave it out, or rate responses by level",
+            field="preference",
         )

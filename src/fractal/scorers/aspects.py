@@ -239,7 +239,11 @@ class AspectScorer(Scorer):
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         return self._by_response(responses, labelled=False)
 
-    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+    def _disaggregated(
+        self, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None
+    ) -> Iterator[ScoredResponse]:
+        if pairs is not None:
+            raise BadData("a preference does not say which aspect it is about: give responses with labels of aspects")
         return self._by_response(responses, labelled=True)
 
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:

@@ -9,12 +9,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fractal.errors import BadFolder, MissingExtra, NotFitted
 from fractal.records import Preference, Response, ScoredResponse
+from fractal.records.corpus import gather
 from fractal.reports import card_fragment
 from fractal.scorers.data import records_of
 from fractal.scorers.inputs import warn_of_missing
-from fractal.scorers.output import ScoredResponses, runs
+from fractal.scorers.output import ScoredResponses, connected_runs, runs
 from fractal.scorers.persistence import Saved, load_folder, push_folder, save_folder
 
 try:
@@ -67,14 +71,29 @@ class Scorer(BaseEstimator, ABC):
         Known labels of sentences are given too: they stay as they are, and the response's label then tells of the
         others. Where they contradict it, it says nothing; such responses are counted in a warning.
 
+        Of preferences every response comes once, in the order in which they first come, and its labels are those given
+        all comparisons: the better response has the larger share of good sentences in each. Comparisons that no labels
+        can satisfy say nothing; their responses are counted in a warning.
+
         Heads that learned from a response take no part in labelling it, as long as some did not. Where a label is
         unknown, the scores are as they would be without one.
         """
         self._refuse_unfitted()
+        items = list(records_of(X, str(self.splitter), {"columns": columns}, self.memory_)[0])
+        rated = [item for item in items if isinstance(item, Response)]
         scored = ScoredResponses()
-        for responses in runs(self._responses(X, columns)):
-            warn_of_missing(self.memory_, responses)
-            scored += self._disaggregated(responses)
+        if len(rated) == len(items):
+            for responses in runs(rated):
+                warn_of_missing(self.memory_, responses)
+                scored += self._disaggregated(responses)
+            return scored
+        corpus = gather(items)
+        warn_of_missing(self.memory_, corpus.responses)
+        by_place: dict[int, ScoredResponse] = {}
+        for places, pairs in connected_runs(corpus.pairs, len(corpus.responses)):
+            some = self._disaggregated([corpus.responses[place] for place in places], pairs)
+            by_place.update(zip(places, some, strict=True))
+        scored += [by_place[place] for place in range(len(by_place))]
         return scored
 
     def save_pretrained(self, folder: str | PathLike[str]) -> Path:
@@ -128,8 +147,10 @@ class Scorer(BaseEstimator, ABC):
         """Score a run of responses."""
 
     @abstractmethod
-    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
-        """Label the sentences of a run of responses, given the labels of these."""
+    def _disaggregated(
+        self, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None
+    ) -> Iterator[ScoredResponse]:
+        """Label the sentences of a run of responses, given the labels of these, and which is better than which."""
 
     @abstractmethod
     def _facts(self) -> dict[str, Any]:

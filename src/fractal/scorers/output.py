@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.errors import MissingExtra
+from fractal.mil.aggregations.preferences import connected
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["Run", "ScoredResponses", "records", "runs", "steady_runs"]
+__all__ = ["Run", "ScoredResponses", "connected_runs", "records", "runs", "steady_runs"]
 
 RESPONSES_AT_ONCE = 2_048  # bounds the memory of scoring a stream
 LANES = 64  # values that one instruction takes, and more: the rest of a tensor is worked out in another way
@@ -86,6 +87,24 @@ def steady_runs(logits: Tensor, offsets: NDArray[np.int64]) -> Iterator[Run]:
         cut = np.concatenate([offsets[first : last + 1] - offsets[first], ends])
         yield Run(torch.cat([logits[sentences], filling]), torch.from_numpy(cut), slice(first, last))
         first = last
+
+
+def connected_runs(pairs: NDArray[np.int64], count: int) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
+    """Cut responses into runs that no comparison connects: their places, and the pairs by places inside the run."""
+    groups: dict[int, list[int]] = {}
+    for place, group in enumerate(connected(pairs, count).tolist()):
+        groups.setdefault(group, []).append(place)
+    chosen: list[list[int]] = [[]]
+    for places in groups.values():
+        if chosen[-1] and len(chosen[-1]) + len(places) > RESPONSES_AT_ONCE:
+            chosen.append([])
+        chosen[-1] += places
+    inside = np.full(count, -1)
+    for places in chosen:
+        inside[:] = -1
+        inside[places] = np.arange(len(places))
+        taken = pairs[inside[pairs[:, 0]] >= 0]
+        yield places, np.column_stack([inside[taken[:, 0]], inside[taken[:, 1]], taken[:, 2]])
 
 
 def records(

@@ -22,7 +22,7 @@ from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Predictor
-from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
+from fractal.ensemble.fit import fit_ensembles, refuse_levels_of_pairs, refuse_unlabelled
 from fractal.ensemble.learning_curve import LearningCurve, learning_curve
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
@@ -40,9 +40,9 @@ from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
 from fractal.finetuning.plan import TuningPlan
-from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation, labels_given
 from fractal.mil.objectives.base import Term
-from fractal.mil.outputs import by_member, flat
+from fractal.mil.outputs import by_member
 from fractal.mil.segments import bag_index
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
@@ -217,7 +217,7 @@ class SentenceScorer(Scorer):
         config = self.fit_config()
         corpus = gather(X, y, config.plan.folds).in_canonical_order()
         config = self.fit_config(corpus.responses)
-        self.forms(corpus)
+        refuse_levels_of_pairs(self.forms(corpus), corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
 
@@ -371,23 +371,30 @@ class SentenceScorer(Scorer):
         scores = self.calibrator_(scores) if self.calibrator_ else scores
         return np.asarray(scores.mean(1) if share is None else (scores * share.numpy()).sum(1))
 
-    def _disaggregated(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
+    def _disaggregated(
+        self, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None
+    ) -> Iterator[ScoredResponse]:
         block = self.embed(responses)
         trained_on = self.held_out_index_.knows(responses)
-        return self.to_labelled_records(block, self.ensemble_.labelling_logits(Predictor(block), trained_on))
+        return self.to_labelled_records(block, self.ensemble_.labelling_logits(Predictor(block), trained_on), pairs)
 
-    def to_labelled_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
-        """Return records of what the log-odds say of the block's responses beside their known labels."""
+    def to_labelled_records(
+        self, block: EncodedBlock, logits: Tensor, pairs: NDArray[np.int64] | None = None
+    ) -> Iterator[ScoredResponse]:
+        """Return records of what the log-odds say of the block's responses beside their known labels and pairs."""
         if count := contradictions(self.ensemble_.aggregation, block.responses):
             warnings.warn(
                 f"{count:,} responses have a label that the labels of their sentences contradict: these stand, and "
                 "their other sentences are scored as if the response had no label",
                 stacklevel=4,
             )
-        for run in steady_runs(logits, block.offsets):
-            yield from self._labelled_run(block.responses[run.bags], run)
+        whole = Run(logits, torch.from_numpy(block.offsets), slice(0, len(block.responses)))
+        for run in steady_runs(logits, block.offsets) if pairs is None else (whole,):
+            yield from self._labelled_run(block.responses[run.bags], run, pairs)
 
-    def _labelled_run(self, responses: Sequence[Response], run: Run) -> Iterator[ScoredResponse]:
+    def _labelled_run(
+        self, responses: Sequence[Response], run: Run, pairs: NDArray[np.int64] | None
+    ) -> Iterator[ScoredResponse]:
         aggregation, logits, offsets = self.ensemble_.aggregation, run.logits, run.offsets
         bags = len(offsets) - 1
         share = torch.ones(bags, logits.shape[-1]) / logits.shape[-1]  # (bag, member)
@@ -400,8 +407,15 @@ class SentenceScorer(Scorer):
         truths = torch.full((len(logits),), torch.nan)
         of_sentences = torch.from_numpy(sentence_labels(responses).astype(np.float32))
         truths[: len(of_sentences)] = of_sentences
-        soft = flat(aggregation.posterior(scores, offsets, labels, truths))
-        hard = flat(aggregation.most_likely_labels(scores, offsets, labels, truths))
+        evidence = (labels, None if pairs is None else torch.from_numpy(pairs), truths)
+        soft, impossible = labels_given(aggregation, scores, offsets, *evidence, soft=True)
+        hard, _ = labels_given(aggregation, scores, offsets, *evidence, soft=False)
+        if count := int(impossible.sum()):
+            warnings.warn(
+                f"{count:,} responses are compared in ways that no labels of their sentences can satisfy: these "
+                "comparisons say nothing of them",
+                stacklevel=4,
+            )
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
         return records(responses, offsets.numpy(), soft, implied, hard=hard, aggregation=aggregation.direction)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -263,7 +264,7 @@ def _added_up(
     axes = {int(bag): axis for axis, bag in enumerate(bags)}
     possible = [np.flatnonzero(chance) for chance in chances]
 
-    def along(axis: int, row: NDArray[np.generic]) -> NDArray[np.generic]:
+    def along(axis: int, row: NDArray[Any]) -> NDArray[Any]:
         return row.reshape([-1 if other == axis else 1 for other in range(len(bags))])
 
     joint = np.ones([len(numbers) for numbers in possible])
@@ -272,7 +273,7 @@ def _added_up(
     for better, worse in edges.tolist():
         shares = [along(axes[b], possible[axes[b]] * int(compared.sizes[other]))
                   for b, other in ((better, worse), (worse, better))]  # fmt: skip
-        joint = joint * (shares[0] > shares[1])  # type: ignore[operator]
+        joint = joint * (shares[0] > shares[1])
     marginals = []
     for axis, (bag, numbers) in enumerate(zip(bags.tolist(), possible, strict=True)):
         sums = joint.sum(tuple(other for other in range(len(bags)) if other != axis))
