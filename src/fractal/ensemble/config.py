@@ -15,6 +15,9 @@ from fractal.mil.training.plan import TrainingPlan
 __all__ = ["FitConfig"]
 
 
+LOSSES = ("auto", "bce", "mae", "mse", "msle", "ratio")
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """What a fit may try and how: every choice that is not made by the labels."""
@@ -30,12 +33,22 @@ class FitConfig:
     self_training: SelfTraining = field(default_factory=SelfTraining)
     gold_weight: float = 1.0
     learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
+    loss: str = "auto"  # kind of the loss on labels of responses; 'auto': the exact likelihood
+    class_weights: str = "none"  # 'balanced': good and bad responses weigh as if they were equally many
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
 
     def __post_init__(self) -> None:
         if self.learn_from not in ("responses", "sentences"):
             raise BadSpec(f"learn_from={self.learn_from!r}: give 'responses' or 'sentences'")
+        if self.loss not in LOSSES:
+            raise BadSpec(f"loss={self.loss!r}: give {', '.join(map(repr, LOSSES))}")
+        if self.class_weights not in ("none", "balanced"):
+            raise BadSpec(f"class_weights={self.class_weights!r}: give 'none' or 'balanced'")
+        if self.supervised and (self.loss, self.class_weights) != ("auto", "none"):
+            raise BadSpec(
+                "loss and class_weights are of labels of responses: leave them out with learn_from='sentences'"
+            )
         if self.start not in ("even", "prior", "auto"):
             raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
 

@@ -21,7 +21,7 @@ from fractal.evaluation.folds import member_weights
 from fractal.features import prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.bags import Bags
-from fractal.mil.objectives.priors import ColumnPrior, CorrelationPrior, pairwise_similarity
+from fractal.mil.objectives.priors import TEACHER, ColumnPrior, CorrelationPrior, HybridPrior, pairwise_similarity
 from fractal.records.corpus import Corpus
 
 __all__ = ["ExpertData", "build_training_sets"]
@@ -71,11 +71,15 @@ def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str,
     """Return what all experts learn from, as tensors: labels, targets of sentences, pairs, and who holds out what."""
     plan, pairs = config.plan, corpus.pairs
     columns = [term.column for term in config.priors if isinstance(term, ColumnPrior)]
+    columns += [TEACHER for term in config.priors if isinstance(term, HybridPrior)]
+    targets = {name: torch.from_numpy(values) for name, values in sentence_targets(block, columns).items()}
+    if not config.gold_weight and not config.supervised:
+        targets["gold"] = torch.full_like(targets["gold"], torch.nan)
     by_length = plan.length_control and len(pairs) > 0
     weights = member_weights(corpus.groups, corpus.labels, plan.members, plan.folds, plan.seed)
     return {
         "labels": torch.from_numpy(corpus.label_columns.astype(np.float32)),
-        "targets": {name: torch.from_numpy(values) for name, values in sentence_targets(block, columns).items()},
+        "targets": targets,
         "pairs": torch.from_numpy(pairs) if len(pairs) else None,
         "weights": torch.from_numpy(weights),
         "length_offset": torch.from_numpy(length_offsets(corpus.responses, pairs)) if by_length else None,

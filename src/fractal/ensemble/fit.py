@@ -24,6 +24,7 @@ from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import select_aggregations, with_priors
 from fractal.ensemble.self_training import most_certain, pseudo_labels
 from fractal.ensemble.specs import ExpertSpec
+from fractal.ensemble.teacher import with_teacher
 from fractal.ensemble.weighting import (
     ensemble_weights,
     held_out_only,
@@ -32,7 +33,7 @@ from fractal.ensemble.weighting import (
     sentence_cost,
     without_common,
 )
-from fractal.errors import BadData
+from fractal.errors import BadData, BadSpec
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head
@@ -46,7 +47,7 @@ from fractal.mil.training.plan import Objective
 from fractal.mil.training.validation import held_out_logits
 from fractal.records.corpus import Corpus
 
-__all__ = ["fit_ensembles", "refuse_levels_of_pairs", "refuse_unlabelled"]
+__all__ = ["fit_ensembles", "refuse_levels_of_pairs", "refuse_loss", "refuse_unlabelled"]
 
 TOPIC_SHARE = 1 / 2  # how much of what the two answers to one question share is taken off, where only pairs were judged
 PSEUDO_SHARE = 2 / 3  # how much heads that learned from pseudo-labels count beside those that learned from responses
@@ -64,6 +65,8 @@ def fit_ensembles(
     `forms` names the aggregation of each aspect, or several of which held-out labels choose one; the response's own
     label is the aspect without a name.
     """
+    first = next(iter(forms.values()))[0]
+    block, told = with_teacher(fit_ensembles, block, corpus, first, config, callbacks)
     selection = select_aggregations(fit_ensembles, block, corpus, forms, config, callbacks)
     aspects, results = selection.aspects, {}
     if len(aspects) == 1 and selection.fitted:
@@ -81,7 +84,7 @@ def fit_ensembles(
             if config.self_training.rounds and not config.supervised:
                 ensemble = _self_trained(ensemble, block, corpus, config, callbacks)
             results[name] = _without_topic(ensemble, config).result(ensemble.cost(config), config)
-    results = {name: selection.explain(name, result) for name, result in results.items()}
+    results = {name: selection.explain(name, result, told) for name, result in results.items()}
     if config.try_priors and not config.supervised:
         results = {n: with_priors(fit_ensembles, r, block, corpus, config, callbacks) for n, r in results.items()}
     return results
@@ -284,6 +287,15 @@ def refuse_unlabelled(corpus: Corpus, config: FitConfig, aspect: str | None = No
             f"all {len(labels)} labels are {labels[0]:g}: give responses with different labels, good and bad ones",
             field=field,
         )
+
+
+def refuse_loss(corpus: Corpus, config: FitConfig) -> None:
+    """Refuse a loss, or weights of classes, that no label here would read."""
+    rated = bool((~np.isnan(corpus.labels)).any())
+    if config.loss == "ratio" and not len(corpus.pairs):
+        raise BadSpec("loss='ratio' is of preferences, and there are none: give 'bce', 'mae', 'mse' or 'msle'")
+    if not rated and (config.loss not in ("auto", "ratio") or config.class_weights != "none"):
+        raise BadSpec(f"loss={config.loss!r}, class_weights={config.class_weights!r}: no response has a label to read")
 
 
 def refuse_levels_of_pairs(forms: Sequence[Aggregation], corpus: Corpus) -> None:

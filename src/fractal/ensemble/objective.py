@@ -30,17 +30,22 @@ def objective_of(
     """
     if bags.labels.dim() > 1:
         shared = MultiAspect.of([(name, columns.index(name), rule) for name, rule in aspects.items()])
-        each = [AspectTerm.of(term, a) for term in (ResponseLoss(), *config.priors) for a in shared.aspects]
+        kind = "likelihood" if config.loss == "auto" else config.loss
+        losses = [_response_loss(bags.labels[:, a.column], kind, config.class_weights) for a in shared.aspects]
+        each = [AspectTerm.of(loss, a) for loss, a in zip(losses, shared.aspects, strict=True)]
+        each += [AspectTerm.of(term, a) for term in config.priors for a in shared.aspects]
         validation, count = held_out_by_aspect(shared.aspects), len(shared.aspects)
         return Objective(tuple(each), shared, config.plan.curriculum, validation, reads_labels=count)
     aggregation = next(iter(aspects.values()))
     if config.supervised:
         return Objective((SentenceLoss(),), aggregation, validation_loss="gold")
-    terms = label_terms(bags, config.gold_weight)
+    terms = label_terms(bags, config.gold_weight, config.loss, config.class_weights)
     return Objective((*terms, *config.priors), aggregation, config.plan.curriculum, reads_labels=len(terms))
 
 
-def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
+def label_terms(
+    bags: Bags, gold_weight: float = 0.0, loss: str = "auto", class_weights: str = "none"
+) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
     A sentence's label weighs as much as a response's: n labels in one response as much as n responses that are rated,
@@ -51,12 +56,19 @@ def label_terms(bags: Bags, gold_weight: float = 0.0) -> tuple[Term, ...]:
     observed = "gold" if labelled else ""
     terms: list[Term] = []
     if bags.pairs is not None and len(bags.pairs):
-        terms.append(PreferenceLoss(kind="logit", observed=observed))
+        terms.append(PreferenceLoss(kind="ratio" if loss == "ratio" else "logit", observed=observed))
     if not terms or rated:
-        terms.append(ResponseLoss(observed=observed))
+        kind = "likelihood" if loss in ("auto", "ratio") else loss
+        terms.append(_response_loss(bags.labels, kind, class_weights, observed))
     if labelled:
         terms.append(SentenceLoss(weight=gold_weight * labelled / max(_label_count(bags), 1)))
     return tuple(terms)
+
+
+def _response_loss(labels: Tensor, kind: str, class_weights: str, observed: str = "") -> ResponseLoss:
+    """Return the loss on labels of responses; balanced, good and bad ones weigh as if they were equally many."""
+    share = float(labels[~labels.isnan()].mean()) if class_weights == "balanced" else 0.5
+    return ResponseLoss(kind=kind, observed=observed, good_share=min(max(share, 1e-3), 1 - 1e-3))
 
 
 def _label_count(bags: Bags) -> int:

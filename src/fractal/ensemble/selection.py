@@ -55,9 +55,9 @@ class Selection:
     screening: dict[str, FormComparison | None]
     fitted: dict[str, FitResult]
 
-    def explain(self, name: str, result: FitResult) -> FitResult:
+    def explain(self, name: str, result: FitResult, before: tuple[Choice, ...] = ()) -> FitResult:
         """Return a fit with the choices that led to it."""
-        return replace(result, choices=(*self.choices[name], *result.choices), screening=self.screening[name])
+        return replace(result, choices=(*before, *self.choices[name], *result.choices), screening=self.screening[name])
 
 
 def select_aggregations(

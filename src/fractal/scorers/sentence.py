@@ -22,7 +22,7 @@ from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Predictor
-from fractal.ensemble.fit import fit_ensembles, refuse_levels_of_pairs, refuse_unlabelled
+from fractal.ensemble.fit import fit_ensembles, refuse_levels_of_pairs, refuse_loss, refuse_unlabelled
 from fractal.ensemble.learning_curve import LearningCurve, learning_curve
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
@@ -98,6 +98,11 @@ class SentenceScorer(Scorer):
         How much a known sentence label weighs beside a response label; 0 ignores sentence labels.
     learn_from : {"responses", "sentences"}, default="responses"
         "sentences" learns from sentence labels alone: full supervision, to compare with.
+    loss : {"auto", "bce", "mae", "mse", "msle", "ratio"}, default="auto"
+        How far response scores are from their labels: "auto" is the exact likelihood of the aggregation, and of
+        preferences Bradley–Terry on log-odds; "ratio" is Bradley–Terry on mean scores.
+    class_weights : {"none", "balanced"}, default="none"
+        "balanced" lets good and bad responses weigh as if they were equally many.
     plan : TrainingPlan or None, default=None
         How heads are trained: epochs, learning rate, members of the ensemble, device and so on; None takes the
         defaults.
@@ -141,6 +146,8 @@ class SentenceScorer(Scorer):
         self_training: SelfTraining | None = None,
         gold_weight: float = 1.0,
         learn_from: str = "responses",
+        loss: str = "auto",
+        class_weights: str = "none",
         plan: TrainingPlan | None = None,
         tune: str | TuningPlan | None = None,
         cache: str | PathLike[str] | bool = True,
@@ -155,6 +162,8 @@ class SentenceScorer(Scorer):
         self.self_training = self_training
         self.gold_weight = gold_weight
         self.learn_from = learn_from
+        self.loss = loss
+        self.class_weights = class_weights
         self.plan = plan
         self.tune = tune
         self.cache = cache
@@ -217,6 +226,7 @@ class SentenceScorer(Scorer):
         config = self.fit_config()
         corpus = gather(X, y, config.plan.folds).in_canonical_order()
         config = self.fit_config(corpus.responses)
+        refuse_loss(corpus, config)
         refuse_levels_of_pairs(self.forms(corpus), corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
@@ -306,6 +316,8 @@ class SentenceScorer(Scorer):
             self_training=self.self_training or SelfTraining(),
             gold_weight=self.gold_weight,
             learn_from=self.learn_from,
+            loss=self.loss,
+            class_weights=self.class_weights,
             plan=plan,
         )
 

@@ -86,6 +86,8 @@ def distance(kind: str, logits: Tensor, target: Tensor) -> Tensor:
     """How far scores (as log-odds) are from targets in [0, 1]: soft-label cross-entropy, or the plain difference."""
     if kind == "bce":
         return F.softplus(logits) - target * logits
+    if kind == "msle":
+        return (torch.log1p(torch.sigmoid(logits)) - torch.log1p(target)).square()
     gap = torch.sigmoid(logits) - target
     return gap.abs() if kind == "mae" else gap.square()
 

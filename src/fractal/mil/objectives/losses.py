@@ -21,7 +21,7 @@ LOSSES: Registry[Term] = Registry("loss")
 @LOSSES.register("response")
 @dataclass(frozen=True)
 class ResponseLoss(Term):
-    """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse of the score.
+    """The aggregated score should explain the response's label: exact likelihood, or bce, mae, mse, msle of the score.
 
     What is known of single sentences (`observed`) is taken as it is: the response's label then tells of the others.
     Where it contradicts the response's label, that label says nothing.
@@ -30,9 +30,12 @@ class ResponseLoss(Term):
     weight: float = 1.0
     kind: str = "likelihood"
     observed: str = ""  # the column of targets that holds sentence labels
+    good_share: float = 0.5  # of the labels: good and bad ones weigh as if they were equally many
 
     def __post_init__(self) -> None:
-        check_kind(self.kind, ("likelihood", "bce", "mae", "mse"))
+        check_kind(self.kind, ("likelihood", "bce", "mae", "mse", "msle"))
+        if not 0.0 < self.good_share < 1.0:
+            raise ValueError(f"good_share={self.good_share}: give a share between 0 and 1")
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         observed = bags.targets.get(self.observed)
@@ -45,7 +48,11 @@ class ResponseLoss(Term):
             cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels)
         else:
             cost = distance(self.kind, self._log_odds(scores), labels.unsqueeze(-1))
-        return weighted_mean(cost, bags.weights * labelled.unsqueeze(-1))
+        weights = bags.weights * labelled.unsqueeze(-1)
+        if self.good_share != 0.5:
+            classes = labels / self.good_share + (1 - labels) / (1 - self.good_share)
+            weights = weights * classes.unsqueeze(-1)
+        return weighted_mean(cost, weights)
 
     def _log_odds(self, scores: Scores) -> Tensor:
         """Level forms have log-odds a threshold; their mean probability is the expected level: (bag, member)."""

@@ -18,6 +18,7 @@ __all__ = ["PRIORS", "ColumnPrior", "CorrelationPrior", "CosinePrior", "HybridPr
 
 PRIORS: Registry[Term] = Registry("prior")
 
+TEACHER = "teacher"  # the column of its scores
 PAIRS_AT_ONCE = 1 << 18  # bounds the memory of the correlations, which compare whole embedding rows
 
 
@@ -55,16 +56,19 @@ class ColumnPrior(Term):
 @PRIORS.register("hybrid")
 @dataclass(frozen=True)
 class HybridPrior(Term):
-    """A teacher that was trained on the few sentence labels there are, frozen, guides the sentences without one."""
+    """A teacher that learned the sentence labels of a share of the responses, frozen, guides those of the others."""
 
     weight: float = 0.2
+    share: float = 0.2  # of the responses with sentence labels, whose labels are used
     kind: str = "bce"
 
     def __post_init__(self) -> None:
         check_kind(self.kind, ("bce", "mae", "mse"))
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"share={self.share}: give a share in (0, 1]")
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
-        return against_target("teacher", self.kind, scores, bags)
+        return against_target(TEACHER, self.kind, scores, bags)
 
 
 @PRIORS.register("correlation")
