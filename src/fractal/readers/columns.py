@@ -12,13 +12,20 @@ from fractal.readers.report import ReadReport
 
 COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "uid", "response_id", "example_id", "record_id"),
-    "query": ("query", "question", "prompt", "instruction", "problem", "user_input"),
+    "query": (
+        *("query", "question", "prompt", "instruction", "problem", "user_input", "user_query", "user_question"),
+        *("user_prompt", "user_message"),
+    ),
     "context": (
         *("context", "contexts", "passages", "passage", "documents", "document", "source", "sources"),
         *("retrieved_contexts", "evidence", "article", "retrieved_documents", "retrieved_docs", "source_documents"),
-        *("docs", "chunks", "page_content", "reference_text", "knowledge"),
+        *("docs", "chunks", "page_content", "reference_text", "knowledge", "retrieved_passages", "retrieved_passage"),
+        *("retrieved_context", "retrieved_chunks", "source_text"),
     ),
-    "response": ("response", "answer", "completion", "output", "text", "generation", "summary", "reply", "prediction"),
+    "response": (
+        *("response", "answer", "completion", "output", "text", "generation", "summary", "reply", "prediction"),
+        *("model_answer", "model_response", "model_output", "generated_text", "assistant_response", "ai_response"),
+    ),
     "sentences": ("sentences",),
     "offsets": ("offsets",),
     "completions": ("completions", "steps"),

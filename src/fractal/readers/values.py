@@ -154,7 +154,8 @@ def sentences(roles: Mapping[str, Any], answer: str | None, session: ReadSession
 
 def _split(text: Any, roles: Mapping[str, Any], session: ReadSession) -> tuple[str, tuple[Sentence, ...]]:
     if text is None:
-        names = [name for name in session.columns.names if name not in roles]
+        taken = {*roles, *session.report.columns.values()}
+        names = [name for name in session.columns.names if name not in taken]
         raise BadData(
             f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, one of "
             f"{', '.join(names)[:400] or 'those of the source'}, as in "
