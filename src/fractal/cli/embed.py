@@ -12,7 +12,11 @@ from fractal.cli._output import print_json
 __all__ = ["command"]
 
 
-@subcommand("embed", "fractal embed minilm ratings/ answers.jsonl -o embedded/ --workers auto")
+@subcommand(
+    "embed",
+    "fractal embed minilm ratings.jsonl -o embedded/",
+    "fractal embed minilm ratings/ answers.jsonl -o embedded/ --workers auto",
+)
 @click.argument("encoder")
 @click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, metavar="FOLDER/", help="Where the record of what is done is kept.")
