@@ -1,6 +1,6 @@
 """Data in: files, frames, data sets and streams → checked responses and preferences."""
 
-from fractal.readers import by_schema, columnar, folders, hub, jsonl, table, traces
+from fractal.readers import annotations, by_schema, columnar, folders, hub, jsonl, table, traces
 from fractal.readers.base import READERS, Reader
 from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
@@ -15,6 +15,7 @@ __all__ = [
     "Reader",
     "RejectsFile",
     "Row",
+    "annotations",
     "by_schema",
     "columnar",
     "folders",

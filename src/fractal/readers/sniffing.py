@@ -90,6 +90,8 @@ def _guess(source: Any) -> str:
         readers = [BY_ENDING[ending] for ending in reversed(endings(path)) if ending in BY_ENDING]
         if readers and readers[0] in ("csv", "tsv") and isinstance(source, str | Path | Pipe):
             return _table(source, readers[0])
+        if readers and readers[0] == "jsonl" and isinstance(source, str | Path) and str(source).endswith(".json"):
+            return _annotations(source) or "jsonl"
         return readers[0] if readers else _by_content(source)
     package = type(source).__module__.partition(".")[0]
     if package in BY_PACKAGE:
@@ -99,6 +101,17 @@ def _guess(source: Any) -> str:
     raise BadData(
         f"a {type(source).__name__} cannot be read: give a path, a stream, a frame, a data set or a list of rows"
     )
+
+
+def _annotations(source: str | Path) -> str:
+    """Return the reader of a tool's export, by the names that only it uses; nothing where it is none."""
+    try:
+        start = start_of(source, SNIFFED)
+    except (OSError, EOFError, BadData):
+        return ""
+    if all(name in start for name in (b'"annotations"', b'"data"', b'"from_name"')):
+        return "label_studio"
+    return "argilla" if all(name in start for name in (b'"fields"', b'"responses"', b'"suggestions"')) else ""
 
 
 def _table(source: str | Path | Pipe, reader: str) -> str:

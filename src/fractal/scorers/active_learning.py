@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -14,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadData, BadSpec
+from fractal.readers.labels import read_label
+from fractal.readers.sniffing import guess_reader
+from fractal.readers.sources import BadRow
 from fractal.records import Response, ScoredResponse, check_label
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+TABLES = {".csv": ",", ".tsv": "\t"}
 ROUNDS = 100  # in which sentences are drawn: each round knows what the labels of those before it would tell
 DIRECTIONS = 64  # of sentence vectors, in which labels tell something
 PRIOR = 4.0  # how far log-odds may be from even before anything is told: their variance
@@ -187,34 +192,52 @@ def _dealt(suggestions: Sequence[Suggestion], annotators: Sequence[str], overlap
 
 
 def write_suggestions(suggestions: Iterable[Suggestion], path: str | Path) -> int:
-    """Write a line of JSON for each, to be filled in at `label`; return how many."""
+    """Write a row for each, to be filled in at `label`, in the form of the ending: .csv, .tsv, else lines of JSON."""
+    if Path(path).suffix in TABLES:
+        rows = [
+            {**dataclasses.asdict(one), "context": json.dumps(one.context, ensure_ascii=False)} for one in suggestions
+        ]
+        with Path(path).open("w", encoding="utf-8", newline="") as stream:
+            names = [field.name for field in dataclasses.fields(Suggestion)]
+            writer = csv.DictWriter(stream, names, delimiter=TABLES[Path(path).suffix])
+            writer.writeheader()
+            writer.writerows(rows)
+        return len(rows)
     lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) + "\n" for one in suggestions]
     Path(path).write_text("".join(lines), encoding="utf-8")
     return len(lines)
 
 
 def read_answers(path: str | Path) -> list[Suggestion]:
-    """Read lines that annotators filled in; a line without a label is still open."""
+    """Read rows that annotators filled in, whatever they saved them as; one without a label is still open."""
     answers = []
-    with Path(path).open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                answers.append(_answer(line, str(path), number))
+    for row in guess_reader(path).rows(path):
+        if isinstance(row, BadRow):
+            raise BadData(f"no answer can be read: {row.error.problem}", source=str(path), line=row.line)
+        answers.append(_answer(row.fields, str(path), row.line))
     return answers
 
 
-def _answer(line: str, source: str, number: int) -> Suggestion:
+def _answer(written: Mapping[str, Any], source: str, number: int) -> Suggestion:
+    """Take a row for an answer; a table keeps numbers and lists as text, and labels may be words."""
     try:
-        fields: Any = json.loads(line)
+        fields: dict[str, Any] = {name: None if value == "" else value for name, value in written.items()}
+        fields["label"] = read_label(fields.get("label"))[0]
+        fields["sentence"] = int(fields["sentence"])
+        fields |= {name: float(fields[name]) for name in ("score", "value") if fields.get(name) is not None}
+        if isinstance(fields.get("context"), str):
+            fields["context"] = json.loads(fields["context"])
+        texts = ("query", "response", "annotator")
+        fields |= {name: str(fields.get(name) or "") for name in texts}
         names = {field.name for field in dataclasses.fields(Suggestion)}
         values = {name: value for name, value in fields.items() if name in names}
-        answer = Suggestion(**{**values, "context": tuple(values.get("context", ()))})
+        answer = Suggestion(**{**values, "context": tuple(values.get("context") or ())})
         if answer.label is not None:
             check_label(float(answer.label), "label")
         return answer
     except BadData as error:
         raise error.at(source, number) from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadData(
             f"no answer can be read ({error}): keep the lines as they were written and fill in `label` with a number "
             "from 0, bad, to 1, good",
