@@ -65,3 +65,16 @@ def test_a_scorer_from_the_hub_names_no_file_of_this_machine_and_nothing_that_ma
     (folder / "config.json").write_text(json.dumps({**config, "encoder": spec}))
     with pytest.raises(BadFolder, match="names the encoder"):
         persistence.load_folder("team/scorer")
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"), [("splitter", "nothing(like=1)"), ("encoder", "hashing(dim=1)"), ("splitter", None)]
+)
+def test_a_folder_whose_splitter_or_encoder_cannot_be_built_is_refused(
+    name: str, spec: str | None, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(OLD / "one_label", tmp_path / "altered")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: spec}))
+    with pytest.raises(BadFolder, match=f"names no {name}"):
+        persistence.load_folder(folder)

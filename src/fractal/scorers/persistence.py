@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.encoders import ENCODERS, Encoder
-from fractal.errors import BadFolder, MissingExtra
+from fractal.errors import BadFolder, FractalError, MissingExtra
 from fractal.files import exclusive, whole_folder
+from fractal.records.splitting import SPLITTERS
 from fractal.registry import parse
 
 __all__ = ["CARRIED", "RENAMED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
@@ -86,9 +87,19 @@ def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = N
         raise BadFolder(
             f"{folder / HEAD} is not the file that {CONFIG} was written with, but cut short or altered: copy it again"
         )
+    _check_specs(folder, config)
     _check_files(folder, config.get("files", {}))
     card = _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
     return Saved(config, _arrays(head, folder), card, folder=folder)
+
+
+def _check_specs(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a folder whose splitter or encoder cannot be built, before anything is read by them."""
+    for name, registry in (("splitter", SPLITTERS), ("encoder", ENCODERS)):
+        try:
+            registry.build(str(config[name]))
+        except (FractalError, KeyError, TypeError, ValueError) as error:
+            raise BadFolder(f"{folder / CONFIG} names no {name} that can be built ({error})") from error
 
 
 def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
