@@ -83,3 +83,14 @@ def test_levels_of_preferences_are_refused_before_training(
     monkeypatch.setattr(fitting, "train_expert", None)
     with pytest.raises(BadData, match="do not tell levels"):
         small(aggregation="max_levels(levels=3)").fit(pairs)
+
+
+def test_shards_of_preferences_are_refused(
+    scorer: SentenceScorer, pairs: list[Preference], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scorer.save_pretrained(tmp_path / "scorer")
+    write(pairs, tmp_path / "pairs.jsonl")
+    with pytest.raises(SystemExit) as ended:
+        main(["disaggregate", str(tmp_path / "scorer"), str(tmp_path / "pairs.jsonl"), "-o", f"{tmp_path}/out/", "-q"])
+    assert ended.value.code != 0
+    assert "give one file" in capsys.readouterr().err

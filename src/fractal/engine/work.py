@@ -105,7 +105,8 @@ class Worker:
     def _written(self, unit: Unit, report: ReadReport, rejects: Path) -> UnitRecord:
         with open_unit(unit) as (reader, source):
             lines = _lines_of(source) if unit.kind == "bytes" else 0
-            responses = _responses(reader.read(source, **self._reading(report, rejects)))
+            records = reader.read(source, **self._reading(report, rejects))
+            responses = _responses(records, compared=self.job.task == "disaggregate")
             counted = _Counted(responses)
             scored = self.score(counted)
             if self.job.task == "embed":
@@ -136,9 +137,15 @@ def _lines_of(source: IO[bytes]) -> int:
     return lines + (len(content) > 0 and content[-1] != 10)
 
 
-def _responses(records: Iterable[Response | Preference]) -> Iterator[Response]:
+def _responses(records: Iterable[Response | Preference], *, compared: bool) -> Iterator[Response]:
     for record in records:
         if isinstance(record, Preference):
+            if compared:
+                raise BadData(
+                    "preferences are labelled with all they are compared with, not shard by shard: give one file, "
+                    "as in `fractal disaggregate scorer/ pairs.jsonl -o labelled.jsonl`",
+                    field="preference",
+                )
             yield record.better
             yield record.worse
         else:
