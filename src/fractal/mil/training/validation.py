@@ -18,8 +18,10 @@ from fractal.mil.outputs import by_member
 __all__ = ["ValidationFold", "held_out_logits", "predict_logits", "steady_logits", "validate", "validation_folds"]
 
 SENTENCES_AT_ONCE = 16_384  # bounds the memory of scoring; larger blocks gain nothing
-FEWEST_SHARED = 32_768  # values of a tensor from which on the library shares elementwise work among threads
-MOST_ROWS = 256  # of a tile
+SHARED_AT_ONCE = (
+    131_072  # values of the widest layer in a tile: memory stays in the caches, halves and quarters are whole lanes
+)
+MOST_ROWS = 512  # of a tile
 MOST_PAIRS = 4_000  # of held-out responses, compared after every epoch; of more, so many are drawn
 
 
@@ -38,13 +40,13 @@ def predict_logits(head: Head, bags: Bags, precision: torch.dtype | None = None,
 def steady_logits(head: Head, bags: Bags) -> Tensor:
     """Return the log-odds of every sentence to the same bits alone and in any company: (sentence, [level − 1,] member).
 
-    All products have one shape, tiles of rows filled up with zeros, and no tile is large enough to be shared among
-    threads: either would change the way in which sums are taken.
+    All products have one shape, tiles of rows filled up with zeros, as the shape decides how sums are taken. Tiles have
+    a power of two of rows, so that two, four or eight threads share them without a rest.
     """
     head.eval()
     shape = head.shape
     widest = max(shape.members * max((*shape.hidden, shape.thresholds)), 1)
-    rows = 1 << max(min(FEWEST_SHARED // widest, MOST_ROWS).bit_length() - 1, 4)
+    rows = 1 << max(min(SHARED_AT_ONCE // widest, MOST_ROWS).bit_length() - 1, 4)
     parts = []
     with torch.inference_mode():
         for first in range(0, max(len(bags.features), 1), rows):
