@@ -60,8 +60,8 @@ def test_a_guide_runs_from_raw_file_to_report(guide: Path, tmp_path: Path, monke
     assert "<html" in page
 
 
-def test_there_are_the_four_guides() -> None:
-    assert [guide.stem for guide in GUIDES] == ["long-answers", "reasoning", "retrieval", "summaries"]
+def test_there_are_the_five_guides() -> None:
+    assert [guide.stem for guide in GUIDES] == ["agents", "long-answers", "reasoning", "retrieval", "summaries"]
 
 
 DATA = Path(__file__).parents[1] / "data" / "paper"

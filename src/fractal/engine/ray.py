@@ -120,12 +120,11 @@ class _Batches:
     def __call__(self, table: Any) -> Any:
         import pyarrow
 
+        from fractal.engine.work import responses_of
         from fractal.readers import read
-        from fractal.records import Response
         from fractal.writers.native import to_native
 
-        records = read(table, "arrow", splitter=self.scorer.splitter)
-        responses = [record for record in records if isinstance(record, Response)]
+        responses = responses_of(read(table, "arrow", splitter=self.scorer.splitter))
         rows: list[Mapping[str, Any]] = [to_native(scored) for scored in self.scorer.stream(responses)]
         return pyarrow.Table.from_pylist(rows)
 

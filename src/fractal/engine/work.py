@@ -106,7 +106,7 @@ class Worker:
         with open_unit(unit) as (reader, source):
             lines = _lines_of(source) if unit.kind == "bytes" else 0
             records = reader.read(source, **self._reading(report, rejects))
-            responses = _responses(records, compared=self.job.task == "disaggregate")
+            responses = responses_of(records, compared=self.job.task == "disaggregate")
             counted = _Counted(responses)
             scored = self.score(counted)
             if self.job.task == "embed":
@@ -137,7 +137,7 @@ def _lines_of(source: IO[bytes]) -> int:
     return lines + (len(content) > 0 and content[-1] != 10)
 
 
-def _responses(records: Iterable[Response | Preference], *, compared: bool) -> Iterator[Response]:
+def responses_of(records: Iterable[Response | Preference], *, compared: bool) -> Iterator[Response]:
     for record in records:
         if isinstance(record, Preference):
             if compared:
