@@ -59,8 +59,8 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
     """Open a path, `-` or a stream for reading; what is compressed by gzip is opened up, whatever it is called."""
     with contextlib.ExitStack() as stack:
         stream = _raw(source, stack)
-        if stream.peek(2)[:2] == GZIP:
-            stream = io.BufferedReader(cast(Any, stack.enter_context(gzip.GzipFile(fileobj=stream))), 1 << 18)
+        if peeked(stream)[:2] == GZIP:
+            stream = io.BufferedReader(Unzipped(stream), 1 << 18)
         mark = peeked(stream)[:3]
         if mark[:2] in BOMS:
             raise BadData(
@@ -78,6 +78,28 @@ def open_raw(source: Any) -> Iterator[IO[bytes]]:
     """Open a path, `-` or a stream for reading its bytes as they are."""
     with contextlib.ExitStack() as stack:
         yield _raw(source, stack)
+
+
+class Unzipped(io.RawIOBase):
+    """What gzip holds, a piece at a time: a fault loses nothing that stands before it, and is met at every read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._file = gzip.GzipFile(fileobj=stream)
+        self._fault: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._fault is not None:
+            raise self._fault
+        try:
+            content = self._file.read1(len(buffer))
+        except DAMAGED as error:
+            self._fault = error
+            raise
+        buffer[: len(content)] = content
+        return len(content)
 
 
 class Pipe(io.BufferedReader):

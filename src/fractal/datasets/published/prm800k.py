@@ -102,6 +102,8 @@ class PRM800K(Reader):
 
     def _step(self, step: Any, generated: Sequence[str]) -> Step:
         """Return the step of the path: the chosen completion, else the rater's own, else where the path ends."""
+        if not isinstance(step, Mapping):
+            raise BadData(f"found {repr(step)[:60]}: a step is an object", field="label.steps")
         completions = field(step, "completions", list, [])
         number = field(step, "chosen_completion", int, None)
         if number is not None:
@@ -110,7 +112,7 @@ class PRM800K(Reader):
             return self._rated(completions[number])
         written = step.get("human_completion")
         if written:
-            return str(written["text"] if isinstance(written, Mapping) else written), 1.0
+            return field(written, "text", str) if isinstance(written, Mapping) else str(written), 1.0
         if not completions:
             raise BadData("a step has no completion, chosen or not", field="completions")
         return self._rated(_end(completions, generated))

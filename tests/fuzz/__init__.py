@@ -1,0 +1,1 @@
+"""Fuzzers: seeded, bounded in the suite, an hour long by `make fuzz`."""
