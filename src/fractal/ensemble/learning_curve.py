@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,11 @@ class LearningCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"ratings": list(self.ratings), "areas": list(self.areas)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> LearningCurve:
+        """Return the curve that plain values describe; an empty one of none."""
+        return cls(tuple(plain.get("ratings", ())), tuple(plain.get("areas", ())))
 
 
 HELPS = 0.01

@@ -9,10 +9,36 @@ from typing import Any
 from fractal.errors import BadData
 from fractal.records import Response
 
-__all__ = ["input_shares", "missing_inputs", "refuse_missing", "warn_of_missing"]
+__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "warn_of_missing"]
 
 NEEDED = 0.5  # share of the training responses that had it, from which a scorer counts on it
 FEWER = 0.5  # of that share; below, a word is said
+
+
+class Remembers:
+    """Remembers how training data were read, and what share of them had a query and a context."""
+
+    inputs_: dict[str, float]
+    reading_: dict[str, Any]
+
+    @property
+    def memory_(self) -> dict[str, Any]:
+        """What the scorer remembers of its training data: columns, scale, and what share had a query and a context."""
+        return {**self.reading_, **self.inputs_}
+
+    def remember_reading(self, reading: Mapping[str, Any]) -> None:
+        """Keep how the training data were read, so that what is scored is read alike."""
+        self.reading_ = dict(reading)
+
+    def remember_inputs(self, responses: Sequence[Response]) -> None:
+        """Keep what share of the training data had a query and a context; how they were read is not known yet."""
+        self.inputs_ = {f"with {name}": share for name, share in input_shares(responses).items()}
+        self.reading_ = {}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take what a saved scorer remembers."""
+        self.inputs_ = {name: value for name, value in memory.items() if name.startswith("with ")}
+        self.reading_ = {name: value for name, value in memory.items() if name not in self.inputs_}
 
 
 def input_shares(responses: Sequence[Response]) -> dict[str, float]:

@@ -52,7 +52,7 @@ from fractal.records.splitting import SPLITTERS
 from fractal.registry import parse
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
-from fractal.scorers.inputs import input_shares
+from fractal.scorers.inputs import Remembers
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import Run, records, steady_runs
@@ -64,7 +64,7 @@ __all__ = ["SentenceScorer"]
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
-class SentenceScorer(Scorer):
+class SentenceScorer(Remembers, Scorer):
     """Learns from labels on whole responses to score each of their sentences, and those of new responses.
 
     Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
@@ -206,8 +206,7 @@ class SentenceScorer(Scorer):
         """
         options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
         records, report = records_of(X, self.splitter, options)
-        records = records if isinstance(records, Sequence) else list(records)
-        corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
+        corpus, config = self.prepare(list(records), labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self.embed(corpus.responses, on_encode)
         result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
@@ -242,8 +241,7 @@ class SentenceScorer(Scorer):
         self.calibrator_ = calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
-        self.inputs_ = {f"with {name}": share for name, share in input_shares(corpus.responses).items()}
-        self.reading_: dict[str, Any] = {}
+        self.remember_inputs(corpus.responses)
         self.data_ = described(corpus)
         if count := contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
@@ -251,15 +249,6 @@ class SentenceScorer(Scorer):
         self.learning_curve_ = learning_curve(block, corpus, result.ensemble.aggregation, config.plan.seed)
         self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
-
-    @property
-    def memory_(self) -> dict[str, Any]:
-        """What the scorer remembers of its training data: columns, scale, and what share had a query and a context."""
-        return {**self.reading_, **self.inputs_}
-
-    def remember_reading(self, reading: Mapping[str, Any]) -> None:
-        """Keep how the training data were read, so that what is scored is read alike."""
-        self.reading_ = dict(reading)
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
         """Score one raw text: it is cut by the scorer's own splitter."""
@@ -492,11 +481,8 @@ class SentenceScorer(Scorer):
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
         scorer.held_out_index_ = held_out
-        memory = config.get("reading", {})  # folders of before know nothing of it
-        scorer.inputs_ = {name: value for name, value in memory.items() if name.startswith("with ")}
-        scorer.reading_ = {name: value for name, value in memory.items() if name not in scorer.inputs_}
-        curve = config.get("learning curve", {})
-        scorer.learning_curve_ = LearningCurve(tuple(curve.get("ratings", ())), tuple(curve.get("areas", ())))
+        scorer.remember(config.get("reading", {}))  # folders of before know nothing of it
+        scorer.learning_curve_ = LearningCurve.from_dict(config.get("learning curve", {}))
         scorer.history_ = ()
         return scorer
 
