@@ -137,7 +137,7 @@ def _lines_of(source: IO[bytes]) -> int:
     return lines + (len(content) > 0 and content[-1] != 10)
 
 
-def responses_of(records: Iterable[Response | Preference], *, compared: bool) -> Iterator[Response]:
+def responses_of(records: Iterable[Response | Preference], *, compared: bool = False) -> Iterator[Response]:
     for record in records:
         if isinstance(record, Preference):
             if compared:
