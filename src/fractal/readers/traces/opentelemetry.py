@@ -61,7 +61,7 @@ def spans_in(fields: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dic
 def attributes_of(given: Any) -> dict[str, Any]:
     """Return attributes as a mapping, whichever of the two ways of JSON they are written in."""
     if isinstance(given, list | tuple):
-        return {str(pair["key"]): _value(pair.get("value")) for pair in given if isinstance(pair, Mapping)}
+        return {str(pair.get("key", "")): _value(pair.get("value")) for pair in given if isinstance(pair, Mapping)}
     read = decoded(given)
     return dict(read) if isinstance(read, Mapping) else {}
 
@@ -77,7 +77,9 @@ def _value(value: Any) -> Any:
     if "arrayValue" in value:
         return [_value(part) for part in (value["arrayValue"] or {}).get("values", ())]
     if "kvlistValue" in value:
-        return {pair["key"]: _value(pair.get("value")) for pair in (value["kvlistValue"] or {}).get("values", ())}
+        return {
+            pair.get("key", ""): _value(pair.get("value")) for pair in (value["kvlistValue"] or {}).get("values", ())
+        }
     return None if not value else dict(value)
 
 
