@@ -105,6 +105,8 @@ def input_messages(given: Any) -> list[Any]:
         return [{"role": "user", "content": given}] if given else []
     if isinstance(given, list | tuple) and len(given) == 1 and isinstance(given[0], list | tuple):
         given = given[0]  # a batch of one conversation
+    if given and not isinstance(given, list | tuple):
+        raise BadData(f"found {repr(given)[:60]}: give a list of messages", field="messages")
     return list(given or ())
 
 
