@@ -19,6 +19,7 @@ from fractal.errors import BadFolder, FractalError, MissingExtra
 from fractal.files import exclusive, whole_folder
 from fractal.records.splitting import SPLITTERS
 from fractal.registry import parse
+from fractal.scorers.schema import check_saved
 
 __all__ = ["CARRIED", "RENAMED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
 
@@ -90,7 +91,9 @@ def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = N
     _check_specs(folder, config)
     _check_files(folder, config.get("files", {}))
     card = _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
-    return Saved(config, _arrays(head, folder), card, folder=folder)
+    arrays = _arrays(head, folder)
+    check_saved(folder, config, arrays)
+    return Saved(config, arrays, card, folder=folder)
 
 
 def _check_specs(folder: Path, config: Mapping[str, Any]) -> None:
@@ -163,7 +166,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     written = _read(path)
     try:
         config = json.loads(written)
-    except ValueError as error:
+        json.dumps(config, ensure_ascii=False).encode()  # refuses halves of characters
+    except (ValueError, RecursionError) as error:
         raise BadFolder(f"{path} is not whole JSON ({error}): copy the folder again") from error
     if not isinstance(config, dict) or not {"format", "head_sha256"} <= config.keys():
         raise BadFolder(f"{path} was not written by fractal: it names no format")
