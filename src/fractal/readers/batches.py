@@ -34,6 +34,8 @@ def parquet_batches(file: IO[bytes], parquet: Any) -> Iterator[Any]:
     """
     opened = parquet.ParquetFile(file)
     groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
+    for number in range(len(groups)):  # damaged metadata end the process where `column` meets them, an error here
+        next(opened.iter_batches(batch_size=1, row_groups=[number]), None)
     columns = {
         column.path_in_schema
         for column in (group.column(number) for group in groups for number in range(group.num_columns))
