@@ -13,6 +13,7 @@ import pytest
 from fractal.cli import main
 from fractal.datasets.synthetic import make_responses
 from fractal.readers import read, read_scored
+from fractal.scorers.persistence import load_folder
 from fractal.writers import write
 
 QUICK = [
@@ -79,8 +80,8 @@ def test_a_stopped_run_goes_on_between_two_responses(folder: Path, tmp_path: Pat
     lines = by_batch.splitlines(keepends=True)
     out.unlink()
     (tmp_path / "scores.jsonl.part").write_bytes(b"".join(lines[:39]))  # a batch, and a half of it
-    config = json.loads((folder / "scorer" / "config.json").read_text())
-    (tmp_path / "scores.jsonl.part.json").write_text(json.dumps({"scorer": config["head_sha256"], "batch": 16}))
+    digest = load_folder(folder / "scorer").digest
+    (tmp_path / "scores.jsonl.part.json").write_text(json.dumps({"scorer": digest, "batch": 16}))
     assert run(*words, "--resume") == 0
     assert out.read_bytes() == by_batch
 

@@ -15,6 +15,7 @@ from fractal.ensemble.self_training import SelfTraining
 from fractal.errors import BadData
 from fractal.files import exclusive, open_target
 from fractal.mil.training.plan import TrainingPlan
+from fractal.scorers.persistence import load_folder
 from fractal.scorers.sentence import SentenceScorer
 from fractal.writers import write
 
@@ -144,10 +145,10 @@ def test_a_folder_where_nothing_may_be_written_is_named(tmp_path):
 
 def stopped_run(folder, out, lines: int) -> None:
     """Leave what a run leaves that was killed after some lines."""
-    head = json.loads((folder / "scorer" / "config.json").read_text())["head_sha256"]
+    digest = load_folder(folder / "scorer").digest
     written = (folder / "scores.jsonl").read_bytes().splitlines(keepends=True)
     out.with_name(f"{out.name}.part").write_bytes(b"".join(written[:lines]))
-    out.with_name(f"{out.name}.part.json").write_text(json.dumps({"scorer": head, "batch": 16}))
+    out.with_name(f"{out.name}.part.json").write_text(json.dumps({"scorer": digest, "batch": 16}))
 
 
 @pytest.mark.parametrize("change", ["sentences", "query", "context", "label", "extra", "nothing"])
@@ -178,7 +179,7 @@ def test_resuming_with_other_data_of_the_same_ids_is_refused(fractal, folder, tm
 def test_records_without_ids_of_another_file_of_that_name_are_refused(fractal, folder, tmp_path):
     """Without ids a record is called by its file and line, which says nothing of what is in it."""
     out, data = tmp_path / "out.jsonl", tmp_path / "a.jsonl"
-    args = ("score", folder / "scorer", data, "--no-cache", "--batch", 16, "-o", out)
+    args = ("score", folder / "scorer", data, "--no-cache", "--allow-missing", "--batch", 16, "-o", out)
     data.write_text("".join(json.dumps({"response": f"The river rose {n}."}) + "\n" for n in range(40)))
     assert fractal(*args)[0] == 0
     stopped_run(folder, out, 0)

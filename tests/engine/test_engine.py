@@ -244,7 +244,7 @@ def killed_runs(scorer: Path, answers: Path, output: Path, draw: random.Random, 
         driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while kills < most:
             try:
-                driver.wait(draw.uniform(0.05, 1.2))
+                driver.wait(draw.uniform(0.05, 0.4))
                 break
             except subprocess.TimeoutExpired:
                 kills += 1

@@ -222,7 +222,7 @@ def test_five_frames_lead_from_fit_to_the_step_of_the_optimiser(monkeypatch: pyt
     depths, step = [], torch.optim.AdamW.step
 
     def measured(self: torch.optim.AdamW, *args: object, **options: object) -> object:
-        names = [frame.name for frame in traceback.extract_stack() if "fractal" in Path(frame.filename).parts]
+        names = [frame.name for frame in traceback.extract_stack() if "src/fractal/" in Path(frame.filename).as_posix()]
         depths.append(names)
         return step(self, *args, **options)
 

@@ -43,7 +43,9 @@ def direction_confidence(
     costs = np.stack([comparison.costs[name] + doubts[name] for name in names])  # (direction, case)
     wins = np.zeros(len(names))
     for part in resampled_weights(costs.shape[1], RESAMPLES, comparison.seed, comparison.groups):
-        wins += np.bincount((costs @ part).argmin(0), minlength=len(names))
+        drawn = costs @ part  # (direction, resample)
+        best = drawn <= drawn.min(0) + 1e-9 * part.sum(0)  # equal ones share a win
+        wins += (best / best.sum(0)).sum(1)
     evidence = gold_evidence(responses)
     belief = (wins + 0.5) / (wins.sum() + 0.5 * len(names))
     logs = np.log(belief) + np.array([evidence[name] for name in names])

@@ -33,7 +33,7 @@ def response_scores(aggregation: str, logits: NDArray[Any], offsets: Indices) ->
 
 
 HARD_RULES = {
-    **dict.fromkeys(("min", "product", "softmin", "min_levels"), "min"),
+    **dict.fromkeys(("min", "product", "first_error", "softmin", "min_levels"), "min"),
     **dict.fromkeys(("max", "noisy_or", "softmax_pool", "max_levels"), "max"),
     **dict.fromkeys(("mean", "count"), "mean"),
 }
@@ -142,6 +142,7 @@ def _all_good(logits: Doubles, offsets: Indices) -> Doubles:
 
 
 _smooth("product", "min")(_all_good)
+_smooth("first_error", "min")(_all_good)
 _smooth("noisy_or", "max")(_all_good)
 
 
