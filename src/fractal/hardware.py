@@ -16,6 +16,7 @@ __all__ = [
     "choose_encoder_dtype",
     "choose_precision",
     "native_bf16",
+    "one_blas_thread",
     "require_torch",
     "suited_threads",
 ]
@@ -78,6 +79,21 @@ def suited_threads(weights: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
+    """Keep numpy's many small products on one thread: on a busy machine most of two threads' time is waiting."""
+    try:
+        return _blas().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+    except ImportError:
+        return contextlib.nullcontext()
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @functools.cache

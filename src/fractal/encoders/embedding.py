@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock, offsets_of, ragged_rows
 from fractal.encoders.cache import key
+from fractal.hardware import one_blas_thread
 from fractal.mil.inference.products import tiled_product
 from fractal.records import Response
 
@@ -218,14 +219,15 @@ def _match(pairs: list[Pair], tokens: dict[str, Floats], matched: _Rows) -> None
     by_other: dict[tuple[str, ...], list[str]] = {}
     for sentence, other in pairs:
         by_other.setdefault(other, []).append(sentence)
-    rows = [
-        late_interaction(
-            np.concatenate([tokens[text] for text in sentences]),
-            offsets_of([len(tokens[text]) for text in sentences]),
-            np.concatenate([tokens[text] for text in other]),
-        )
-        for other, sentences in by_other.items()
-    ]
+    with one_blas_thread():
+        rows = [
+            late_interaction(
+                np.concatenate([tokens[text] for text in sentences]),
+                offsets_of([len(tokens[text]) for text in sentences]),
+                np.concatenate([tokens[text] for text in other]),
+            )
+            for other, sentences in by_other.items()
+        ]
     if rows:  # written at once: the cache waits for the disk at every writing
         matched.put([(text, other) for other, texts in by_other.items() for text in texts], np.concatenate(rows))
 
