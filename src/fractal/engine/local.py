@@ -9,18 +9,17 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from fractal.engine.unit_queue import UnitQueue
 from fractal.engine.units import Unit
 from fractal.engine.work import Job, UnitRecord, Worker
 from fractal.errors import BadSpec, FractalError
 
 __all__ = ["LocalPool", "worker_count"]
 
-MOST_TRIES = 4  # of a unit whose worker died, before it is the unit that is to blame
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
@@ -54,20 +53,19 @@ class LocalPool:
 
     def run(self, units: Sequence[Unit]) -> Iterator[UnitRecord]:
         """Yield the record of every unit as it gets done, in any order."""
-        waiting, tries = deque(units), dict.fromkeys((unit.number for unit in units), 0)
-        left = len(units)
+        queue = UnitQueue(units)
         try:
-            while left:
-                while len(self._running) < min(self.workers, left):
+            while len(queue):
+                while len(self._running) < min(self.workers, len(queue)):
                     self._running.append(_started(self.job))
                 for worker in self._running:
-                    if worker.unit is None and waiting:
-                        _give(worker, waiting.popleft())
+                    if worker.unit is None and (unit := queue.take()):
+                        _give(worker, unit)
                 for worker in self._answering():
-                    record = self._take(worker, waiting, tries)
+                    record = self._take(worker, queue)
                     if record is not None:
-                        left -= 1
                         yield record
+            queue.raise_failure()
         finally:
             self.close()
 
@@ -80,29 +78,25 @@ class LocalPool:
                 by_handle[worker.pipe] = worker
         return list(dict.fromkeys(by_handle[handle] for handle in wait(list(by_handle))))
 
-    def _take(self, worker: _Process, waiting: deque[Unit], tries: dict[int, int]) -> UnitRecord | None:
-        """Return what a worker says; where it died, put its unit back."""
+    def _take(self, worker: _Process, queue: UnitQueue) -> UnitRecord | None:
+        """Return what a worker made of its unit; tell the queue where it failed or died, as it has ended then."""
         try:
-            said = worker.pipe.recv() if worker.pipe.poll() else None
+            answer = worker.pipe.recv() if worker.pipe.poll() else None
         except (EOFError, OSError):
-            said = None
-        if said is None:
-            self._running.remove(worker)
-            worker.process.join()
-            if worker.unit is not None:
-                tries[worker.unit.number] += 1
-                if tries[worker.unit.number] >= MOST_TRIES:
-                    raise FractalError(
-                        f"{worker.unit.path}: a worker died {MOST_TRIES} times on this unit "
-                        f"({worker.unit.name}, exit {worker.process.exitcode}): is there too little memory?"
-                    )
-                waiting.appendleft(worker.unit)
-            return None
-        if isinstance(said, BaseException):
-            raise said
-        worker.unit = None
-        record: UnitRecord = said
-        return record
+            answer = None
+        if isinstance(answer, UnitRecord) and worker.unit is not None:
+            queue.done(worker.unit)
+            worker.unit = None
+            return answer
+        self._running.remove(worker)
+        worker.process.join()
+        if worker.unit is not None and isinstance(answer, BaseException):
+            queue.fail(worker.unit, answer)
+        elif worker.unit is not None:
+            queue.put_back(
+                worker.unit, f" ({worker.unit.name}, exit {worker.process.exitcode}): is there too little memory?"
+            )
+        return None
 
     def close(self) -> None:
         """End all workers."""

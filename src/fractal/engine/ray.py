@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fractal.engine.local import MOST_TRIES, ONE_THREAD
+from fractal.engine.local import ONE_THREAD
 from fractal.engine.storage import is_remote
+from fractal.engine.unit_queue import UnitQueue
 from fractal.engine.units import Unit
 from fractal.engine.work import Job, UnitRecord, Worker
 from fractal.errors import BadSpec, FractalError, MissingExtra
@@ -39,32 +39,28 @@ class RayPool:
 
     def run(self, units: Sequence[Unit]) -> Iterator[UnitRecord]:
         """Yield the record of every unit as it gets done, in any order."""
-        waiting = deque(_absolute(unit) for unit in units)
-        names = {unit.number: unit.path for unit in units}
-        tries = dict.fromkeys(names, 0)
+        queue = UnitQueue(map(_absolute, units))
         idle = [self._actor() for _ in range(min(self.workers, len(units)))]
         busy: dict[Any, tuple[Any, Unit]] = {}
-        while waiting or busy:
-            while idle and waiting:
-                actor, unit = idle.pop(), waiting.popleft()
+        while len(queue):
+            while idle and (unit := queue.take()):
+                actor = idle.pop()
                 busy[actor.work.remote(unit)] = (actor, unit)
             for answer in self.ray.wait(list(busy), num_returns=1)[0]:
                 actor, unit = busy.pop(answer)
                 try:
                     record: UnitRecord = self.ray.get(answer)
                 except self.ray.exceptions.RayTaskError as error:
-                    raise _cause(error) from None
+                    queue.fail(unit, _cause(error))
+                    idle.append(actor)
                 except self.ray.exceptions.RayError as error:  # the actor, its process or its node is dead
-                    tries[unit.number] += 1
-                    if tries[unit.number] >= MOST_TRIES:
-                        raise FractalError(
-                            f"{unit.path}: a worker died {MOST_TRIES} times on this unit: {error}"
-                        ) from None
-                    waiting.appendleft(unit)
+                    queue.put_back(unit, f": {error}")
                     idle.append(self._actor())
                 else:
+                    queue.done(unit)
                     idle.append(actor)
                     yield record
+        queue.raise_failure()
         for actor in idle:
             self.ray.kill(actor)
 
