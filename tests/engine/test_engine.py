@@ -230,7 +230,7 @@ import sys
 from fractal.engine import score_files
 if __name__ == "__main__":
     scorer, answers, output = sys.argv[1:4]
-    score_files(scorer, answers, output, workers=2, resume=True, cache=False, unit_bytes=8_000)
+    score_files(scorer, answers, output, workers=2, resume=True, cache=False, unit_bytes=1_500)
 """
 
 
@@ -265,10 +265,21 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in found.split()]
 
 
+def test_a_run_killed_after_its_manifest_is_cleared_away_by_the_next(tmp_path, scorer, answers):
+    options = {"workers": 1, "cache": False, "unit_bytes": 20_000}
+    score_files(scorer, answers, tmp_path / "out", **options)
+    whole = digests(tmp_path / "out")
+    left = tmp_path / "out" / "_fractal" / "done" / "part-000000.json"
+    left.parent.mkdir(parents=True)
+    left.write_text("{}")
+    score_files(scorer, answers, tmp_path / "out", resume=True, **options)
+    assert digests(tmp_path / "out") == whole
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
 def test_kills_do_not_change_a_byte(tmp_path, scorer, answers):
-    score_files(scorer, answers, tmp_path / "whole", workers=1, cache=False, unit_bytes=8_000)
+    score_files(scorer, answers, tmp_path / "whole", workers=1, cache=False, unit_bytes=1_500)
     kills = killed_runs(scorer, answers, tmp_path / "out", random.Random(0), 6)
     assert kills == 6
     time.sleep(0.1)

@@ -49,12 +49,11 @@ class Ledger:
 
     def finish(self, done: dict[int, UnitRecord]) -> None:
         """Join the rejects, write the manifest, and remove what only an unfinished run needs."""
-        if self.folder.read(MANIFEST) is not None:
-            return
-        if any(record.rejected for record in done.values()):
-            self._join_rejects(done)
-        with self.folder.write(MANIFEST) as stream:
-            stream.write(_json(self._manifest(done)))
+        if self.folder.read(MANIFEST) is None:  # a run killed after it is complete, and has only to be cleared away
+            if any(record.rejected for record in done.values()):
+                self._join_rejects(done)
+            with self.folder.write(MANIFEST) as stream:
+                stream.write(_json(self._manifest(done)))
         self.folder.remove(HIDDEN)
         self.folder.sweep()
 
