@@ -22,6 +22,7 @@ from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape
 from fractal.mil.outputs import Outputs, read_outputs
 from fractal.mil.training.validation import steady_logits
+from fractal.prefixes import under
 
 __all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts"]
 
@@ -56,7 +57,7 @@ class Expert:
         shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["head"].items()}
         head = Head(HeadShape(**shape))
         head.load_state_dict(
-            {name: torch.from_numpy(np.array(value)) for name, value in _under("head.", arrays).items()}
+            {name: torch.from_numpy(np.array(value)) for name, value in under("head.", arrays).items()}
         )
         head.eval()
         columns = FeaturePipeline.restored(config["recipe"], Standardiser.from_dict(config["standardiser"]), arrays)
@@ -91,11 +92,7 @@ def expert_arrays(experts: Sequence[Expert]) -> dict[str, NDArray[Any]]:
 
 def restored_experts(configs: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]]) -> tuple[Expert, ...]:
     """Return the experts that their configurations and `expert_arrays` describe."""
-    return tuple(Expert.restored(part, _under(f"{i}.", arrays)) for i, part in enumerate(configs))
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return tuple(Expert.restored(part, under(f"{i}.", arrays)) for i, part in enumerate(configs))
 
 
 @dataclass(frozen=True, eq=False)

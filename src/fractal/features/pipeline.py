@@ -20,6 +20,7 @@ from fractal.features import (
     Standardiser,
     compute,
 )
+from fractal.prefixes import under
 
 __all__ = ["FeaturePipeline"]
 
@@ -70,17 +71,13 @@ class FeaturePipeline:
         cls, recipe: Sequence[str], standardiser: Standardiser, arrays: Mapping[str, NDArray[Any]]
     ) -> FeaturePipeline:
         """Return the pipeline that `arrays` were saved of."""
-        projection = _under("projection.", arrays)
+        projection = under("projection.", arrays)
         fitted = []
         for spec in recipe:
-            if saved := _under(f"feature.{spec}.", arrays):
+            if saved := under(f"feature.{spec}.", arrays):
                 feature: Any = FEATURES.build(spec)
                 fitted.append((spec, feature.restored(saved)))
         return cls(tuple(recipe), standardiser, Projection.restored(projection) if projection else None, tuple(fitted))
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _fitted(block: EncodedBlock, recipe: Sequence[str]) -> tuple[tuple[str, FittedFeature], ...]:

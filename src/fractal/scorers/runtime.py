@@ -21,6 +21,7 @@ from fractal.features import Standardiser, prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.inference.head import NumpyHead
 from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
+from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
 from fractal.scorers.inputs import warn_of_missing
@@ -117,7 +118,7 @@ class RuntimeScorer:
         self._ensembles = _ensembles(config)
         experts = config["experts"] if "aspects" in config else config["ensemble"]["experts"]
         needed = {number for ensemble in self._ensembles for number, _, _ in ensemble.parts}
-        self._experts = {number: _expert(experts[number], _under(f"{number}.", saved.arrays)) for number in needed}
+        self._experts = {number: _expert(experts[number], under(f"{number}.", saved.arrays)) for number in needed}
         self._encoder_checked = False
 
     @property
@@ -201,7 +202,7 @@ def _expert(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> _E
     pipeline = FeaturePipeline.restored(config["recipe"], standardiser, arrays)
     start = config["initial_logits"]
     return _Expert(
-        pipeline, NumpyHead.restored(config["head"], _under("head.", arrays)), start["scale"], start["centre"]
+        pipeline, NumpyHead.restored(config["head"], under("head.", arrays)), start["scale"], start["centre"]
     )
 
 
@@ -211,7 +212,3 @@ def _outputs(logits: Floats, outputs: tuple[int, int] | None) -> Floats:
         return logits
     chosen = logits[:, slice(*outputs)]
     return chosen[:, 0] if chosen.shape[1] == 1 else chosen
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

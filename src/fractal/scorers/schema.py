@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fractal.errors import BadFolder, FractalError
 from fractal.features import FEATURES
+from fractal.prefixes import under
 
 Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -129,7 +130,7 @@ def check_saved(folder: Path, config: Mapping[str, Any], arrays: Mapping[str, ND
             experts = msgspec.convert(ensemble.get("experts"), list[ExpertForm])
             _check_weights(ensemble, len(experts))
         for number, expert in enumerate(experts):
-            _check_expert(expert, {n.partition(".")[2]: a for n, a in arrays.items() if n.startswith(f"{number}.")})
+            _check_expert(expert, under(f"{number}.", arrays))
         _check_membership(arrays)
     except (msgspec.ValidationError, FractalError, _Misfit) as error:
         raise BadFolder(f"{folder} does not describe a whole scorer ({error}): copy it again, or train anew") from error
@@ -164,7 +165,7 @@ def _check_expert(expert: ExpertForm, arrays: Mapping[str, NDArray[Any]]) -> Non
     for spec in expert.recipe:
         FEATURES.build(spec)
     shapes = dict(expert.head.shapes())
-    heads = {name.removeprefix("head."): array for name, array in arrays.items() if name.startswith("head.")}
+    heads = under("head.", arrays)
     if heads.keys() != shapes.keys():
         raise _Misfit(f"the arrays {', '.join(sorted(heads.keys() ^ shapes.keys())[:3])} are too many or missing")
     for name, shape in shapes.items():
@@ -173,9 +174,7 @@ def _check_expert(expert: ExpertForm, arrays: Mapping[str, NDArray[Any]]) -> Non
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _Misfit(f"the array {name} holds numbers that are not finite")
-    _check_projection(
-        names, {n.removeprefix("projection."): a for n, a in arrays.items() if n.startswith("projection.")}
-    )
+    _check_projection(names, under("projection.", arrays))
 
 
 def _check_projection(features: list[str], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -24,6 +24,7 @@ from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.mil.training.checkpoints import load_checkpoint, run_fingerprint, save_checkpoint
 from fractal.mil.training.plan import Objective, TrainingPlan
 from fractal.mil.training.validation import ValidationFold, validate, validation_folds
+from fractal.prefixes import under
 
 __all__ = ["FittedHead", "fit_head"]
 
@@ -72,10 +73,10 @@ class _Run:
     def restore(self, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from here: the steps after it give the same bits whether or not the process lived on."""
         device = self.best.device
-        self.head.load_state_dict(_under("head.", tensors))
-        self.best_states = {name: value.to(device) for name, value in _under("best.", tensors).items()}
+        self.head.load_state_dict(under("head.", tensors))
+        self.best_states = {name: value.to(device) for name, value in under("best.", tensors).items()}
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimiser.", tensors).items():
+        for name, value in under("optimiser.", tensors).items():
             number, _, part = name.partition(".")
             state.setdefault(int(number), {})[part] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
@@ -83,10 +84,6 @@ class _Run:
         self.noise.set_state(tensors["noise"])
         self.best, self.best_epochs = tensors["best_cost"].to(device), tensors["best_epochs"]
         self.epoch, self.history = plain["epoch"], [Epoch(**epoch) for epoch in plain["history"]]
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def fit_head(
