@@ -14,6 +14,7 @@ from fractal.cli._scoring import missing_option, output_options, read_as_in_trai
 
 if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.persistence import Saved
     from fractal.scorers.runtime import RuntimeScorer
     from fractal.scorers.sentence import SentenceScorer
 
@@ -81,7 +82,8 @@ def command(
     from fractal.readers import ReadReport
     from fractal.scorers.persistence import load_folder
 
-    loaded = _loaded(scorer, cache=not no_cache)
+    saved = load_folder(scorer)
+    loaded = _loaded(scorer, saved, cache=not no_cache)
     report, silent, source = ReadReport(), quiet or as_json, data[0] if data else "-"
     responses = read_as_in_training(loaded, reading, source, report, allow_missing=allow_missing, quiet=silent)
     count = write_scored(
@@ -92,7 +94,7 @@ def command(
         resume=resume,
         batch=batch,
         each=records_each(loaded),
-        belongs_to=load_folder(scorer).digest,
+        belongs_to=saved.digest,
         quiet=silent,
     )
     if as_json:
@@ -100,12 +102,12 @@ def command(
         print_json(summary, stderr=output == "-")
 
 
-def _loaded(folder: str, cache: bool) -> RuntimeScorer | SentenceScorer | AspectScorer:
+def _loaded(folder: str, saved: Saved, cache: bool) -> RuntimeScorer | SentenceScorer | AspectScorer:
     """Read the scorer for scoring alone, which is quick; only what numpy cannot compute is read with torch."""
     from fractal.scorers.runtime import NeedsTorch, load_runtime
 
     try:
-        return load_runtime(folder, cache=cache)
+        return load_runtime(saved, cache=cache)
     except NeedsTorch:
         from fractal.scorers.aspects import load_scorer
 

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from fractal.encoders.block import joined_offsets
 from fractal.registry import Registry
 
-__all__ = ["ENCODERS", "Encoder", "Offsets", "Progress", "TokenVectors", "Vectors", "joined_tokens", "unit_rows"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "Offsets",
+    "Progress",
+    "TokenVectors",
+    "Vectors",
+    "joined_tokens",
+    "tokens_in_lots",
+    "unit_rows",
+]
 
 Vectors = NDArray[np.float32]
 Offsets = NDArray[np.int64]
@@ -84,6 +94,23 @@ def unit_rows(rows: NDArray[Any]) -> Vectors:
         rows = np.where(empty[:, None], np.float32(1), rows)
         length = np.where(empty[:, None], np.float32(np.sqrt(rows.shape[1])), length)
     return np.asarray(rows / length, np.float32)
+
+
+def tokens_in_lots(
+    texts: Sequence[str],
+    tokens_of: Callable[[Sequence[str]], TokenVectors],
+    dim: int,
+    lot: int,
+    progress: Progress | None = None,
+) -> TokenVectors:
+    """Return the tokens of all texts, `lot` texts at a time; progress is told after each lot."""
+    parts = []
+    for first in range(0, len(texts), lot):
+        part = texts[first : first + lot]
+        parts.append(tokens_of(part))
+        if progress is not None:
+            progress(first + len(part), len(texts))
+    return joined_tokens(parts, dim)
 
 
 def joined_tokens(parts: Sequence[TokenVectors], dim: int) -> TokenVectors:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
+from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, tokens_in_lots, unit_rows
 from fractal.encoders.batching import fixed_batches, padded, token_batches
 from fractal.encoders.block import offsets_of, ragged_rows
 from fractal.encoders.packed import PackedBert
@@ -80,13 +80,7 @@ class MiniLM(Encoder):
         return out
 
     def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> TokenVectors:
-        parts = []
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            part = texts[first : first + TEXTS_AT_ONCE]
-            parts.append(self._tokens_of(part))
-            if progress is not None:
-                progress(first + len(part), len(texts))
-        return joined_tokens(parts, DIM)
+        return tokens_in_lots(texts, self._tokens_of, DIM, TEXTS_AT_ONCE, progress)
 
     def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
         ids = self._tokenised(texts)

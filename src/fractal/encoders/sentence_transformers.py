@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
+from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, tokens_in_lots, unit_rows
 from fractal.encoders.block import offsets_of
 from fractal.errors import BadSpec, MissingExtra
 from fractal.hardware import DTYPES, choose_device, choose_encoder_dtype, require_torch
@@ -62,20 +62,15 @@ class SentenceTransformers(Encoder):
         return np.concatenate(parts)
 
     def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> TokenVectors:
-        parts = []
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            part = [_clean(text) for text in texts[first : first + TEXTS_AT_ONCE]]
-            parts.append(self._tokens_of(part))
-            if progress is not None:
-                progress(first + len(part), len(texts))
-        return joined_tokens(parts, self.dim)
+        return tokens_in_lots(texts, self._tokens_of, self.dim, TEXTS_AT_ONCE, progress)
 
     def _rows(self, texts: list[str], wanted: str | None) -> Any:
         return self._loaded.encode(
             texts, batch_size=self.batch_size, output_value=wanted, convert_to_tensor=True, show_progress_bar=False
         )
 
-    def _tokens_of(self, texts: list[str]) -> TokenVectors:
+    def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
+        texts = [_clean(text) for text in texts]
         tokenizer = self._loaded.tokenizer
         marks = set(getattr(tokenizer, "all_special_ids", ())) - {getattr(tokenizer, "unk_token_id", None)}
         outputs: list[Mapping[str, Any]] = self._rows(texts, None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, joined_tokens, unit_rows
+from fractal.encoders.base import ENCODERS, Encoder, Progress, TokenVectors, Vectors, tokens_in_lots, unit_rows
 from fractal.encoders.batching import padded, token_batches
 from fractal.encoders.block import offsets_of, ragged_rows
 from fractal.encoders.weights import find_mpnet, sha256_of
@@ -77,13 +77,7 @@ class Transformer(Encoder):
         return out
 
     def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> TokenVectors:
-        parts = []
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            part = texts[first : first + TEXTS_AT_ONCE]
-            parts.append(self._tokens_of(part))
-            if progress is not None:
-                progress(first + len(part), len(texts))
-        return joined_tokens(parts, self.dim)
+        return tokens_in_lots(texts, self._tokens_of, self.dim, TEXTS_AT_ONCE, progress)
 
     def _tokens_of(self, texts: Sequence[str]) -> TokenVectors:
         ids, content = self._tokenised(texts)
@@ -95,8 +89,8 @@ class Transformer(Encoder):
             chosen = np.zeros_like(real)
             for row, text in enumerate(batch):
                 chosen[row, : len(content[text])] = content[text]
-            kept = hidden[require_torch(self.name).from_numpy(chosen).to(hidden.device)]
-            vectors[ragged_rows(offsets, batch)[0]] = unit_rows(kept.float().cpu().numpy())
+            states = hidden[require_torch(self.name).from_numpy(chosen).to(hidden.device)]
+            vectors[ragged_rows(offsets, batch)[0]] = unit_rows(states.float().cpu().numpy())
         return TokenVectors(vectors, offsets, pooled)
 
     def _tokenised(self, texts: Sequence[str]) -> tuple[list[list[int]], list[NDArray[np.bool_]]]:

@@ -76,8 +76,13 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     return target
 
 
-def load_folder(folder_or_repo: str | os.PathLike[str], revision: str | None = None) -> Saved:
-    """Read a folder, or a repository of the Hub when no such folder is here; whatever is wrong with it is said."""
+def load_folder(folder_or_repo: str | os.PathLike[str] | Saved, revision: str | None = None) -> Saved:
+    """Read a folder, or a repository of the Hub when no such folder is here; whatever is wrong with it is said.
+
+    What was read already is returned as it is.
+    """
+    if isinstance(folder_or_repo, Saved):
+        return folder_or_repo
     folder = Path(folder_or_repo)
     if not folder.is_dir():
         folder = _download(str(folder_or_repo), revision)

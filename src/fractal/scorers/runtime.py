@@ -156,17 +156,18 @@ class RuntimeScorer:
         return itertools.chain.from_iterable(zip(*records, strict=True))
 
 
-def load_runtime(folder_or_repo: str | PathLike[str], *, cache: str | PathLike[str] | bool = True) -> RuntimeScorer:
+def load_runtime(
+    folder_or_repo: str | PathLike[str] | Saved, *, cache: str | PathLike[str] | bool = True
+) -> RuntimeScorer:
     """Read a saved scorer of either kind for scoring alone."""
     saved = load_folder(folder_or_repo)
+    source = saved.folder if isinstance(folder_or_repo, Saved) else folder_or_repo
     try:
         return RuntimeScorer(saved, cache)
     except NeedsTorch:
         raise
     except (KeyError, TypeError, ValueError, LookupError) as error:
-        raise BadFolder(
-            f"{folder_or_repo} does not describe a whole scorer ({error}): copy it again, or train anew"
-        ) from error
+        raise BadFolder(f"{source} does not describe a whole scorer ({error}): copy it again, or train anew") from error
 
 
 def _ensembles(config: Mapping[str, Any]) -> tuple[_Ensemble, ...]:
