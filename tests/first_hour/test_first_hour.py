@@ -304,6 +304,15 @@ def test_every_printed_hint_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     every_hint_runs((looked, 1), (searched, 1), (trained, 3))
 
 
+def test_hints_after_a_file_with_a_broken_line_run_on_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ratings.jsonl").write_bytes(jsonl(rows()) + b'{"query": "broken\n')
+    trained = run("train", "ratings.jsonl", "-o", "scorer", "--on-error", "reject", *QUICK)
+    every_hint_runs((trained, 3))
+
+
 @pytest.mark.slow
 def test_every_hint_of_the_demonstration_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

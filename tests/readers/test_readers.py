@@ -370,3 +370,10 @@ def test_reading_imports_no_heavy_package():
     code = f"import sys, fractal.readers, fractal.writers; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_hint_for_a_missing_response_names_no_object_and_no_column_that_is_taken():
+    row = {"question": "Why?", "bot": {"reply": "So. There."}, "label": 1}
+    with pytest.raises(BadData, match=r"columns=\{'response': 'bot.reply'\}"):
+        list(read([row]))
+    assert next(iter(read([row], columns={"response": "bot.reply"}))).text == "So. There."

@@ -85,7 +85,11 @@ class ReadOptions:
         ]
         flags += [part for pair in self.column for part in ("--column", pair)]
         flags += [part for pair in self.label_words for part in ("--label", pair)]
-        return flags if self.on_error == "raise" else [*flags, "--on-error", self.on_error]
+        return [*flags, *self.error_flags()]
+
+    def error_flags(self) -> list[str]:
+        """Return the flags that treat wrong records alike: no scorer remembers them."""
+        return [] if self.on_error == "raise" else ["--on-error", self.on_error]
 
     @property
     def words(self) -> Mapping[str, str]:

@@ -109,7 +109,7 @@ def command(
     if as_json:
         print_json(summary)
     elif not quiet:
-        _tell(summary, sources[0])
+        _tell(summary, [sources[0], *reading.error_flags()])
     return FOUND_BAD if strict and any(check["verdict"] == "fail" for check in summary["checks"]) else 0
 
 
@@ -250,7 +250,7 @@ def _each(scorer: SentenceScorer | AspectScorer) -> dict[str, SentenceScorer]:
     return {"": scorer} if isinstance(scorer, SentenceScorer) else dict(scorer.scorers_)
 
 
-def _tell(summary: dict[str, Any], source: str) -> None:
+def _tell(summary: dict[str, Any], source: Sequence[str]) -> None:
     rule = summary["aggregation"]
     shown = rule if isinstance(rule, str) else ", ".join(f"{name}={spec}" for name, spec in rule.items())
     facts = {**summary["data"], **summary["held out"], "aggregation": shown}
@@ -275,7 +275,7 @@ def _tell(summary: dict[str, Any], source: str) -> None:
     for line in verdict(summary):
         note(line)
     note(f"Written to {summary['folder']} after {summary['seconds']:.0f} s. Next:")
-    folder, data = shlex.quote(summary["folder"]), shlex.quote(source)
+    folder, data = shlex.quote(summary["folder"]), shlex.join(source)
     note(f"  fractal disaggregate {folder} {data} -o labelled.jsonl   # the sentences that it learned from")
     note(f"  fractal score {folder} {data} -o scores.jsonl   # or any other file of responses")
     note("  fractal report scores.jsonl -o report.html")

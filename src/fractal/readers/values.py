@@ -156,10 +156,11 @@ def _split(text: Any, roles: Mapping[str, Any], session: ReadSession) -> tuple[s
     if text is None:
         taken = {*roles, *session.report.columns.values()}
         names = [name for name in session.columns.names if name not in taken]
+        single = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]  # no objects
         raise BadData(
             f"there is none: found the fields {', '.join(roles) or '(none)'}; name its column, one of "
             f"{', '.join(names)[:400] or 'those of the source'}, as in "
-            f"columns={{'response': {(names or ['my_column'])[0]!r}}}",
+            f"columns={{'response': {next(iter(single), 'my_column')!r}}}",
             field="response",
         )
     if not isinstance(text, str):
