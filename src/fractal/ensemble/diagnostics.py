@@ -14,7 +14,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.direction import open_question
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import FitResult
-from fractal.ensemble.screening import FormComparison, held_out_responses
+from fractal.ensemble.screening import FormComparison, LinearProbe
 from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import CONFIDENCE, Outcome
 from fractal.evaluation.solvers import minimise, sigmoid
@@ -49,8 +49,11 @@ def method_checks(
         findings.append(_aggregation(fitted, block, corpus, chosen, seed))
     findings += _priors(block, corpus, fitted, chosen, columns, seed)
     if enough:
-        leads = _fitted_leads(fitted, block) if fitted else held_out_responses(block, corpus, FORMS[chosen], seed)
-        findings.append(_label_noise(leads[rated.first], rated))
+        if fitted is not None:
+            leads = _fitted_leads(fitted, block)[rated.first]
+        else:
+            leads = LinearProbe.of(block, corpus, rated.first, seed).held_out(FORMS[chosen]).numpy()
+        findings.append(_label_noise(leads, rated))
     return tuple(findings)
 
 

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.screening import MAX_RESPONSES, held_out_responses
+from fractal.ensemble.screening import LinearProbe, sampled_ratings
 from fractal.ensemble.summary import concordance
 from fractal.evaluation.outcomes import FOLDS
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.records.corpus import Corpus
-from fractal.records.groups import Grouping
 
 __all__ = ["LearningCurve", "learning_curve"]
 
 SHARES = (0.25, 0.5, 1.0)
 DRAWS = 3  # of the smaller shares, averaged: few responses say little
 FEWEST = 30  # rated responses in the smallest share
+HELPS = 0.01  # of AUC, by the last doubling: more ratings will likely help
 
 
 @dataclass(frozen=True)
@@ -55,41 +54,32 @@ class LearningCurve:
         return cls(tuple(plain.get("ratings", ())), tuple(plain.get("areas", ())))
 
 
-HELPS = 0.01
-
-
 def learning_curve(block: EncodedBlock, corpus: Corpus, aggregation: Aggregation, seed: int = 0) -> LearningCurve:
     """Fit a small model to a quarter, a half and all of the groups; nothing where there are too few ratings."""
-    rated = np.flatnonzero(~np.isnan(corpus.labels))
+    rated = sampled_ratings(corpus, seed)
     if len(corpus.pairs) or len(rated) * SHARES[0] < FEWEST:
         return LearningCurve()
-    rng = np.random.default_rng(seed)
-    if len(rated) > MAX_RESPONSES:
-        rated = np.sort(rng.choice(rated, MAX_RESPONSES, replace=False))
+    probe = LinearProbe.of(block, corpus, rated, seed)
     form = FORMS.get(str(aggregation.direction), AGGREGATIONS.spec(aggregation))
-    groups = np.array(corpus.groups)
+    rng = np.random.default_rng(seed)
     points: list[tuple[int, float]] = []
     for share in SHARES:
-        drawn = [_drawn(groups, rated, share, rng) for _ in range(DRAWS if share < 1 else 1)]
-        areas = [_area(block, corpus, rows, form, seed) for rows in drawn]
+        parts = [_drawn(probe, share, rng) for _ in range(DRAWS if share < 1 else 1)]
+        areas = [_held_out_area(part, form) for part in parts]
         if np.isfinite(areas).all():
-            points.append((round(float(np.mean([len(rows) for rows in drawn]))), float(np.mean(areas))))
+            points.append((round(float(np.mean([len(part.labels) for part in parts]))), float(np.mean(areas))))
     return LearningCurve(tuple(count for count, _ in points), tuple(area for _, area in points))
 
 
-def _drawn(
-    groups: NDArray[np.str_], rated: NDArray[np.int64], share: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    names = np.unique(groups[rated])
+def _drawn(probe: LinearProbe, share: float, rng: np.random.Generator) -> LinearProbe:
+    names = np.unique(probe.groups)
     chosen = names[rng.permutation(len(names))[: round(share * len(names))]]
-    return rated[np.isin(groups[rated], chosen)]
+    return probe.take(np.flatnonzero(np.isin(probe.groups, chosen)))
 
 
-def _area(block: EncodedBlock, corpus: Corpus, rows: NDArray[np.int64], form: str, seed: int) -> float:
+def _held_out_area(probe: LinearProbe, form: str) -> float:
     """Return the held-out concordance of a small model that learns from these responses alone."""
-    labels, names = corpus.labels[rows], [corpus.groups[row] for row in rows]
-    if len(set(names)) < FOLDS or labels.min() == labels.max():
+    labels = probe.labels.numpy().astype(np.float64)
+    if len(np.unique(probe.groups)) < FOLDS or labels.min() == labels.max():
         return float("nan")
-    part = Corpus(tuple(corpus.responses[row] for row in rows), np.empty((0, 3), dtype=np.int64), folds=corpus.folds)
-    vars(part)["grouping"] = Grouping(tuple(names), corpus.grouping.by)
-    return concordance(labels, held_out_responses(block.take(rows), part, form, seed))
+    return concordance(labels, probe.held_out(form).numpy())
