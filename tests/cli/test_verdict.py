@@ -43,6 +43,13 @@ def test_few_ratings_the_curve_and_failures_are_said() -> None:
     assert [row[0] for row in marked(summary(0.9, 1, "fail", "ok", "warn")["checks"])] == ["ok", "! warn", "✗ fail"]
 
 
+def test_an_open_direction_is_asked_at_the_end() -> None:
+    open_one = {"name": "aggregation", "verdict": "warn", "sentence": "The direction is open: which task?"}
+    lines = verdict({**summary(0.9, 200), "checks": [open_one]})
+    assert "The direction is open: which task?" in lines
+    assert "The direction is open: which task?" not in verdict({**summary(0.9, 200), "checks": []})
+
+
 @pytest.mark.parametrize(("shortcut", "code"), [(True, 1), (False, 0)])
 def test_strict_ends_with_1_where_a_check_fails(
     shortcut: bool, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -53,8 +53,12 @@ class ReadOptions:
             changes["reader"] = reading["reader"]
         if not self.label_words:
             changes["label_words"] = tuple(reading.get("label_words", ()))
+        return self.changed(**changes)
+
+    def changed(self, **changes: Any) -> ReadOptions:
+        """Return these options but for some; what is left out is said of both."""
         alike = dataclasses.replace(self, **changes)
-        object.__setattr__(alike, "reports", self.reports)  # what is left out is said of both
+        object.__setattr__(alike, "reports", self.reports)
         return alike
 
     def memory(self, sources: Sequence[str], reports: Sequence[ReadReport]) -> dict[str, Any]:

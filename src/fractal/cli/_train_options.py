@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from fractal.cli._options import TABLES, pairs_of, with_table
+from fractal.cli._options import TABLES, ReadOptions, pairs_of, with_table
 from fractal.errors import BadSpec, suggestion
 
 if TYPE_CHECKING:
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["ScorerOptions", "aspect_option", "config_option", "scorer_options"]
+__all__ = ["ScorerOptions", "aspect_option", "config_option", "cut_for", "scorer_options", "task_option"]
 
 WITH_FLAGS = (
     "aggregation",
@@ -32,6 +33,7 @@ WITH_FLAGS = (
     "self_training",
     "tune",
     "cache",
+    "task",
 )  # have flags
 
 
@@ -72,13 +74,20 @@ class ScorerOptions:
         }
         return SentenceScorer(**{**options, **whole, **changes})
 
-    def of_aspects(self, splitter: str, aspects: Sequence[str]) -> SentenceScorer | AspectScorer:
-        """Return a scorer of these aspects, each `NAME` or `NAME=SPEC`; without any, of the responses' own labels."""
+    def of_aspects(
+        self, splitter: str, aspects: Sequence[str], task: str | None = None
+    ) -> SentenceScorer | AspectScorer:
+        """Return a scorer of these aspects, each `NAME` or `NAME=SPEC`; without any, of the responses' own labels.
+
+        A task states the aggregation where none was named.
+        """
         if not aspects:
-            return self.scorer(splitter)
+            return self.scorer(splitter, task=task)
+        from fractal.ensemble.tasks import task_of
         from fractal.scorers.aspects import AspectScorer
 
-        named = tuple(text if "=" in text else f"{text}={self.aggregation}" for text in aspects)
+        usual = self.aggregation if task is None or self.aggregation != "auto" else task_of(task).aggregation
+        named = tuple(text if "=" in text else f"{text}={usual}" for text in aspects)
         return AspectScorer(pairs_of(named, "--aspect", "factual=product"), self.scorer(splitter))
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -216,6 +225,13 @@ aspect_option = click.option(
     help="Learn this label of several, under this aggregation. Repeatable.",
 )
 
+task_option = click.option(
+    "--task",
+    metavar="NAME",
+    help="What is rated, which states the direction: factuality or reasoning (one bad sentence makes a response bad), "
+    "retrieval (one good one makes it good), quality (all count). Steps are cut where it is reasoning.",
+)
+
 SCORER_OPTIONS = (
     click.option(
         "--aggregation", default="auto", show_default=True, metavar="SPEC", help="How sentences make up a response."
@@ -266,3 +282,13 @@ def scorer_options(function: Callable[..., Any]) -> Any:
 
     chosen: Sequence[Callable[..., Any]] = (*SCORER_OPTIONS, config_option)
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(chosen), with_scorer_options)
+
+
+def cut_for(task: str | None, reading: ReadOptions) -> ReadOptions:
+    """Return how texts are read for a task: cut as suits it, where no splitter was named."""
+    if task is None:
+        return reading
+    from fractal.ensemble.tasks import task_of
+
+    named = click.get_current_context().get_parameter_source("splitter") is not ParameterSource.DEFAULT
+    return reading if named else reading.changed(splitter=task_of(task).splitter)

@@ -34,6 +34,11 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
             f"Only {most} responses are rated: figures of fewer than {FEW} say little. Rate more, bad ones too."
         )
     lines += [curve for curve in summary.get("learning curves", {}).values() if curve]
+    lines += [
+        check["sentence"]
+        for check in summary["checks"]
+        if check["name"] == "aggregation" and check["verdict"] == "warn"
+    ]
     failed = [check["name"] for check in summary["checks"] if check["verdict"] == "fail"]
     if failed:
         lines.append(f"Look first at what fails: {', '.join(failed)}.")

@@ -18,7 +18,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
-from fractal.cli._train_options import ScorerOptions, aspect_option, scorer_options
+from fractal.cli._train_options import ScorerOptions, aspect_option, cut_for, scorer_options, task_option
 from fractal.cli._verdict import marked, verdict
 from fractal.errors import BadSpec
 from fractal.files import exclusive
@@ -55,6 +55,7 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
+@task_option
 @aspect_option
 @scorer_options
 @reading_options
@@ -70,6 +71,7 @@ def command(
     resume: bool,
     log: str | None,
     tensorboard: str | None,
+    task: str | None,
     aspects: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -85,7 +87,8 @@ def command(
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
     if output is not None and Path(output).is_file():
         raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
-    scorer = options.of_aspects(reading.splitter, aspects)
+    reading = cut_for(task, reading)
+    scorer = options.of_aspects(reading.splitter, aspects, task)
     silent = quiet or as_json
     reports: list[ReadReport] = []
     records = gathered(sources, gold, reading, silent, reports)

@@ -24,8 +24,8 @@ RISK = {
     "mean": {"min": 0.0012, "max": 0.0003, "mean": 0.0},
 }
 QUESTION = (
-    "Is an answer bad because of one bad sentence (aggregation 'product'), good because of one good one ('noisy_or'), "
-    "or as good as its sentences on average ('mean')?"
+    "Is an answer bad because of one bad sentence (task 'factuality', or 'reasoning' for steps), good because of one "
+    "good one ('retrieval'), or as good as its sentences on average ('quality')?"
 )
 
 
@@ -94,5 +94,5 @@ def open_question(confidence: Mapping[str, float], taken: str) -> str:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(confidence.items(), key=lambda item: -item[1]))
     return (
         f"The direction is open: held-out labels say {shares}. '{taken}' was taken, which risks least if it is wrong. "
-        f"{QUESTION} Name it, or label 20 sentences."
+        f"{QUESTION} Name the task (`--task factuality`, SentenceScorer(task='factuality')), or label 20 sentences."
     )

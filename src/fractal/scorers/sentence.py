@@ -36,11 +36,12 @@ from fractal.ensemble.summary import (
     held_out_metrics,
     preferences_right,
 )
+from fractal.ensemble.tasks import forms_of, task_choice
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
 from fractal.finetuning.plan import TuningPlan
-from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation, labels_given
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation, labels_given
 from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member
 from fractal.mil.segments import bag_index
@@ -113,6 +114,9 @@ class SentenceScorer(Remembers, Scorer):
     cache : str, path or bool, default=True
         The folder where vectors are kept, so that no text is encoded twice. True takes FRACTAL_CACHE or the platform's
         place, False keeps none.
+    task : {"factuality", "reasoning", "retrieval", "quality"} or None, default=None
+        What is rated, which states the direction: one bad sentence makes a response bad (factuality, reasoning), one
+        good one makes it good (retrieval), or all count (quality).
 
     Attributes
     ----------
@@ -151,6 +155,7 @@ class SentenceScorer(Remembers, Scorer):
         plan: TrainingPlan | None = None,
         tune: str | TuningPlan | None = None,
         cache: str | PathLike[str] | bool = True,
+        task: str | None = None,
     ) -> None:
         self.aggregation = aggregation
         self.recipe = recipe
@@ -167,6 +172,7 @@ class SentenceScorer(Remembers, Scorer):
         self.plan = plan
         self.tune = tune
         self.cache = cache
+        self.task = task
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the options, those of the plan too when deep."""
@@ -211,9 +217,8 @@ class SentenceScorer(Remembers, Scorer):
         block = self.embed(corpus.responses, on_encode)
         result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
         if self.tune is not None:
-            result = with_tuned_expert(
-                result, block, corpus, config, tuning_plan(self.tune, config.plan.seed), callbacks
-            )
+            tuning = tuning_plan(self.tune, config.plan.seed)
+            result = with_tuned_expert(result, block, corpus, config, tuning, callbacks)
         self.store(result, block, corpus, config)
         self.remember_reading(reading_of(report, options))
         return self
@@ -235,7 +240,7 @@ class SentenceScorer(Remembers, Scorer):
         self.ensemble_ = result.ensemble
         self.aggregation_ = AGGREGATIONS.spec(result.ensemble.aggregation)
         experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
-        self.choices_ = (*experts, *result.choices)
+        self.choices_ = (*task_choice(self.task, self.aggregation_), *experts, *result.choices)
         self.history_ = result.history
         self.cost_ = result.cost
         self.calibrator_ = calibrated(result, block.offsets, corpus)
@@ -259,9 +264,8 @@ class SentenceScorer(Remembers, Scorer):
         sentences: tuple[Sentence, ...] = SPLITTERS.build(self.splitter)(text)
         if not sentences:
             raise BadData("the response is empty: give a text of at least one word", field="response")
-        return Response(
-            id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), sentences, text, query, tuple(context)
-        )
+        name = id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return Response(name, sentences, text, query, tuple(context))
 
     def predict(self, X: Any, *, columns: Mapping[str, str] | None = None) -> NDArray[np.float64]:
         """Return the response scores of whatever holds responses."""
@@ -312,15 +316,12 @@ class SentenceScorer(Remembers, Scorer):
 
     def _experts(self, responses: Sequence[Response]) -> ExpertChoice:
         """The experts that train on labels, on labels that are means, and on pseudo-labels."""
-        if self.recipe != "auto":
-            return ExpertChoice((ExpertSpec.of(self.recipe),))
-        return experts_for(responses, supervised=self.learn_from == "sentences")
+        one = None if self.recipe == "auto" else ExpertChoice((ExpertSpec.of(self.recipe),))
+        return one or experts_for(responses, supervised=self.learn_from == "sentences")
 
     def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
-        """Return the aggregations to try: the one asked for, or one of each direction that the labels allow."""
-        if self.aggregation != "auto":
-            return (AGGREGATIONS.build(self.aggregation),)
-        return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in corpus.directions)
+        """Return the aggregations to try: the one asked for or implied, or one of each direction that labels allow."""
+        return forms_of(self.aggregation, self.task, corpus.directions)
 
     def _encoder(self) -> Encoder:
         """Return the encoder; the same one as long as the option is, for it remembers its weights and their hash."""
@@ -487,8 +488,7 @@ class SentenceScorer(Remembers, Scorer):
         return scorer
 
     def _facts(self) -> dict[str, Any]:
-        facts = {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_}
-        return {**facts, **self.data_, **self.metrics_}
+        return {"aggregation": self.aggregation_, "encoder": self.encoder_fingerprint_, **self.data_, **self.metrics_}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ensemble_")
