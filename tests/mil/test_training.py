@@ -8,13 +8,12 @@ import json
 import math
 import os
 import re
-import sys
 import traceback
 
 import pytest
 import torch
 
-from fractal.errors import BadSpec, MissingExtra, TrainingDiverged
+from fractal.errors import BadSpec, TrainingDiverged
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.head import Head, HeadShape, pick_members
@@ -22,7 +21,7 @@ from fractal.mil.objectives.base import Scores
 from fractal.mil.objectives.losses import PreferenceLoss, ResponseLoss, SentenceLoss
 from fractal.mil.objectives.priors import CorrelationPrior, CosinePrior
 from fractal.mil.segments import segment_min
-from fractal.mil.training.callbacks import Epoch, JsonLines, TensorBoard, at_stage, stages
+from fractal.mil.training.callbacks import Epoch, JsonLines, at_stage, stages
 from fractal.mil.training.loop import fit_head
 from fractal.mil.training.plan import Objective, TrainingPlan
 from fractal.mil.training.validation import held_out_logits, predict_logits, validation_folds
@@ -301,32 +300,6 @@ def test_json_lines_hold_every_epoch_and_null_for_nan(tmp_path):
     with JsonLines(listener.path, append=False) as listener:
         listener(epoch(1))
     assert len(listener.path.read_text().splitlines()) == 1
-
-
-def test_tensorboard_gets_every_finite_number(tmp_path):
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with TensorBoard(tmp_path) as listener:
-        listener(epoch(1, held_out=math.nan))
-        listener(epoch(2))
-    read = accumulators.EventAccumulator(str(tmp_path))
-    read.Reload()
-    assert [event.step for event in read.Scalars("terms/response")] == [1, 2]
-    assert [event.step for event in read.Scalars("held_out")] == [2]
-    assert [event.value for event in read.Scalars("auc")] == pytest.approx([0.8, 0.8])
-
-
-def test_tensorboard_has_a_run_for_every_stage(tmp_path):
-    pytest.importorskip("tensorboard")
-    with TensorBoard(tmp_path) as listener:
-        for stage in ("product (1 of 2) · own", "mean (2 of 2) · own"):
-            listener(epoch(1, stage=stage))
-    assert {path.name for path in tmp_path.iterdir()} == {"product-1-of-2-own", "mean-2-of-2-own"}
-
-
-def test_without_tensorboard_the_missing_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtra, match="tensorboard"):
-        TensorBoard(tmp_path)
 
 
 @pytest.mark.parametrize("described", [TrainingPlan, Objective])

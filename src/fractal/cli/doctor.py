@@ -29,6 +29,8 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "tune": ("optuna",),
     "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow-skinny",),
 }
 
 

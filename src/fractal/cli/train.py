@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import shutil
 import time
@@ -55,6 +56,10 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
 @click.option("--resume", is_flag=True, help="Go on where a run that was stopped left off.")
 @click.option("--log", metavar="FILE", help="Write every epoch as a line of JSON.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write every epoch for TensorBoard, each head as a run.")
+@click.option(
+    "--wandb", metavar="PROJECT", help="Log every epoch to Weights & Biases; WANDB_MODE=offline keeps it here."
+)
+@click.option("--mlflow", metavar="EXPERIMENT", help="Log every epoch to MLflow; MLFLOW_TRACKING_URI says where.")
 @task_option
 @aspect_option
 @scorer_options
@@ -71,6 +76,8 @@ def command(
     resume: bool,
     log: str | None,
     tensorboard: str | None,
+    wandb: str | None,
+    mlflow: str | None,
     task: str | None,
     aspects: tuple[str, ...],
     quiet: bool,
@@ -102,7 +109,8 @@ def command(
     with exclusive(output):
         if not resume:
             shutil.rmtree(unfinished, ignore_errors=True)
-        fit(scorer, records, silent, writing=_writing(log, tensorboard, resume), checkpoints=unfinished)
+        writing = itertools.chain(_files(log, resume), _trackers(_settings(scorer), tensorboard, wandb, mlflow))
+        fit(scorer, records, silent, writing=writing, checkpoints=unfinished)
         scorer.remember_reading(reading.memory(sources, reports))
         folder = scorer.save_pretrained(output)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -187,14 +195,31 @@ def fit(
         scorer.fit(records, callbacks=[training, *callbacks], checkpoints=checkpoints, on_encode=on_encode)
 
 
-def _writing(log: str | None, tensorboard: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
-    """The listeners that write down how training goes; a run that is taken up again goes on in the same file."""
-    from fractal.mil.training.callbacks import JsonLines, TensorBoard
+def _files(log: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
+    """The file that training is written to; a run that is taken up again goes on in the same one."""
+    from fractal.mil.training.callbacks import JsonLines
 
     if log is not None:
         yield JsonLines(log, append=resume)
+
+
+def _trackers(
+    settings: Mapping[str, str], tensorboard: str | None, wandb: str | None, mlflow: str | None
+) -> Iterator[AbstractContextManager[Callback]]:
+    """The experiment trackers that were asked for."""
+    from fractal.mil.training.trackers import MLflow, TensorBoard, WeightsAndBiases
+
     if tensorboard is not None:
         yield TensorBoard(tensorboard)
+    if wandb is not None:
+        yield WeightsAndBiases(wandb, settings)
+    if mlflow is not None:
+        yield MLflow(mlflow, settings)
+
+
+def _settings(scorer: SentenceScorer | AspectScorer) -> dict[str, str]:
+    """Return what the scorer was asked to be, by the name of each option."""
+    return {name: str(value) for name, value in scorer.get_params().items() if name not in WHOLES}
 
 
 def _tell_plan(
@@ -203,8 +228,7 @@ def _tell_plan(
     from fractal.ensemble.summary import described
 
     corpus, _ = scorer.prepare(records)  # refuses what nothing can be learned with
-    params = {name: value for name, value in scorer.get_params().items() if name not in WHOLES}
-    facts = {"data": described(corpus), "options": {name: str(value) for name, value in params.items()}}
+    facts = {"data": described(corpus), "options": _settings(scorer)}
     if as_json:
         print_json({**facts, "rejected": rejected})
         return

@@ -1,21 +1,19 @@
-"""Who can listen to a training: any function, a file of JSON lines, TensorBoard."""
+"""Who can listen to a training: any function, a file of JSON lines; trackers.py has more."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from fractal.errors import MissingExtra
 from fractal.files import lock_stream
 from fractal.jsonable import jsonable
 
-__all__ = ["Callback", "Epoch", "JsonLines", "TensorBoard", "at_stage", "stages"]
+__all__ = ["Callback", "Closing", "Epoch", "JsonLines", "at_stage", "stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +52,7 @@ def stages(things: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, s
         yield thing, f"{name(thing)} ({number} of {len(things)})" if len(things) > 1 else name(thing)
 
 
-class _Closing:
+class Closing:
     """A callback that holds something open: use it in a `with` block, or close it."""
 
     def __enter__(self) -> Self:
@@ -69,7 +67,7 @@ class _Closing:
         """Let go of what is open."""
 
 
-class JsonLines(_Closing):
+class JsonLines(Closing):
     """Writes every epoch to a file, one JSON object a line; each line is whole as soon as it is written."""
 
     def __init__(self, path: str | Path, append: bool = True) -> None:
@@ -87,37 +85,3 @@ class JsonLines(_Closing):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-class TensorBoard(_Closing):
-    """Writes every number of an epoch as a scalar for TensorBoard; every stage is a run of its own there."""
-
-    def __init__(self, folder: str | Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as missing:
-            raise MissingExtra("Listening with TensorBoard", "tensorboard", "tensorboard") from missing
-        self._open: Callable[[str], Any] = SummaryWriter
-        self._folder = Path(folder)
-        self._writers: dict[str, Any] = {}
-
-    def __call__(self, epoch: Epoch) -> None:
-        if epoch.stage not in self._writers:
-            self._writers[epoch.stage] = self._open(str(self._folder / _file_name(epoch.stage)))
-        writer = self._writers[epoch.stage]
-        scalars = {f"terms/{name}": value for name, value in epoch.parts.items()}
-        scalars |= {name: getattr(epoch, name) for name in ("held_out", "best", "auc", "sentences_per_second")}
-        for name, value in scalars.items():
-            if math.isfinite(value):
-                writer.add_scalar(name, value, epoch.epoch)
-        writer.flush()
-
-    def close(self) -> None:
-        """Close the files."""
-        for writer in self._writers.values():
-            writer.close()
-
-
-def _file_name(stage: str) -> str:
-    """Return the stage as the name of a folder: `product (1 of 3) · own` is `product-1-of-3-own`."""
-    return re.sub(r"[^\w.=]+", "-", stage).strip("-")
