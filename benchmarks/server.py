@@ -33,6 +33,7 @@ from fractal.server.tables import Dataset, Job, Project, ScorerVersion
 from fractal.server.worker import Worker
 
 CLIENTS = 64
+TOGETHER = (1, 16)  # responses a request
 SHORT = Response.from_sentences("short", ["Paris has two million inhabitants."], query="How large is Paris?")
 
 
@@ -114,10 +115,13 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
 
-    async def score(self, response: Response) -> tuple[int, dict]:
-        """Ask for the scores of a response."""
-        one = {"id": response.id, "query": response.query, "context": list(response.context)}
-        body = json.dumps({"responses": [{**one, "sentences": [s.text for s in response.sentences]}]}).encode()
+    async def score(self, *responses: Response) -> tuple[int, dict]:
+        """Ask for the scores of some responses."""
+        asked = [
+            {"id": r.id, "query": r.query, "context": list(r.context), "sentences": [s.text for s in r.sentences]}
+            for r in responses
+        ]
+        body = json.dumps({"responses": asked}).encode()
         head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {self.key}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self.writer.write(head.encode() + body)
@@ -149,18 +153,19 @@ def latencies(port: int, key: str, count: int) -> list[float]:
     return asyncio.run(run())
 
 
-def throughput(port: int, key: str, responses: list[Response]) -> tuple[float, dict[str, list[float]]]:
-    """Responses a second under 64 clients, each asking for one after another; and the scores."""
+def throughput(port: int, key: str, responses: list[Response], each: int) -> tuple[float, dict[str, list[float]]]:
+    """Responses a second under 64 clients, each asking for `each` at once, one request after another; and the scores."""
 
     async def run() -> tuple[float, dict[str, list[float]]]:
-        waiting, scores = iter(responses), {}
+        waiting, scores = iter([responses[start : start + each] for start in range(0, len(responses), each)]), {}
 
         async def client() -> None:
             async with Connection(port, key) as one:
-                for response in waiting:
-                    status, answer = await one.score(response)
+                for part in waiting:
+                    status, answer = await one.score(*part)
                     assert status == 200, answer
-                    scores[response.id] = [s["score"] for s in answer["results"][0]["sentences"]]
+                    for result in answer["results"]:
+                        scores[result["id"]] = [s["score"] for s in result["sentences"]]
 
         before = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
@@ -229,37 +234,37 @@ def embedding_ms(bench: Bench, count: int) -> float:
     return 1000 * (time.process_time() - before) / count
 
 
-def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> list[str]:
-    """Measure one encoder's scorer."""
+def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> tuple[list[str], str]:
+    """Measure one encoder's scorer: a line for one and one for several responses a request; and the crowd's line."""
     bench = Bench(folder)
     bench.bring(make_responses(120, task="summaries", seed=1))
     bench.train(rule="product", encoder=encoder, epochs=3)
     store = bench.studio.store.scorer(bench.newest().folder_hash)
     texts = make_responses(size, task="summaries", seed=2)
     alone = embedding_ms(bench, 50)
-    ratios, rates = [], {"served": [], "commanded": []}
+    rates: dict[int, list[list[float]]] = {each: [] for each in TOGETHER}
     with bench.serving() as (port, pid):
         used = spent(pid)
         times = sorted(latencies(port, bench.key, 300))
         cpu_ms = 1000 * (spent(pid) - used) / 320
         start = [min(part) for part in zip(*(command_line(store, texts[:1]) for _ in range(2)), strict=True)]
         for _ in range(rounds):
-            used = spent(pid)
-            rate, scores = throughput(port, bench.key, texts)
-            cpu = spent(pid) - used
             line = [max(part - first, 1e-3) for part, first in zip(command_line(store, texts), start, strict=True)]
-            rates["served"].append((rate, len(texts) / cpu))
-            rates["commanded"].append((len(texts) / line[0], len(texts) / line[1]))
-            ratios.append((rate * line[0] / len(texts), line[1] / cpu))
-        told = overload(port, bench.key, texts, 8.0, scores)
+            for each in TOGETHER:
+                used = spent(pid)
+                rate, scores = throughput(port, bench.key, texts, each)
+                cpu = spent(pid) - used
+                served, commanded = [rate, len(texts) / cpu], [len(texts) / seconds for seconds in line]
+                rates[each].append([*served, *commanded, rate / commanded[0], served[1] / commanded[1]])
+        counts = overload(port, bench.key, texts, 8.0, scores)
     bench.studio.close()
-    cells = [times[len(times) // 2], times[int(0.99 * len(times))], cpu_ms, alone]
-    for pairs in (rates["served"], rates["commanded"], ratios):
-        cells += [statistics.median(part) for part in zip(*pairs, strict=True)]
-    return [
-        f"| {encoder} | " + " | ".join(f"{cell:.2f}" if cell < 10 else f"{cell:.0f}" for cell in cells) + " |",
-        f"| {encoder} | " + " | ".join(f"{value:,}" for value in told.values()) + " |",
-    ]
+    first = [times[len(times) // 2], times[int(0.99 * len(times))], cpu_ms, alone]
+    lines = []
+    for each, measured in rates.items():
+        cells = [*first, *(statistics.median(part) for part in zip(*measured, strict=True))]
+        shown = " | ".join(f"{cell:.2f}" if cell < 10 else f"{cell:.0f}" for cell in cells)
+        lines.append(f"| {encoder} | {each} | {shown} |")
+    return lines, f"| {encoder} | " + " | ".join(f"{value:,}" for value in counts.values()) + " |"
 
 
 def retraining(encoder: str, size: int, folder: Path) -> str:
@@ -299,10 +304,10 @@ def main() -> None:
     rows, crowds = [], []
     with tempfile.TemporaryDirectory() as place:
         for encoder, size in zip(args.encoders.split(","), map(int, args.sizes.split(",")), strict=True):
-            row, crowd = serving_table(encoder, size, args.rounds, Path(place) / encoder)
-            rows.append(row)
+            lines, crowd = serving_table(encoder, size, args.rounds, Path(place) / encoder)
+            rows += lines
             crowds.append(crowd)
-            print(row, crowd, sep="\n", flush=True)
+            print(*lines, crowd, sep="\n", flush=True)
         retrained = retraining(args.retrain_encoder, args.retrain, Path(place) / "retrain") if args.retrain else ""
         print(retrained)
     loads.append(os.getloadavg()[0])
@@ -327,8 +332,8 @@ Clients, server and command line share one machine; what else ran on it shows in
 
 A short response is one sentence with a question. "Encoder" is the processor time of its vectors alone. The command line's rates leave out its start. Rates are responses a second, by the clock and for each second of the processors (of the server or the command, not of the clients), medians of alternating rounds; ratios are medians of those inside a round. Where the machine is busy, the second of each tells more.
 
-| encoder | p50 ms | p99 ms | processor ms a request | encoder ms | server/s | server/processor s | `fractal score`/s | /processor s | ratio | ratio by processor time |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| encoder | responses a request | p50 ms | p99 ms | processor ms a request | encoder ms | server/s | server/processor s | `fractal score`/s | /processor s | ratio | ratio by processor time |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {rows}
 
 ## Ten times as many clients

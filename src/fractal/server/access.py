@@ -6,20 +6,23 @@ import dataclasses
 import re
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import delete, select
 
 from fractal.server.security import allows, hash_token
 from fractal.server.tables import ApiKey, LoginSession, Project, User
 
+if TYPE_CHECKING:
+    from fractal.server.studio import Studio
+
 __all__ = ["COOKIE", "Actor", "actor_of", "begin_session", "end_session", "needs"]
 
 COOKIE = "fractal_session"
-REMEMBERED_SECONDS = 2.0  # that a key that was good is taken to be good still
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -39,29 +42,26 @@ class Actor:
 
 def actor_of(request: Request) -> Actor | None:
     """Return who asks, None where nobody is known."""
-    header = request.headers.get("authorization", "")
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() == "bearer":
-        return _by_key(request, token.strip())
+    key = _key_of(request)
+    if key is not None:
+        return _by_key(request.app.state.studio, hash_token(key))
     cookie = request.cookies.get(COOKIE)
     return _by_session(request, cookie) if cookie else None
 
 
-def _by_key(request: Request, key: str) -> Actor | None:
-    studio = request.app.state.studio
-    hashed = hash_token(key)
-    actor, until = studio.known_keys.get(hashed, (None, 0.0))
-    if until > time.monotonic():
-        return actor if isinstance(actor, Actor) else None
+def _key_of(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _by_key(studio: Studio, hashed: str) -> Actor | None:
+    if (actor := studio.actors.get(hashed)) is not None:
+        return actor
     with studio.database.read() as session:
         row = session.scalars(select(ApiKey).where(ApiKey.hash == hashed, ApiKey.revoked_at.is_(None))).first()
     if row is None:
         return None
-    if len(studio.known_keys) > 1_000:
-        studio.known_keys.clear()
-    actor = Actor(f"key {row.prefix} ({row.name})", row.role, row.project_id)
-    studio.known_keys[hashed] = (actor, time.monotonic() + REMEMBERED_SECONDS)
-    return actor
+    return studio.actors.put(hashed, Actor(f"key {row.prefix} ({row.name})", row.role, row.project_id))
 
 
 def _by_session(request: Request, cookie: str) -> Actor | None:
@@ -112,11 +112,13 @@ def check_csrf(request: Request, actor: Actor, token: str | None) -> None:
         raise HTTPException(403, "this request does not come from a page of the studio: reload the page and try again")
 
 
-def needs(role: str) -> Callable[[Request], Actor]:
+def needs(role: str) -> Callable[[Request], Awaitable[Actor]]:
     """Return what lets in those with a role, for a route of the API."""
 
-    def dependency(request: Request) -> Actor:
-        actor = actor_of(request)
+    async def dependency(request: Request) -> Actor:
+        key, studio = _key_of(request), request.app.state.studio
+        actor: Actor | None = studio.actors.get(hash_token(key)) if key is not None else None
+        actor = actor or await run_in_threadpool(actor_of, request)
         if actor is None:
             raise HTTPException(401, "give an API key: Authorization: Bearer fr_…", {"WWW-Authenticate": "Bearer"})
         if not actor.may(role):

@@ -18,6 +18,7 @@ from fractal.server.settings import Settings
 __all__ = ["Database", "migrate", "open_database"]
 
 BUSY_SECONDS = 60  # that a writer waits for another one (SQLite has one writer at a time)
+THREADS = 40  # that the web server asks from, each with its connection: opening one anew costs more than a query
 
 
 class Database:
@@ -25,7 +26,9 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if self.sqlite else {"pool_size": 10}
+        options: dict[str, Any] = {"pool_size": THREADS, "connect_args": {"timeout": BUSY_SECONDS}}
+        if not self.sqlite:
+            options = {"pool_size": 10}
         try:
             self.engine: Engine = create_engine(url, pool_pre_ping=not self.sqlite, **options)
         except ModuleNotFoundError as error:

@@ -129,7 +129,7 @@ def revoke_key(request: Request, number: int, actor: AdminForm) -> Response:
             raise HTTPException(404, f"there is no key {number}")
         row.revoked_at = row.revoked_at or time.time()
         record(session, actor.name, "revoke key", row.prefix)
-    studio.known_keys.clear()
+    studio.actors.clear()
     return RedirectResponse("/people", 303)
 
 

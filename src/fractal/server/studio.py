@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
@@ -15,16 +15,21 @@ from fractal.errors import BadSpec
 from fractal.server.batching import Batcher
 from fractal.server.database import Database, open_database
 from fractal.server.metrics import Metrics
+from fractal.server.recent import Recent
 from fractal.server.scoring import Scorers
 from fractal.server.security import Attempts, OneTimeLinks, hash_password
 from fractal.server.settings import Settings
 from fractal.server.store import Store
 from fractal.server.tables import Project, ScorerVersion, User
 
+if TYPE_CHECKING:
+    from fractal.server.access import Actor
+
 __all__ = ["OWNER", "Studio"]
 
 logger = logging.getLogger("fractal.server")
-NEWEST_SECONDS = 1.0
+NEWEST_SECONDS = 1.0  # that the newest scorer, and a key's project, are taken to be the same still
+KEY_SECONDS = 2.0  # that a key that was good is taken to be good still
 OWNER = "owner"  # who comes in by the one-time link
 
 
@@ -39,9 +44,14 @@ class Studio:
     metrics: Metrics
     links: OneTimeLinks = dataclasses.field(default_factory=OneTimeLinks)
     attempts: Attempts = dataclasses.field(default_factory=Attempts)
-    known_keys: dict[str, tuple[Any, float]] = dataclasses.field(default_factory=dict)
     batcher: Batcher | None = None
-    _versions: dict[Any, tuple[ScorerVersion | None, float]] = dataclasses.field(default_factory=dict)
+    actors: Recent[str, Actor] = dataclasses.field(default_factory=lambda: Recent(KEY_SECONDS))
+    projects: Recent[tuple[str | None, int | None], int] = dataclasses.field(
+        default_factory=lambda: Recent(NEWEST_SECONDS)
+    )
+    versions: Recent[tuple[int, int | None], ScorerVersion] = dataclasses.field(
+        default_factory=lambda: Recent(NEWEST_SECONDS)
+    )
 
     @classmethod
     def open(cls, settings: Settings) -> Studio:
@@ -71,13 +81,7 @@ class Studio:
     def newest(self, project: int, number: int | None = None) -> ScorerVersion:
         """Return a project's scorer, the newest if none is named; what is newest is looked up once a second."""
         key = (project, number)
-        version, until = self._versions.get(key, (None, 0.0))
-        if version is None or until < time.monotonic():
-            version = self.scorers.version(project, number)
-            if len(self._versions) > 1_000:
-                self._versions.clear()
-            self._versions[key] = (version, time.monotonic() + NEWEST_SECONDS)
-        return version
+        return self.versions.get(key) or self.versions.put(key, self.scorers.version(project, number))
 
     def link(self) -> str:
         """Return a new one-time link."""
