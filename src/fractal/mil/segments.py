@@ -6,6 +6,8 @@ evenly over them: the sub-gradient that does not depend on the order of the sent
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,26 @@ def _reduce(values: Tensor, how: str, offsets: Tensor) -> Tensor:
     return reduced
 
 
+class _Extreme(torch.autograd.Function):
+    """The smallest or largest of each bag. Torch's own gradient gives equal ones a negative slope whole, not shared."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, offsets: Tensor, how: str) -> Tensor:
+        """Return the extremes (bag, …)."""
+        extremes = _reduce(values, how, offsets)
+        ctx.save_for_backward(values, extremes, offsets)
+        return extremes
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Share each bag's slope evenly among those that are the extreme."""
+        values, extremes, offsets = ctx.saved_tensors
+        bag = bag_index(offsets, len(values))
+        equal = (values == extremes.index_select(0, bag)).to(values.dtype)
+        shares = gradients[0] / segment_sum(equal, offsets)
+        return shares.index_select(0, bag) * equal, None, None
+
+
 def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
     """Add up the sentences of each bag."""
     return _reduce(values, "sum", offsets)
@@ -53,12 +75,14 @@ def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
 
 def segment_min(values: Tensor, offsets: Tensor) -> Tensor:
     """Take the smallest of each bag; equal smallest sentences share the gradient."""
-    return _reduce(values, "min", offsets)
+    smallest: Tensor = _Extreme.apply(values, offsets, "min")
+    return smallest
 
 
 def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
     """Take the largest of each bag; equal largest sentences share the gradient."""
-    return _reduce(values, "max", offsets)
+    largest: Tensor = _Extreme.apply(values, offsets, "max")
+    return largest
 
 
 def segment_prod(values: Tensor, offsets: Tensor) -> Tensor:
