@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -86,9 +84,3 @@ def test_the_teacher_of_the_hybrid_prior_uses_a_share_of_the_sentence_labels(pla
         scores(RATED, priors="hybrid(share=1.0)")
     with pytest.raises(BadData, match="needs a teacher"):
         scores([replace(r.without_labels(), label=r.label) for r in RATED], priors="hybrid")
-
-
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes" / "paper").glob("*.toml")), ids=str)
-def test_the_recipes_of_the_paper_read_whole_vectors_without_our_controls(path: Path) -> None:
-    options = tomllib.loads(path.read_text())["set"]
-    assert (options["directions"], options["length_control"], options["topic_control"]) == (0, False, False)

@@ -251,13 +251,13 @@ def test_nothing_to_differ_from_is_zero():
     assert not FEATURES.build("product(other='context')")(encoded("Paris", query="rain")).values.any()
 
 
-def test_the_paper_recipe_shares_context_and_query():
+def test_the_nearest_chunk_and_the_query_are_shared():
     batch = [
         Response.from_sentences("a", ["Paris", "rain", "Paris"], context=("rain", "nothing near", "Paris"), query="q"),
         Response.from_sentences("b", ["alone"]),
     ]
     block = embed(batch, WordEncoder())
-    made = compute(block, "paper")
+    made = compute(block, "sentence + context + query")
     context, query = made.shared
     assert (context.name, query.name) == ("context", "query")
     assert context.row_offsets.tolist() == [0, 2, 3], "unused chunks are left out, a bag without context has a zero row"
@@ -265,6 +265,22 @@ def test_the_paper_recipe_shares_context_and_query():
     assert not context.values[2].any()
     assert query.index.tolist() == [0, 0, 0, 1]
     assert not made.scalars.any()
+
+
+def test_the_paper_recipe_sets_each_sentence_beside_every_chunk():
+    batch = [
+        Response.from_sentences("a", ["Paris", "rain"], context=("rain", "nothing near", "Paris"), query="q"),
+        Response.from_sentences("b", ["alone"]),
+        Response.from_sentences("c", ["Rome"], context=("Rome",)),
+    ]
+    block = embed(batch, WordEncoder())
+    chunks, query = compute(block, "paper").shared
+    assert (chunks.name, chunks.every, query.every) == ("chunks", True, False)
+    assert chunks.row_offsets.tolist() == [0, 3, 4, 5], "a bag without context has a zero row"
+    np.testing.assert_allclose(chunks.values[[0, 1, 2, 4]], block.chunks * 0.4, atol=1e-6)
+    assert not chunks.values[3].any()
+    with pytest.raises(BadSpec, match="chunks twice"):
+        feature_specs("chunks + chunks(scale=0.5)")
 
 
 def test_tiles_do_not_change_the_table(monkeypatch):

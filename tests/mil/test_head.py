@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fractal.errors import BadData
 from fractal.mil.bags import Bags, Shared
 from fractal.mil.fused_mlp import DRAWS, Fetcher, Workspace
 from fractal.mil.head import Head, HeadShape, pick_members
@@ -244,3 +245,75 @@ def test_a_head_refuses_bags_without_its_shared_vectors():
     head = Head(HeadShape(columns=5, shared=(4,)))
     with pytest.raises(ValueError, match="0 blocks of shared vectors for a head of 1"):
         head(big_bags(columns=5))
+
+
+CHUNKED = [
+    HeadShape(columns=5, shared=(3, 4), members=members, hidden=hidden, thresholds=thresholds)
+    for members, hidden, thresholds in itertools.product([1, 3], [(), (6,), (6, 30)], [1, 3])
+]
+
+
+def beside_every_chunk(shape, place, counts=(2, 1, 4)):
+    """Return bags whose sentences stand beside every row of their bag in the block at this place."""
+    bags = make_bags(shape)
+    generator = torch.Generator().manual_seed(2)
+    offsets = torch.tensor([0, *itertools.accumulate(counts)])
+    rows = torch.randn(int(offsets[-1]), shape.shared[place], generator=generator, dtype=torch.float64)
+    rows[1] = rows[0]  # a chunk that comes twice
+    shared = list(bags.shared)
+    shared[place] = Shared(rows, offsets, offsets[:-1][bags.sentence_bag], every=True)
+    return dataclasses.replace(bags, shared=tuple(shared))
+
+
+def beside_each_in_turn(head, bags):
+    """Score each sentence beside each chunk of its bag, one by one, and take the largest of each output."""
+    logits = []
+    for sentence, bag in enumerate(bags.sentence_bag.tolist()):
+        every = []
+        for row in range(*bags.chunks.row_offsets[bag : bag + 2].tolist()):
+            index = bags.chunks.index.clone()
+            index[sentence] = row
+            shared = tuple(dataclasses.replace(s, index=index) if s.every else s for s in bags.shared)
+            every.append(plainly(head, dataclasses.replace(bags, shared=shared))[sentence])
+        logits.append(torch.stack(every).amax(0))
+    return torch.stack(logits)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("shape", CHUNKED, ids=str)
+def test_the_largest_over_chunks_is_that_of_each_in_turn_forward_and_backward(shape, place):
+    head, bags = make_head(shape), beside_every_chunk(shape, place)
+    plain = beside_each_in_turn(head, bags)
+    pull = torch.randn(plain.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(head(bags), plain)
+    with torch.no_grad():
+        torch.testing.assert_close(head(bags), plain)
+    (head(bags) * pull).sum().backward()
+    slopes = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
+    head.zero_grad()
+    (plain * pull).sum().backward()
+    for name, parameter in head.named_parameters():
+        torch.testing.assert_close(slopes[name], parameter.grad)
+
+
+def test_the_largest_over_chunks_holds_across_tiles_blocks_and_batches(monkeypatch):
+    from fractal.mil import head as module
+    from fractal.mil.training import validation
+
+    shape = CHUNKED[3]
+    head, bags = make_head(shape), beside_every_chunk(shape, 0)
+    whole = validation.predict_logits(head, bags)
+    monkeypatch.setattr(validation, "SENTENCES_AT_ONCE", 3)
+    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 2)
+    torch.testing.assert_close(validation.predict_logits(head, bags), whole)
+    torch.testing.assert_close(validation.steady_logits(head, bags), whole)
+    order = torch.tensor([2, 0])
+    rows = torch.cat([torch.arange(5, 9), torch.arange(2)])
+    torch.testing.assert_close(head(bags.take(order)), whole[rows])
+
+
+def test_a_bag_without_a_chunk_to_stand_beside_is_refused():
+    bags = beside_every_chunk(CHUNKED[0], 0)
+    empty = dataclasses.replace(bags.chunks, rows=bags.chunks.rows[:3], row_offsets=torch.tensor([0, 2, 3, 3]))
+    with pytest.raises(BadData, match="no row for some bag"):
+        Bags.make(bags.features, bags.offsets, shared=(empty,))

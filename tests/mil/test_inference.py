@@ -88,3 +88,23 @@ def test_a_head_says_the_same(hidden, thresholds, members, shared, from_initial)
     logits = twin(features, [(r, index) for r in rows], initial)
     assert logits.shape == expected.shape
     assert np.allclose(logits, expected, atol=2e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(), (8, 5)])
+@pytest.mark.parametrize("thresholds", [1, 3])
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_largest_over_chunks_is_the_same(hidden, thresholds, place):
+    draw = np.random.default_rng(0)
+    head = Head(HeadShape(6, (4, 7), 3, hidden, thresholds, 0.1, from_initial=False), torch.Generator().manual_seed(1))
+    offsets, row_offsets = np.array([0, 1, 300, 601]), np.array([0, 2, 3, 9])
+    bag = np.repeat(np.arange(3), np.diff(offsets))
+    counts = [row_offsets if place == number else np.arange(4) for number in range(2)]
+    rows = [draw.standard_normal((c[-1], dim)).astype(np.float32) for c, dim in zip(counts, (4, 7), strict=True)]
+    index = [c[:-1][bag] for c in counts]
+    features = draw.standard_normal((601, 6)).astype(np.float32)
+    blocks = zip(rows, counts, index, range(2), strict=True)
+    shared = [Shared(*map(torch.from_numpy, part), every=n == place) for *part, n in blocks]
+    bags = Bags.make(torch.from_numpy(features), torch.from_numpy(offsets), shared=tuple(shared))
+    twin = NumpyHead.restored(head.shape.__dict__, {n: value.numpy() for n, value in head.state_dict().items()})
+    logits = twin(features, list(zip(rows, index, strict=True)), None, (place, row_offsets, bag))
+    assert np.allclose(logits, predict_logits(head, bags).numpy(), atol=2e-4, rtol=1e-5)

@@ -130,7 +130,9 @@ def _typed(name: str, text: str, kind: str) -> Any:
         inner = kind.removeprefix("tuple[").partition(",")[0]
         parts = value if isinstance(value, list | tuple) else (value,)
         return tuple(_typed(name, str(part), inner) for part in parts)
-    if kind == "str":
+    if kind == "str | float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind.startswith("str"):
         return value if isinstance(value, str) else text
     types, words = KINDS[kind]
     if not isinstance(value, types) or isinstance(value, bool) != (kind == "bool"):

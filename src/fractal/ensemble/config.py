@@ -34,7 +34,7 @@ class FitConfig:
     gold_weight: float = 1.0
     learn_from: str = "responses"  # 'sentences': full supervision, the ceiling that others are held against
     loss: str = "auto"  # kind of the loss on labels of responses; 'auto': the exact likelihood
-    class_weights: str = "none"  # 'balanced': good and bad responses weigh as if they were equally many
+    class_weights: str | float = "none"  # 'balanced' or the share of good ones: as if both were equally many
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
 
@@ -43,8 +43,11 @@ class FitConfig:
             raise BadSpec(f"learn_from={self.learn_from!r}: give 'responses' or 'sentences'")
         if self.loss not in LOSSES:
             raise BadSpec(f"loss={self.loss!r}: give {', '.join(map(repr, LOSSES))}")
-        if self.class_weights not in ("none", "balanced"):
-            raise BadSpec(f"class_weights={self.class_weights!r}: give 'none' or 'balanced'")
+        share = self.class_weights
+        if not (0.0 < share < 1.0 if isinstance(share, int | float) else share in ("none", "balanced")):
+            raise BadSpec(
+                f"class_weights={share!r}: give 'none', 'balanced', or the share of good responses, between 0 and 1"
+            )
         if self.supervised and (self.loss, self.class_weights) != ("auto", "none"):
             raise BadSpec(
                 "loss and class_weights are of labels of responses: leave them out with learn_from='sentences'"

@@ -225,7 +225,8 @@ def _self_trained(
             train_expert(data.with_pseudo_labels(labels), objective, config, at_stage(heard, stage), number + 1)
             for data, stage in stages(sets, lambda data: str(data.spec))
         ]
-        candidate = _with_pseudo_experts(first, weigh(later, first.aggregation, config))
+        fresh = weigh(later, first.aggregation, config)
+        candidate = fresh if config.self_training.alone else _with_pseudo_experts(first, fresh)
         after = candidate.cost(config)
         gained = after < cost
         about = f"round {number + 1} of self-training"

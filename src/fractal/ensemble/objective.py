@@ -44,7 +44,7 @@ def objective_of(
 
 
 def label_terms(
-    bags: Bags, gold_weight: float = 0.0, loss: str = "auto", class_weights: str = "none"
+    bags: Bags, gold_weight: float = 0.0, loss: str = "auto", class_weights: str | float = "none"
 ) -> tuple[Term, ...]:
     """What reads labels: preferences where there are some, ratings where there are some, and known sentence labels.
 
@@ -65,9 +65,13 @@ def label_terms(
     return tuple(terms)
 
 
-def _response_loss(labels: Tensor, kind: str, class_weights: str, observed: str = "") -> ResponseLoss:
-    """Return the loss on labels of responses; balanced, good and bad ones weigh as if they were equally many."""
-    share = float(labels[~labels.isnan()].mean()) if class_weights == "balanced" else 0.5
+def _response_loss(labels: Tensor, kind: str, class_weights: str | float, observed: str = "") -> ResponseLoss:
+    """Return the loss on labels of responses; balanced, good and bad ones weigh as if they were equally many.
+
+    A number stands for the share of good ones where the responses at hand are not drawn as those to come.
+    """
+    shares = {"none": 0.5, "balanced": float(labels[~labels.isnan()].mean())}
+    share = shares[class_weights] if isinstance(class_weights, str) else class_weights
     return ResponseLoss(kind=kind, observed=observed, good_share=min(max(share, 1e-3), 1 - 1e-3))
 
 

@@ -23,12 +23,14 @@ class SelfTraining:
         rounds: how often fresh heads learn what the ensemble before them guesses.
         soft: whether they learn probabilities given the response's label; if not, the most likely hard labels.
         shares: of the surest sentences that each round learns from; the last one is repeated.
+        alone: let fresh heads stand in place of those before them, as in the paper; if not, both count.
 
     """
 
     rounds: int = 0
     soft: bool = True
     shares: tuple[float, ...] = (1.0,)
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 0:

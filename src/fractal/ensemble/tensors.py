@@ -40,7 +40,7 @@ def build_bags(block: EncodedBlock, table: FeatureTable, initial: InitialLogits,
         torch.from_numpy(table.dense),
         torch.from_numpy(table.offsets),
         shared=tuple(
-            Shared(torch.from_numpy(s.values), torch.from_numpy(s.row_offsets), torch.from_numpy(s.index))
+            Shared(torch.from_numpy(s.values), torch.from_numpy(s.row_offsets), torch.from_numpy(s.index), s.every)
             for s in table.shared
         ),
         initial_logits=torch.from_numpy(initial(similarity)),

@@ -29,6 +29,7 @@ class Columns:
     index: Indices | None = None  # (sentence,) which row; None: one row a sentence
     row_offsets: Indices | None = None  # (bag + 1,) which rows belong to which bag, where there is an index
     scalar: bool = True  # each column means something by itself and wants its own scale; components of vectors do not
+    every: bool = False  # heads set each sentence beside every row of its bag, and the largest log-odds count
 
 
 Feature = Callable[[EncodedBlock], Columns]

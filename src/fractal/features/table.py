@@ -25,7 +25,7 @@ _OWN = (
 _SCALARS = (*_OWN, "neighbours")
 _STEPS = ("step_kind", "call_result", "new_arguments", "stated_facts", "position")
 RECIPES: dict[str, tuple[str, ...]] = {
-    "paper": ("sentence", "context", "query"),
+    "paper": ("sentence", "chunks", "query"),
     "own": _OWN,  # nothing that tells of the other sentences: see docs/architecture.md on shortcuts
     "relational": _SCALARS,
     "runs": ("passed_runs",),  # what passed runs of the same task say of an agent's step
@@ -34,7 +34,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "vectors": ("sentence", "product", "difference"),
 }
 RECIPE_SUMMARIES = {
-    "paper": "vectors of sentence, context and query, as in the paper",
+    "paper": "vectors of sentence, query and every context chunk, as in the paper",
     "own": "scalar features of sentence and context",
     "relational": "scalar features of sentence, context and neighbours",
     "runs": "what passed runs of the same task say of an agent's step",
@@ -52,6 +52,7 @@ class SharedColumns:
     values: NDArray[Any]  # (row, dim)
     row_offsets: Indices  # (bag + 1,)
     index: Indices  # (sentence,)
+    every: bool = False  # each sentence stands beside every row of its bag, and the largest log-odds count
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,6 +129,8 @@ def feature_specs(recipe: str | Sequence[str | Feature]) -> tuple[str, ...]:
             specs.extend(RECIPES[word.strip()])
         else:
             specs.append(FEATURES.spec(FEATURES.build(word.strip() if isinstance(word, str) else word)))
+    if len({spec for spec in specs if spec.partition("(")[0] == "chunks"}) > 1:
+        raise BadSpec(f"{recipe!r} names chunks twice: a sentence is scored beside the chunks of one feature")
     if not specs:
         raise BadSpec(f"{recipe!r} names no feature: write a recipe ({', '.join(RECIPES)}) or features joined by +")
     return tuple(dict.fromkeys(specs))
@@ -208,4 +211,4 @@ def _joined(name: str, parts: Sequence[Columns], dtype: DTypeLike) -> SharedColu
         offsets.append(part.row_offsets[1:] + rows)
         rows += len(part.values)
     values = np.concatenate([part.values for part in parts]).astype(dtype)
-    return SharedColumns(name, values, np.concatenate(offsets), np.concatenate(index))
+    return SharedColumns(name, values, np.concatenate(offsets), np.concatenate(index), parts[0].every)

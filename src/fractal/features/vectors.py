@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from fractal.encoders.block import EncodedBlock
+from fractal.encoders.block import EncodedBlock, offsets_of
 from fractal.errors import BadSpec
 from fractal.features.base import FEATURES, Columns, Floats, Indices
 from fractal.features.similarity import similarities
@@ -70,6 +70,23 @@ class ContextVector:
         values[chunk >= 0] = block.chunks[chunk[chunk >= 0]] * _spread(block, self.scale)
         offsets = np.searchsorted(bag[first], np.arange(len(block) + 1)).astype(np.int64)
         return Columns(values, _names("context", values.shape[1]), row.astype(np.int64), offsets, scalar=False)
+
+
+@FEATURES.register("chunks")
+@dataclasses.dataclass(frozen=True)
+class ChunkVectors:
+    """The vectors of all context chunks: a sentence is scored beside each of them, and its best score counts."""
+
+    scale: float = 0.1
+
+    def __call__(self, block: EncodedBlock) -> Columns:
+        # a bag without context gets one zero row, so that every sentence stands beside something
+        counts = np.maximum(np.diff(block.chunk_offsets), 1)
+        offsets = offsets_of(counts)
+        values = np.zeros((offsets[-1], block.sentences.shape[1]), np.float32)
+        values[np.repeat(block.has_context, counts)] = block.chunks * _spread(block, self.scale)
+        first = offsets[:-1][block.sentence_bag]
+        return Columns(values, _names("chunks", values.shape[1]), first, offsets, scalar=False, every=True)
 
 
 @FEATURES.register("query")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fractal.errors import BadData
-from fractal.mil.segments import bag_index, ragged_rows
+from fractal.mil.segments import bag_index, ragged_rows, segment_max
 
-__all__ = ["Bags", "Fetch", "SentencePairs", "Shared"]
+__all__ = ["Bags", "ChunkPairs", "Fetch", "SentencePairs", "Shared"]
 
 Fetch = Callable[[Tensor, Tensor], Tensor]  # (rows of a block, which) → those rows
 
@@ -25,13 +25,15 @@ class Shared:
     rows: Tensor  # (row, dim)
     row_offsets: Tensor  # (bag + 1,): the rows of a bag stand together; a bag may have none
     index: Tensor  # (sentence,): the row of each sentence
+    every: bool = False  # each sentence stands beside every row of its bag, and the largest log-odds count
 
     def take(self, bags: Tensor, sentences: Tensor, offsets: Tensor, size: int | None = None) -> Shared:
         """Return the rows of these bags, and where these sentences (cut at the new offsets) find theirs."""
         rows, row_offsets = ragged_rows(self.row_offsets, bags, size)
         moved = row_offsets[:-1] - self.row_offsets.index_select(0, bags)  # (bag,)
         shift = torch.repeat_interleave(moved, offsets.diff(), output_size=len(sentences))
-        return Shared(self.rows.index_select(0, rows), row_offsets, self.index.index_select(0, sentences) + shift)
+        index = self.index.index_select(0, sentences) + shift
+        return Shared(self.rows.index_select(0, rows), row_offsets, index, self.every)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +51,28 @@ class SentencePairs:
         shift = torch.repeat_interleave(moved, offsets.diff(), output_size=len(pairs))
         first, second = self.first.index_select(0, pairs) + shift, self.second.index_select(0, pairs) + shift
         return SentencePairs(first, second, self.similarity.index_select(0, pairs), offsets)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChunkPairs:
+    """Every sentence beside every row of its bag in a block of chunks; those of a sentence stand together."""
+
+    sentence: Tensor  # (pair,)
+    chunk: Tensor  # (pair,): a row of the block
+    offsets: Tensor  # (sentence + 1,)
+
+    @classmethod
+    def of(cls, bags: Bags, chunks: Shared) -> ChunkPairs:
+        """Return all pairs of these bags."""
+        rows, offsets = ragged_rows(chunks.row_offsets, bags.sentence_bag)
+        return cls(bag_index(offsets, len(rows)), rows, offsets)
+
+    def largest(self, values: Tensor) -> ChunkPairs:
+        """Return the pairs that are the largest of their sentence in some column of values (pair, column)."""
+        best = segment_max(values, self.offsets).index_select(0, self.sentence)
+        chosen = (values == best).any(1)
+        passed = torch.cat([self.offsets.new_zeros(1), chosen.cumsum(0)])
+        return ChunkPairs(self.sentence[chosen], self.chunk[chosen], passed.index_select(0, self.offsets))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,6 +135,11 @@ class Bags:
     def sentence_bag(self) -> Tensor:
         """Which bag each sentence is in: (sentence,)."""
         return bag_index(self.offsets, len(self.features))
+
+    @property
+    def chunks(self) -> Shared | None:
+        """The block of which each sentence stands beside every row of its bag, where there is one."""
+        return next((shared for shared in self.shared if shared.every), None)
 
     def with_targets(self, **targets: Tensor) -> Bags:
         """Return the same bags with further columns of targets, or other values in known ones."""
@@ -265,6 +294,8 @@ def _check(bags: Bags) -> None:
         _check_offsets(shared.row_offsets, len(shared.rows), f"shared[{i}].row_offsets", smallest=0)
         _check_length(f"shared[{i}].row_offsets[1:]", shared.row_offsets[1:], count, "bags")
         start, end = shared.row_offsets[bags.sentence_bag], shared.row_offsets[bags.sentence_bag + 1]
+        if shared.every and len(bags) and int(shared.row_offsets.diff().min()) < 1:
+            raise BadData(f"shared[{i}] has no row for some bag: a sentence needs one to stand beside")
         if bool(((shared.index < start) | (shared.index >= end)).any()):
             raise BadData(f"shared[{i}].index points outside the rows of the sentence's own bag")
     if bags.pairs is not None:

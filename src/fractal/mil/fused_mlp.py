@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Fetcher", "ForwardPass", "FusedMLP", "Workspace"]
+__all__ = ["Fetcher", "ForwardPass", "FusedMLP", "Workspace", "products"]
 
 NARROW = 16  # up to so many outputs of a layer, one product with a block-diagonal matrix beats one product a member
 DRAWS = 256  # a byte decides whether a value is dropped, so the dropped share is a whole number of 256ths
@@ -158,7 +158,7 @@ class FusedMLP(torch.autograd.Function):
         for weight, offset in zip(weights, biases, strict=True):
             hidden = run.activate(hidden)
             size = len(hidden), weight.shape[0] * weight.shape[2]
-            hidden = _products(hidden, run.gained(weight), offset, run.borrow(*size))
+            hidden = products(hidden, run.gained(weight), offset, run.borrow(*size))
         residual = hidden.to(parameters[0].dtype, copy=True)
         if run.learning:
             ctx.run, ctx.later = run, tuple(map(run.gained, weights))
@@ -236,7 +236,7 @@ def _apart(shape: Sequence[int]) -> bool:
     return shape[0] > 1 and shape[0] * shape[2] > NARROW
 
 
-def _products(values: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+def products(values: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
     """Multiply each member's values (sentence, member · in) by its weights: (sentence, member · out)."""
     if not _apart(weight.shape):
         return torch.addmm(bias.flatten(), values, _joined(weight), out=out)
@@ -246,7 +246,7 @@ def _products(values: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tens
 
 
 def _products_back(gradient: Tensor, weight: Tensor, out: Tensor) -> None:
-    """Return what `_products` multiplied its gradient back to: (sentence, member · in)."""
+    """Return what `products` multiplied its gradient back to: (sentence, member · in)."""
     if not _apart(weight.shape):
         torch.mm(gradient, _joined(weight).T, out=out)
         return

@@ -51,7 +51,9 @@ class _Expert:
             similarity = np.clip(prior_similarity(block).astype(np.float64), EDGE, 1 - EDGE)
             log_odds = np.log(similarity) - np.log1p(-similarity)
             initial = np.nan_to_num(self.scale * (log_odds - self.centre), nan=0.0).astype(np.float32)
-        return self.head(table.dense, [(part.values, part.index) for part in table.shared], initial)
+        places = (place for place, part in enumerate(table.shared) if part.every)
+        chunks = next(((place, table.shared[place].row_offsets, block.sentence_bag) for place in places), None)
+        return self.head(table.dense, [(part.values, part.index) for part in table.shared], initial, chunks)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -102,8 +102,8 @@ class SentenceScorer(Remembers, Scorer):
     loss : {"auto", "bce", "mae", "mse", "msle", "ratio"}, default="auto"
         How far response scores are from their labels: "auto" is the exact likelihood of the aggregation, and of
         preferences Bradley–Terry on log-odds; "ratio" is Bradley–Terry on mean scores.
-    class_weights : {"none", "balanced"}, default="none"
-        "balanced" lets good and bad responses weigh as if they were equally many.
+    class_weights : {"none", "balanced"} or float, default="none"
+        "balanced" lets good and bad responses weigh as if equally many; a number, as if it were the share of good ones.
     plan : TrainingPlan or None, default=None
         How heads are trained: epochs, learning rate, members of the ensemble, device and so on; None takes the
         defaults.
@@ -151,7 +151,7 @@ class SentenceScorer(Remembers, Scorer):
         gold_weight: float = 1.0,
         learn_from: str = "responses",
         loss: str = "auto",
-        class_weights: str = "none",
+        class_weights: str | float = "none",
         plan: TrainingPlan | None = None,
         tune: str | TuningPlan | None = None,
         cache: str | PathLike[str] | bool = True,

@@ -82,29 +82,75 @@ class NumpyHead:
             shift=weights["shift"],
         )
 
-    def __call__(self, features: Floats, shared: Sequence[Shared] = (), initial: Floats | None = None) -> Floats:
-        """Return the log-odds of every sentence: (sentence, [level − 1,] member)."""
+    def __call__(
+        self,
+        features: Floats,
+        shared: Sequence[Shared] = (),
+        initial: Floats | None = None,
+        chunks: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None,
+    ) -> Floats:
+        """Return the log-odds of every sentence: (sentence, [level − 1,] member).
+
+        `chunks` says of which block each sentence stands beside every row of its bag, where the bags' rows begin there
+        (bag + 1,), and the bag of each sentence: then the largest residual counts, of each output.
+        """
         if len(shared) != len(self.enter_shared):
             raise ValueError(f"{len(shared)} blocks of shared vectors for a head of {len(self.enter_shared)}")
         projected = [
             (tiled_product(rows, weight), index)
             for (rows, index), weight in zip(shared, self.enter_shared, strict=True)
         ]
-        residual = np.empty((len(features), self.members * self.thresholds), np.float32)
-        for first in range(0, len(features), ROWS_AT_ONCE):
-            part = slice(first, first + ROWS_AT_ONCE)
-            rows_here = full_tile(features[part], ROWS_AT_ONCE)  # of one shape: bits do not depend on the company
-            hidden = rows_here @ self.enter
-            hidden += self.enter_bias
-            for rows, index in projected:
-                hidden[: len(index[part])] += rows[index[part]]
-            for weight, bias in self.layers:
-                hidden = _product(gelu(hidden), weight, bias)
-            residual[part] = hidden[: len(residual[part])]
+        if chunks is None:
+            residual = self._residual(features, projected)
+        else:
+            residual = self._largest_residual(features, projected, *chunks)
         logits = residual.reshape(-1, self.members, self.thresholds).transpose(0, 2, 1) + self.shift
         if self.scale is not None and initial is not None:
             logits += initial.reshape(-1, 1, 1) * self.scale
         return logits[:, 0] if self.thresholds == 1 else logits
+
+    def _residual(self, features: Floats, projected: Sequence[Shared]) -> Floats:
+        """Return what the layers say of each sentence: (sentence, member · (level − 1))."""
+        residual = np.empty((len(features), self.members * self.thresholds), np.float32)
+        for first in range(0, len(features), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            hidden = full_tile(features[part], ROWS_AT_ONCE) @ self.enter  # of one shape: bits hold in any company
+            hidden += self.enter_bias
+            for rows, index in projected:
+                hidden[: len(index[part])] += rows[index[part]]
+            residual[part] = self._later(hidden)[: len(residual[part])]
+        return residual
+
+    def _largest_residual(
+        self,
+        features: Floats,
+        projected: Sequence[Shared],
+        place: int,
+        row_offsets: NDArray[np.int64],
+        sentence_bag: NDArray[np.int64],
+    ) -> Floats:
+        """Return the largest residual over the chunks of each sentence: (sentence, member · (level − 1))."""
+        by_sentence = tiled_product(features, self.enter) + self.enter_bias
+        for number, (rows, index) in enumerate(projected):
+            if number != place:
+                by_sentence += rows[index]
+        by_chunk = projected[place][0]
+        counts = np.diff(row_offsets)[sentence_bag]
+        starts = np.cumsum(counts) - counts
+        sentence = np.repeat(np.arange(len(features)), counts)  # (pair,)
+        chunk = np.arange(len(sentence)) - np.repeat(starts - row_offsets[sentence_bag], counts)
+        residual = np.empty((len(sentence), self.members * self.thresholds), np.float32)
+        for first in range(0, len(sentence), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            hidden = full_tile(by_sentence[sentence[part]] + by_chunk[chunk[part]], ROWS_AT_ONCE)
+            residual[part] = self._later(hidden)[: len(residual[part])]
+        return np.asarray(np.maximum.reduceat(residual, starts, axis=0) if len(features) else residual)
+
+    def _later(self, hidden: Floats) -> Floats:
+        """Return what the layers after the first make of its values."""
+        for weight, bias in self.layers:
+            hidden = _product(gelu(hidden), weight, bias)
+        return hidden
 
 
 def _laid(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:

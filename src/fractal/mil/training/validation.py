@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.bags import Bags
-from fractal.mil.head import Head, pick_members
+from fractal.mil.head import Head, filled_up, pick_members
 from fractal.mil.objectives.base import Scores, Term
 from fractal.mil.objectives.losses import PreferenceLoss, SentenceLoss
 from fractal.mil.outputs import by_member
@@ -41,8 +41,11 @@ def steady_logits(head: Head, bags: Bags) -> Tensor:
     """Return the log-odds of every sentence to the same bits alone and in any company: (sentence, [level − 1,] member).
 
     All products have one shape, tiles of rows filled up with zeros, as the shape decides how sums are taken. Tiles have
-    a power of two of rows, so that two, four or eight threads share them without a rest.
+    a power of two of rows, so that two, four or eight threads share them without a rest. Of sentences beside every
+    chunk the head cuts such tiles itself.
     """
+    if bags.chunks is not None:
+        return predict_logits(head, bags)
     head.eval()
     shape = head.shape
     widest = max(shape.members * max((*shape.hidden, shape.thresholds)), 1)
@@ -51,17 +54,13 @@ def steady_logits(head: Head, bags: Bags) -> Tensor:
     with torch.inference_mode():
         for first in range(0, max(len(bags.features), 1), rows):
             part, count = slice(first, first + rows), min(rows, len(bags.features) - first)
-            features, initial = _filled(bags.features[part], rows), _filled(bags.initial_logits[part], rows)
+            features, initial = filled_up(bags.features[part], rows), filled_up(bags.initial_logits[part], rows)
             every = torch.arange(rows, device=features.device)
-            shared = tuple((_filled(s.rows[s.index[part]], rows), every) for s in bags.shared)
+            shared = tuple((filled_up(s.rows[s.index[part]], rows), every) for s in bags.shared)
             moved = [(block.to(head.enter.device), index.to(head.enter.device)) for block, index in shared]
             logits = head.of_rows(features.to(head.enter.device), tuple(moved), initial.to(head.enter.device))
             parts.append(logits[:count].to(bags.offsets.device))
     return torch.cat(parts)
-
-
-def _filled(rows: Tensor, count: int) -> Tensor:
-    return rows if len(rows) == count else torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def held_out_logits(head: Head, bags: Bags) -> Tensor:
@@ -78,11 +77,14 @@ def held_out_logits(head: Head, bags: Bags) -> Tensor:
 
 def _blocks(bags: Bags, only: Tensor | None) -> Iterator[Bags]:
     """Cut into consecutive blocks of bounded size, each made when it is asked for; a block holds whole bags."""
-    if only is None and len(bags.features) <= SENTENCES_AT_ONCE:
+    largest = max(len(bags.features), 0 if bags.chunks is None else len(bags.chunks.rows))
+    if only is None and largest <= SENTENCES_AT_ONCE:
         yield bags
         return
     chosen = torch.arange(len(bags), device=bags.offsets.device) if only is None else only
     sizes = bags.offsets.diff().index_select(0, chosen)
+    if bags.chunks is not None:
+        sizes = torch.maximum(sizes, bags.chunks.row_offsets.diff().index_select(0, chosen))
     number = torch.div(sizes.cumsum(0) - sizes, SENTENCES_AT_ONCE, rounding_mode="floor")
     counts = torch.unique_consecutive(number, return_counts=True)[1].tolist()
     columns = _columns_only(bags)

@@ -144,9 +144,9 @@ class BagOnly(ScorerVariant):
 @BASELINES.register("paper")
 @dataclass
 class Paper(ScorerVariant):
-    """The paper's recipe: raw vectors side by side, widths d/2 and d/4, hard aggregation, priors, one hard round."""
+    """The paper's recipe: raw vectors, the best chunk, widths d/2 and d/4, hard aggregation, priors, a hard round."""
 
-    prior_weight: float = 0.1
+    prior_weight: float = 0.1  # of each of two priors; the labels have the rest of 1
     rounds: int = 1
 
     def make(self) -> SentenceScorer:
@@ -164,13 +164,13 @@ class Paper(ScorerVariant):
             seed=self.seed,
             epochs=self.epochs,
         )
-        w = self.prior_weight
+        w = self.prior_weight / (1 - 2 * self.prior_weight)  # beside labels of weight 1
         return self.plain(
             aggregation=hard.get(self.aggregation, self.aggregation),
             recipe="paper",
             directions=0,
             priors=(f"cosine(weight={w})", f"correlation(weight={w})") if w else (),
-            self_training=SelfTraining(rounds=self.rounds, soft=False),
+            self_training=SelfTraining(rounds=self.rounds, soft=False, alone=True),
             plan=plan,
         )
 
