@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 SECTIONS = {
     "Begin": ("demo", "fetch", "inspect", "doctor"),
     "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
-    "Look and judge": ("show", "evaluate", "report", "plot", "watch"),
+    "Look and judge": ("show", "evaluate", "report", "plot", "watch", "guarantee"),
     "Work as a team": ("serve", "worker"),
     "Pass on and keep": ("export", "suggest", "corrupt", "list", "embed", "cache"),
 }

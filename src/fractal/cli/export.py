@@ -9,6 +9,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, scored_options
 from fractal.cli._output import note, print_json, target_of
+from fractal.cli._promises import flagging_writer, saved_promises
 from fractal.cli.show import filtered
 
 __all__ = ["command"]
@@ -25,6 +26,7 @@ __all__ = ["command"]
 )
 @click.option("-o", "--output", default="-", metavar="FILE", help="[default: stdout]")
 @click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
+@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: flags by its promise, if it has one.")
 @click.option("--plain", is_flag=True, help="SCORES are responses without scores.")
 @scored_options
 @quiet_option
@@ -34,6 +36,7 @@ def command(
     writer: str,
     output: str,
     aspect: str | None,
+    scorer: str | None,
     plain: bool,
     quiet: bool,
     as_json: bool,
@@ -46,6 +49,7 @@ def command(
     from fractal.writers import write
 
     records = reading.records(scores) if plain else filtered(reading.scored(scores), aspect=aspect)
+    writer = flagging_writer(writer, output, saved_promises(scorer), aspect or "", quiet or as_json)
     left_out: dict[str, int] = {}
     count = write(records, target_of(output), writer, on_left_out=left_out.__setitem__)
     if as_json:

@@ -9,6 +9,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, quiet_option, scored_options
 from fractal.cli._output import emit, note
+from fractal.cli._promises import saved_promises, threshold_of, threshold_option
 from fractal.cli.evaluate import with_truth
 from fractal.cli.plot import epochs_of
 from fractal.cli.show import filtered
@@ -25,10 +26,10 @@ __all__ = ["command"]
 @click.option("-o", "--output", default="report.html", show_default=True, metavar="FILE")
 @click.option("--title", default="Sentence scores", show_default=True)
 @click.option("--truth", metavar="DATA", help="Labelled responses, met by id, where the scores carry no labels.")
-@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks.")
+@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: shows its checks, flags by its promise.")
 @click.option("--log", metavar="FILE", help="What `fractal train --log` wrote: shows how the training went.")
 @click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
-@click.option("--threshold", default=0.5, show_default=True, help="Sentences below it count as flagged.")
+@threshold_option
 @click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
 @quiet_option
 @scored_options
@@ -40,7 +41,7 @@ def command(
     scorer: str | None,
     log: str | None,
     aspect: str | None,
-    threshold: float,
+    threshold: float | None,
     bootstrap: int,
     quiet: bool,
     reading: ReadOptions,
@@ -60,6 +61,7 @@ def command(
         of_aspect = [item for item in items if item.aspect == name]
         if any(label is not None for item in of_aspect for label in (label_of(item), *item.response.sentence_labels)):
             evaluations[name] = evaluate(of_aspect, bootstrap=bootstrap)
+    cut = threshold_of(threshold, saved_promises(scorer), items, quiet)
     loaded = _loaded(scorer)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     path = write_report(
@@ -69,7 +71,7 @@ def command(
         evaluation=evaluations or None,
         checks=getattr(loaded, "checks_", ()),
         history=epochs_of(log) if log else (),
-        threshold=threshold,
+        threshold=cut,
     )
     note(f"A report on {len(items):,} responses; open it in a browser:", quiet)
     emit(str(path))

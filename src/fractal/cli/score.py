@@ -10,6 +10,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import print_json
+from fractal.cli._promises import flagging_writer, saved_promises
 from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def command(
     as many processes as --workers says: each unit of work appears whole or not at all, and what is written does not
     depend on their number. The folder's manifest.json says what was read and written.
     """
+    silent = quiet or as_json
     if spread.needed(data, output):
         from fractal.engine import score_files
 
@@ -72,9 +74,9 @@ def command(
             spread,
             reading,
             resume=resume,
-            writer=writer,
+            writer=flagging_writer(writer, output, saved_promises(scorer), "", silent),
             cache=not no_cache,
-            quiet=quiet or as_json,
+            quiet=silent,
         )
         if as_json:
             print_json(summary)
@@ -84,13 +86,13 @@ def command(
 
     saved = load_folder(scorer)
     loaded = _loaded(scorer, saved, cache=not no_cache)
-    report, silent, source = ReadReport(), quiet or as_json, data[0] if data else "-"
+    report, source = ReadReport(), data[0] if data else "-"
     responses = read_as_in_training(loaded, reading, source, report, allow_missing=allow_missing, quiet=silent)
     count = write_scored(
         loaded.score_responses,
         responses,
         output=output,
-        writer=writer,
+        writer=flagging_writer(writer, output, loaded.guarantees_, "", silent),
         resume=resume,
         batch=batch,
         each=records_each(loaded),

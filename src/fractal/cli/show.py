@@ -9,6 +9,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, quiet_option, scored_options
 from fractal.cli._output import console, note
+from fractal.cli._promises import saved_promises, threshold_of, threshold_option
 from fractal.records import ScoredResponse
 
 __all__ = ["command", "filtered"]
@@ -30,7 +31,8 @@ NOTHING_FOUND = 1
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only the response with this id. Repeatable.")
 @click.option("--find", metavar="TEXT", help="Only responses that contain this text, in any case.")
 @click.option("--aspect", metavar="NAME", help="Only the scores of this aspect.")
-@click.option("--threshold", default=0.5, show_default=True, help="Sentences below it are marked ▼.")
+@click.option("--scorer", metavar="FOLDER", help="The scorer that made them: flags by its promise, if it has one.")
+@threshold_option
 @quiet_option
 @scored_options
 def command(
@@ -43,7 +45,8 @@ def command(
     ids: tuple[str, ...],
     find: str | None,
     aspect: str | None,
-    threshold: float,
+    scorer: str | None,
+    threshold: float | None,
     quiet: bool,
     reading: ReadOptions,
 ) -> int:
@@ -57,9 +60,12 @@ def command(
     chosen: Iterable[ScoredResponse] = filtered(
         reading.scored(scores), below=below, above=above, label=label, ids=ids, find=find, aspect=aspect
     )
+    promises = saved_promises(scorer)
+    chosen = list(chosen) if promises else chosen  # all are looked at before any is flagged
+    cut = threshold_of(threshold, promises, chosen if isinstance(chosen, list) else (), quiet)
     if order == "best":
         chosen = sorted(chosen, key=lambda item: (-min(item.sentence_scores), -item.response_score))
-    count = show(chosen, console(), worst_first=order == "worst", limit=limit or None, threshold=threshold)
+    count = show(chosen, console(), worst_first=order == "worst", limit=limit or None, threshold=cut)
     if not count:
         note("No response passes the filters.", quiet)
     return 0 if count else NOTHING_FOUND

@@ -19,9 +19,10 @@ from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
+from fractal.cli._promises import Promises, promise_options
 from fractal.cli._train_options import ScorerOptions, aspect_option, cut_for, scorer_options, task_option
 from fractal.cli._verdict import marked, verdict
-from fractal.errors import BadSpec
+from fractal.errors import BadData, BadSpec
 from fractal.files import exclusive
 from fractal.records import Preference, Response
 
@@ -61,6 +62,7 @@ WHOLES = ("plan", "scorer", "scorer__plan")  # whose parts are options themselve
 )
 @click.option("--mlflow", metavar="EXPERIMENT", help="Log every epoch to MLflow; MLFLOW_TRACKING_URI says where.")
 @task_option
+@promise_options
 @aspect_option
 @scorer_options
 @reading_options
@@ -80,6 +82,7 @@ def command(
     mlflow: str | None,
     task: str | None,
     aspects: tuple[str, ...],
+    promises: Promises,
     quiet: bool,
     as_json: bool,
     options: ScorerOptions,
@@ -99,6 +102,8 @@ def command(
     silent = quiet or as_json
     reports: list[ReadReport] = []
     records = gathered(sources, gold, reading, silent, reports)
+    if promises:
+        promises.refuse_hopeless(_rules(scorer), records)
     kept_apart = list(reading.responses(valid)) if valid else []
     if dry_run or output is None:
         _tell_plan(scorer, records, as_json, reading.rejected)
@@ -114,12 +119,16 @@ def command(
         scorer.remember_reading(reading.memory(sources, reports))
         folder = scorer.save_pretrained(output)
         shutil.rmtree(unfinished, ignore_errors=True)
+        if promises:
+            _promise(scorer, records, promises, folder)
     measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     summary["rejected"] = reading.rejected
     if as_json:
         print_json(summary)
     elif not quiet:
+        for aspect, promise in scorer.guarantees_.items():
+            note(f"{f'{aspect}: ' if aspect else ''}{promise}")
         _tell(summary, [sources[0], *reading.error_flags()])
     return FOUND_BAD if strict and any(check["verdict"] == "fail" for check in summary["checks"]) else 0
 
@@ -195,6 +204,26 @@ def fit(
         scorer.fit(records, callbacks=[training, *callbacks], checkpoints=checkpoints, on_encode=on_encode)
 
 
+def _promise(
+    scorer: SentenceScorer | AspectScorer, records: Sequence[Response | Preference], promises: Promises, folder: Path
+) -> None:
+    """Keep a promise with the scorer; where none can be made, the scorer is there all the same, and it is said."""
+    try:
+        promises.keep(scorer, records, list(_each(scorer)))
+    except (BadData, BadSpec) as error:
+        raise BadSpec(f"{folder} holds the trained scorer, without a promise: {error}") from error
+    scorer.save_pretrained(folder)
+
+
+def _rules(scorer: SentenceScorer | AspectScorer) -> dict[str, Any]:
+    """Return the aggregation of each aspect, as it was asked for."""
+    from fractal.scorers.sentence import SentenceScorer
+
+    if isinstance(scorer, SentenceScorer):
+        return {"": scorer.aggregation}
+    return {} if isinstance(scorer.aggregations, str) else dict(scorer.aggregations)
+
+
 def _files(log: str | None, resume: bool) -> Iterator[AbstractContextManager[Callback]]:
     """The file that training is written to; a run that is taken up again goes on in the same one."""
     from fractal.mil.training.callbacks import JsonLines
@@ -266,6 +295,7 @@ def _summary(
             for finding in getattr(scorer, "checks_", ())
         ],
         "validation": measured,
+        "promises": {aspect: promise.to_dict() for aspect, promise in scorer.guarantees_.items()},
         "learning curves": {name: str(one.learning_curve_) for name, one in _each(scorer).items()},
     }
 

@@ -97,10 +97,11 @@ class AspectScorer(Scorer):
         scorers = {name: self._unfitted(aggregation=rule) for name, rule in self._rules(_rated(X)).items()}
         forms = {name: scorer.forms(corpus.of_aspect(name)) for name, scorer in scorers.items()}
         results = fit_ensembles(block, corpus, forms, config, callbacks)
-        self.scorers_ = {}
+        self.scorers_, self.guarantees_ = {}, {}
         for name, scorer in scorers.items():
             alone = corpus.of_aspect(name)
             self.scorers_[name] = scorer.store(results[name], _labelled(block, alone), alone, config)
+        self.held_out_index_ = self._first.held_out_index_  # the same for all: folds are dealt once
         self.remember_reading(reading_of(report, options))
         return self
 
@@ -272,7 +273,7 @@ class AspectScorer(Scorer):
                 for name, config in configs.items()
             },
         }
-        seen = self._first.held_out_index_  # the same for all: folds are dealt once
+        seen = self.held_out_index_
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
         arrays |= self._first.encoder_arrays()
         return Saved(config, arrays, aspects_card(configs))
@@ -298,7 +299,7 @@ class AspectScorer(Scorer):
         plan = next(iter(scorers.values())).plan
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"], plan=plan)
         fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)
-        fitted.scorers_ = scorers
+        fitted.scorers_, fitted.held_out_index_ = scorers, seen
         return fitted
 
     def _facts(self) -> dict[str, Any]:

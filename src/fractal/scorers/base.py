@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadFolder, MissingExtra, NotFitted
+from fractal.evaluation.calibration.guarantees import Guarantee, guarantee
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import gather
 from fractal.reports import card_fragment
 from fractal.scorers.data import records_of
+from fractal.scorers.guarantees import saved_guarantees, with_guarantees
 from fractal.scorers.inputs import warn_of_missing
+from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.output import ScoredResponses, connected_runs, runs
 from fractal.scorers.persistence import Saved, load_folder, push_folder, save_folder
 
@@ -33,6 +37,8 @@ class Scorer(BaseEstimator, ABC):
     """What learns from labels on whole responses and scores their sentences, of one label or of several."""
 
     splitter: Any
+    guarantees_: dict[str, Guarantee]  # by aspect
+    held_out_index_: HeldOutIndex
 
     @property
     @abstractmethod
@@ -96,10 +102,55 @@ class Scorer(BaseEstimator, ABC):
         scored += [by_place[place] for place in range(len(by_place))]
         return scored
 
+    def held_out_scores(self, X: Any, *, columns: Mapping[str, str] | None = None) -> ScoredResponses:
+        """Return scores as `score_responses` does, of responses trained on by the heads that held them out alone.
+
+        They tell nothing of the responses' labels, which stay beside them: so they can be held against these.
+        """
+        self._refuse_unfitted()
+        scored = ScoredResponses()
+        for responses in runs(self._responses(X, columns)):
+            warn_of_missing(self.memory_, responses)
+            records = list(self._disaggregated([response.without_labels() for response in responses]))
+            each = len(records) // len(responses)
+            scored += [
+                dataclasses.replace(item, response=responses[place // each], sentence_labels=())
+                for place, item in enumerate(records)
+            ]
+        return scored
+
+    def guarantee(
+        self,
+        X: Any,
+        *,
+        false_alarms: float | None = None,
+        misses: float | None = None,
+        confidence: float | None = 0.95,
+        aspect: str = "",
+        columns: Mapping[str, str] | None = None,
+    ) -> Guarantee:
+        """Find the threshold under which few sentences of clean responses are flagged, or few flawed ones pass.
+
+        `X` holds rated responses. Of those that the scorer trained on, the heads that held them out give the scores:
+        near to what new responses will get, but not the same, as these get the mean of all heads. With responses that
+        it did not train on the promise is exact. The scorer keeps it, and is saved with it; `Guarantee` says in words
+        what is promised.
+        """
+        scored = [item for item in self.held_out_scores(X, columns=columns) if item.aspect == aspect]
+        promise = guarantee(
+            scored,
+            false_alarms=false_alarms,
+            misses=misses,
+            confidence=confidence,
+            cross_fitted=int(self.held_out_index_.knows([item.response for item in scored]).sum()),
+        )
+        self.guarantees_ = {**self.guarantees_, aspect: promise}
+        return promise
+
     def save_pretrained(self, folder: str | PathLike[str]) -> Path:
         """Write the scorer to a folder: config.json, head.safetensors, README.md."""
         self._refuse_unfitted()
-        return save_folder(folder, self._saved())
+        return save_folder(folder, with_guarantees(self._saved(), self.guarantees_))
 
     @classmethod
     def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
@@ -117,7 +168,9 @@ class Scorer(BaseEstimator, ABC):
         if strange := cls._wrong_kind(saved.config):
             raise BadFolder(f"{source} {strange}")
         try:
-            return cls._restored(saved)
+            scorer = cls._restored(saved)
+            scorer.guarantees_ = saved_guarantees(saved.config)
+            return scorer
         except (KeyError, TypeError, ValueError, RuntimeError, LookupError) as error:
             raise BadFolder(
                 f"{source} does not describe a whole scorer ({error}): copy it again, or train anew"

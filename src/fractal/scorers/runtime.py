@@ -24,6 +24,7 @@ from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, respon
 from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
+from fractal.scorers.guarantees import saved_guarantees
 from fractal.scorers.inputs import warn_of_missing
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 
@@ -114,6 +115,7 @@ class RuntimeScorer:
         self.splitter: str = config["splitter"]
         self.memory_: dict[str, Any] = dict(config.get("reading", {}))
         self.encoder_fingerprint: str = config["encoder_fingerprint"]
+        self.guarantees_ = saved_guarantees(config)
         self.scorer_hash: str = config["head_sha256"]
         self.encoder = restored_encoder(saved)
         self.cache = None if self.encoder.quick else EmbeddingCache.at(cache)

@@ -241,8 +241,7 @@ class SentenceScorer(Remembers, Scorer):
         self.aggregation_ = AGGREGATIONS.spec(result.ensemble.aggregation)
         experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
         self.choices_ = (*task_choice(self.task, self.aggregation_), *experts, *result.choices)
-        self.history_ = result.history
-        self.cost_ = result.cost
+        self.history_, self.cost_, self.guarantees_ = result.history, result.cost, {}
         self.calibrator_ = calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)

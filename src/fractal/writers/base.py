@@ -30,6 +30,7 @@ class Writer(ABC):
 
     name: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()  # the endings of files that `auto` writes in this way
+    flags: ClassVar[bool] = False  # whether its option `threshold` says which sentences are called bad
 
     @abstractmethod
     def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> Written | None:
@@ -52,7 +53,7 @@ def write(
     is guessed by the ending: .jsonl (and anything unknown), .csv, .tsv, .parquet. Some writers leave records out, as
     `dpo` does those that pair with none: `on_left_out` is told every reason and how many, else a warning says them.
     """
-    chosen = _by_ending(target) if writer == "auto" else WRITERS.build(writer)
+    chosen = writer_of(target) if writer == "auto" else WRITERS.build(writer)
     items = [records] if isinstance(records, Response | Preference | ScoredResponse) else records
     counted = _Counted(items)
     written = None  # as it stays where the reader of a pipe goes away
@@ -84,7 +85,8 @@ class _Counted:
             self.count += 1
 
 
-def _by_ending(target: Any) -> Writer:
+def writer_of(target: Any) -> Writer:
+    """Return the writer that the ending of a file asks for."""
     suffixes = Path(target).suffixes if isinstance(target, str | Path) else []
     for ending in reversed([suffix.lower() for suffix in suffixes]):
         for name in WRITERS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 from fractal.errors import BadData
 from fractal.records import ScoredResponse
@@ -29,6 +29,7 @@ class LabelledSpan(NamedTuple):
 class Annotations(Writer):
     """One array of JSON with an object a scored response."""
 
+    flags: ClassVar[bool] = True
     threshold: float = 0.5  # a sentence below it is suggested as bad
     only_bad: bool = False  # suggest nothing for the others
 

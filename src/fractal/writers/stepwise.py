@@ -19,6 +19,7 @@ class Stepwise(Writer):
     """JSON lines of `prompt`, `completions`, `labels` (true: a good step) and, where there are any, float `scores`."""
 
     endings: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[bool] = True
     threshold: float = 0.5  # a step with at least this score or label is good
 
     def write_to(self, stream: IO[bytes], records: Iterable[Writable]) -> None:
