@@ -1,4 +1,4 @@
-"""The direction of labels: how sure it is, what risks least while it is open, and what decides it."""
+"""The direction of labels: how sure it is, how sentences are scored while it is open, and what decides it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from fractal.datasets.synthetic import make_responses
 from fractal.ensemble.direction import (
-    RISK,
+    CONFIDENT,
+    MOST_LENGTH,
     direction_confidence,
     gold_evidence,
-    least_risk,
+    is_open,
+    length_evidence,
+    mixture_shares,
     open_question,
 )
 from fractal.ensemble.screening import FormComparison
@@ -33,25 +36,45 @@ def comparison(**gains: float) -> FormComparison:
 def test_a_clear_gain_is_sure_and_a_toss_is_open() -> None:
     sure = direction_confidence(comparison(max=0.1), FORMS, [], doubt_mean=True)
     assert sure["max"] > 0.99
-    assert open_question(sure, "max") == ""
+    assert open_question(sure) == ""
     toss = direction_confidence(comparison(), ("min", "max"), [], doubt_mean=True)
     assert max(toss.values()) < 0.99
     shaky = {"min": 0.45, "max": 0.55}
-    assert "one bad sentence" in open_question(shaky, "min")
+    assert "one bad sentence" in open_question(shaky)
 
 
-def test_while_min_and_max_are_a_toss_the_mean_is_taken_which_turns_no_order_round() -> None:
-    assert least_risk({"min": 0.5, "max": 0.5}) == "mean"
-    assert least_risk({"min": 0.8, "max": 0.2, "mean": 0.0}) == "min"
-    assert least_risk({"min": 0.05, "max": 0.95, "mean": 0.0}) == "max"
-    assert least_risk({"min": 0.4, "max": 0.0, "mean": 0.6}) == "min"
+def test_what_is_clear_counts_alone_and_what_is_open_counts_by_its_share() -> None:
+    assert mixture_shares({"min": 0.05, "max": 0.95, "mean": 0.0}) == {"max": 1.0}
+    assert mixture_shares({"min": 0.3, "max": 0.6, "mean": 0.1}) == pytest.approx({"min": 0.2, "max": 0.8})
+    assert mixture_shares({"max": 0.4, "mean": 0.6}) == {"max": 1.0}
+    assert mixture_shares({"max": 0.08, "mean": 0.92}) == {"mean": 1.0}
+    assert mixture_shares({"min": 0.01, "max": 0.8, "mean": 0.19}) == {"max": 1.0}
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3))
-def test_no_form_risks_less_than_the_one_taken(weights: list[float]) -> None:
+def test_shares_add_up_and_the_mean_counts_only_where_it_is_clear(weights: list[float]) -> None:
     confidence = dict(zip(FORMS, (np.array(weights) / sum(weights)).tolist(), strict=True))
-    risks = {form: sum(confidence[true] * RISK[true][form] for true in FORMS) for form in FORMS}
-    assert risks[least_risk(confidence)] == pytest.approx(min(risks.values()))
+    shares = mixture_shares(confidence)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert ("mean" in shares) == (confidence["mean"] >= CONFIDENT)
+    assert (len(shares) > 1) <= is_open(confidence)
+
+
+@pytest.mark.parametrize(("sign", "likelier"), [(1, "max"), (-1, "min")])
+def test_labels_of_longer_responses_tell_a_maximum_from_a_minimum(sign: int, likelier: str) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 12, 300)
+    labels = sign * (lengths - 6 + rng.normal(0, 6, 300)) > 0
+    rated = [
+        Response.from_sentences(str(n), ["One."] * int(length), label=float(label))
+        for n, (length, label) in enumerate(zip(lengths, labels, strict=True))
+    ]
+    evidence = length_evidence(rated)
+    assert max(evidence, key=lambda name: evidence[name]) == likelier
+    assert max(evidence.values()) == MOST_LENGTH
+    assert evidence["min"] == -evidence["max"]
+    alike = [Response.from_sentences(str(n), ["One.", "Two."], label=float(n % 2)) for n in range(9)]
+    assert set(length_evidence(alike).values()) == set(length_evidence([]).values()) == {0.0}
 
 
 def test_doubt_makes_a_mean_of_all_or_nothing_labels_prove_itself() -> None:
@@ -87,3 +110,4 @@ def test_an_open_direction_is_said_by_the_check_and_by_the_choice() -> None:
     assert "The direction is open" in choice.why
     assert check.verdict == "warn"
     assert "label 20 sentences" in check.sentence
+    assert "task 'factuality'" in check.sentence

@@ -68,7 +68,7 @@ def _direction(fitted: FitResult | None, aggregation: str | Aggregation | None, 
 
 def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, chosen: str, seed: int) -> Finding:
     """Held-out likelihood of the response labels under each hard rule, by one small model each."""
-    if fitted is not None and (question := open_question(fitted.directions or {chosen: 1.0}, chosen)):
+    if fitted is not None and (question := open_question(fitted.directions)):
         rival = max((name for name in fitted.directions if name != chosen), key=lambda name: fitted.directions[name])
         return Finding("aggregation", "warn", question, fitted.directions.get(chosen, 0.0), advice=FORMS[rival])
     costs = fitted.screening if fitted is not None and fitted.screening is not None else None

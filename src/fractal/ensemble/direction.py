@@ -1,4 +1,4 @@
-"""Which direction labels speak of (the worst sentence, the best, all), how sure that is, and what risks least."""
+"""Which direction labels speak of (the worst sentence, the best, all), how sure that is, and what is taken."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ import numpy as np
 from fractal.ensemble.screening import MIN_GAIN_NATS, FormComparison
 from fractal.evaluation.metrics import resampled_weights
 from fractal.evaluation.outcomes import RESAMPLES
+from fractal.evaluation.solvers import logistic_line, with_constant
 from fractal.mil.aggregations import FORMS
 from fractal.records import Response
 
 CONFIDENT = 0.9  # a direction of less is open: it is said, with what would decide it
 FLIPPED = 0.05  # how many labels contradict each other where people rate responses and sentences
+LEAST_SHARE = 0.02  # of a direction that is scored by while it is open
 MIN_GOLD = 5  # known sentence labels of rated responses, from which on they are asked
-# The mean square of the sentence ROC AUC that a form (inner) loses where another direction (outer) is true, over real
-# sets ('Auto' in benchmarks/results/questions.md). Squared, since a form that points the wrong way is worse than two
-# that are a little off: a maximum taken for a minimum can turn the order round, a mean never did.
-RISK = {
-    "min": {"min": 0.0, "max": 0.089, "mean": 0.019},
-    "max": {"min": 0.039, "max": 0.0, "mean": 0.008},
-    "mean": {"min": 0.0012, "max": 0.0003, "mean": 0.0},
-}
+LENGTH_TRUST = 0.5  # nats a standard error of the slope of labels along length says for a maximum, against a minimum
+MOST_LENGTH = 1.0  # nats that length may say at most: what makes responses long may make them bad or good, too
 QUESTION = (
     "Is an answer bad because of one bad sentence (task 'factuality', or 'reasoning' for steps), good because of one "
     "good one ('retrieval'), or as good as its sentences on average ('quality')?"
@@ -35,8 +31,8 @@ def direction_confidence(
     """Return how likely each direction is: the share of resamples, by group, whose held-out labels it suits best.
 
     `doubt_mean` is for labels that are all 0 or 1, seldom means of sentences: a mean has to save clearly on the others.
-    Known sentence labels count too: under a minimum a good response has no bad sentence, under a maximum a bad one no
-    good sentence.
+    Labels of longer responses count too, and known sentence labels: under a minimum a good response has no bad
+    sentence, under a maximum a bad one no good sentence.
     """
     names = list(directions)
     doubts = {name: MIN_GAIN_NATS if doubt_mean and name == "mean" else 0.0 for name in names}
@@ -46,17 +42,31 @@ def direction_confidence(
         drawn = costs @ part  # (direction, resample)
         best = drawn <= drawn.min(0) + 1e-9 * part.sum(0)  # equal ones share a win
         wins += (best / best.sum(0)).sum(1)
-    evidence = gold_evidence(responses)
+    gold, length = gold_evidence(responses), length_evidence(responses)
     belief = (wins + 0.5) / (wins.sum() + 0.5 * len(names))
-    logs = np.log(belief) + np.array([evidence[name] for name in names])
+    logs = np.log(belief) + np.array([gold[name] + length[name] for name in names])
     shares = np.exp(logs - logs.max())
     return dict(zip(names, (shares / shares.sum()).tolist(), strict=True))
 
 
-def least_risk(confidence: Mapping[str, float]) -> str:
-    """Return the direction whose form risks least, whichever direction is true; it need not be one of the likely."""
-    risk = {form: sum(share * RISK[true][form] for true, share in confidence.items()) for form in FORMS}
-    return min(risk, key=lambda form: (risk[form], -confidence.get(form, 0.0)))
+def length_evidence(responses: Sequence[Response]) -> dict[str, float]:
+    """Return what labels of longer responses say of the direction, in nats.
+
+    Under a maximum every further sentence may be the good one, so longer responses are good more often; under a
+    minimum less often.
+    """
+    rated = [response for response in responses if response.label is not None]
+    labels = np.array([response.label for response in rated], dtype=np.float64)
+    length = np.log([max(len(response.sentences), 1) for response in rated])
+    length = length - length.mean() if len(rated) else length
+    if not len(rated) or float(length.std()) < 1e-9 or labels.min() == labels.max():
+        return dict.fromkeys(FORMS, 0.0)
+    columns = with_constant(length[:, None])
+    line = logistic_line(columns, labels, 1e-4)
+    chance = 1 / (1 + np.exp(-columns @ line))
+    information = float((chance * (1 - chance) * length**2).sum())
+    told = float(np.clip(LENGTH_TRUST * line[0] * np.sqrt(information), -MOST_LENGTH, MOST_LENGTH))
+    return {"min": -told, "max": told, "mean": 0.0}
 
 
 def gold_evidence(responses: Sequence[Response]) -> dict[str, float]:
@@ -87,12 +97,36 @@ def _bernoulli(labels: np.ndarray, rate: float | None = None) -> float:
     return float((labels * np.log(rate) + (1 - labels) * np.log(1 - rate)).sum())
 
 
-def open_question(confidence: Mapping[str, float], taken: str) -> str:
-    """Say that the direction is open, what was taken meanwhile, and what would decide it; nothing where it is clear."""
-    if max(confidence.values()) >= CONFIDENT:
+def is_open(confidence: Mapping[str, float]) -> bool:
+    """Whether no direction is sure enough, of those that had to be compared."""
+    return bool(confidence) and max(confidence.values()) < CONFIDENT
+
+
+def mixture_shares(confidence: Mapping[str, float], *, mixed: bool = True) -> dict[str, float]:
+    """Return how much each direction counts in the scores: one alone where it is clear, else all that are likely.
+
+    They count by the square of how likely they are. A mean takes no part while it is not clear: labels that are all 0
+    or 1 are seldom shares, and heads of a minimum or a maximum score sentences almost as well where they are.
+    """
+    best = max(confidence, key=lambda name: confidence[name])
+    if not is_open(confidence):
+        return {best: 1.0}
+    likely = {name: share**2 for name, share in confidence.items() if name != "mean" and share >= LEAST_SHARE}
+    if not mixed or len(likely) < 2:
+        return {max(likely or confidence, key=lambda name: confidence[name]): 1.0}
+    return {name: share / sum(likely.values()) for name, share in likely.items()}
+
+
+def open_question(confidence: Mapping[str, float], shares: Mapping[str, float] | None = None) -> str:
+    """Say that the direction is open, how sentences are scored meanwhile, and what would decide it; else nothing."""
+    if not is_open(confidence):
         return ""
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(confidence.items(), key=lambda item: -item[1]))
+    shares = shares or mixture_shares(confidence)
     return (
-        f"The direction is open: held-out labels say {shares}. '{taken}' was taken, which risks least if it is wrong. "
+        f"The direction is open: labels say {_percentages(confidence)}; scored by {_percentages(shares)}. "
         f"{QUESTION} Name the task (`--task factuality`, SentenceScorer(task='factuality')), or label 20 sentences."
     )
+
+
+def _percentages(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1]))

@@ -13,7 +13,8 @@ import torch
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
-from fractal.ensemble.direction import direction_confidence, least_risk, open_question
+from fractal.ensemble.direction import direction_confidence, is_open, mixture_shares, open_question
+from fractal.ensemble.mixture import mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.screening import FormComparison
@@ -79,7 +80,7 @@ def select_aggregations(
             if rated is not corpus:
                 folder = config.checkpoints and config.checkpoints / f"aspect {number}"
                 alone, heard = replace(config, checkpoints=folder), at_stage(callbacks, name)
-            selection.fitted[name], decided = _compared(fit, read, rated, options, alone, heard)
+            selection.fitted[name], decided = _compared(fit, read, rated, options, alone, heard, mixed=len(forms) == 1)
             screened = (*screened, decided)
             options = (selection.fitted[name].ensemble.aggregation,)
         selection.aspects[name], selection.choices[name] = options[0], screened
@@ -115,8 +116,13 @@ def _compared(
     forms: Sequence[Aggregation],
     config: FitConfig,
     callbacks: Sequence[Callback],
+    *,
+    mixed: bool,
 ) -> tuple[FitResult, Choice]:
-    """Fit every form and keep the one that explains held-out response labels best."""
+    """Fit every form and keep the one that explains held-out response labels best, or all while that is open.
+
+    One of several aspects is fitted again together with the others, so of it one form is kept: `mixed` is False.
+    """
     without = replace(config, try_priors=False)
 
     def whole(form: Aggregation, stage: str) -> FitResult:
@@ -131,12 +137,12 @@ def _compared(
     doubt_mean = all_or_nothing(corpus.labels)
     comparison = _held_out_comparison(results, corpus, config.plan.seed)
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
-    taken = least_risk(confidence)
-    if taken not in results:
-        results[taken] = whole(AGGREGATIONS.build(FORMS[taken]), f"{FORMS[taken]}, which risks least")
-        specs[taken] = FORMS[taken]
-    choice = Choice("aggregation", costs, specs[taken], open_question(confidence, taken))
-    return replace(results[taken], directions=confidence), choice
+    shares = mixture_shares(confidence, mixed=mixed)
+    labels, offsets = torch.from_numpy(corpus.labels), torch.from_numpy(block.offsets)
+    result = mixture(results, shares, offsets, labels) if len(shares) > 1 else results[next(iter(shares))]
+    taken = AGGREGATIONS.spec(result.ensemble.aggregation)
+    choice = Choice("aggregation", costs, taken, open_question(confidence, shares))
+    return replace(result, directions=confidence), choice
 
 
 def _held_out_comparison(results: Mapping[str, FitResult], corpus: Corpus, seed: int) -> FormComparison:
@@ -160,13 +166,18 @@ def with_priors(
     config: FitConfig,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Try the priors that tell good responses from bad, the clearest first; each that held-out labels gain by stays."""
+    """Try the priors that tell good responses from bad, the clearest first; each that held-out labels gain by stays.
+
+    None is tried while the direction is open: a fit with it is of one direction, and would take the place of a mixture.
+    """
     terms = [*filter(lambda term: _in_range(term, block), serving(corpus.responses)), CorrelationPrior()]
     aggregation = result.ensemble.aggregation
     findings = prior_findings(block, corpus, terms, str(aggregation.direction), config.plan.seed)
     promising = sorted((term for term in findings if findings[term].verdict == "ok"), key=lambda t: -findings[t].value)
-    choices = [_left_out(term, findings.get(term)) for term in terms if term not in promising[:MOST_TRIED]]
-    for term in promising[:MOST_TRIED]:
+    tried = [] if is_open(result.directions) else promising[:MOST_TRIED]
+    others = f" {MOST_TRIED} others carry more." if tried else " It is tried once the direction is clear."
+    choices = [_left_out(term, findings.get(term), others) for term in terms if term not in tried]
+    for term in tried:
         config = replace(config, priors=(*result.priors, term), try_priors=False)
         heard = at_stage(callbacks, f"with {PRIORS.spec(term)}")
         trial = fit(block, corpus, {"": (aggregation,)}, config, heard)[""]
@@ -181,10 +192,10 @@ def with_priors(
     return replace(result, choices=(*result.choices, *choices))
 
 
-def _left_out(term: Term, finding: Finding | None) -> Choice:
+def _left_out(term: Term, finding: Finding | None, others: str) -> Choice:
     why = f"Fewer than {MIN_RESPONSES} responses tell by their labels whether it helps."
     if finding is not None:
-        why = finding.sentence + (f" {MOST_TRIED} others carry more." if finding.verdict == "ok" else "")
+        why = finding.sentence + (others if finding.verdict == "ok" else "")
     return Choice(f"prior {PRIORS.spec(term)}", {}, "without", why)
 
 

@@ -1,0 +1,65 @@
+"""Scores while the direction is open: those of every candidate together, so that none alone can turn them round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fractal.ensemble.experts import Ensemble
+from fractal.ensemble.result import FitResult
+from fractal.ensemble.weighting import refined_log_loss
+from fractal.mil.aggregations import Aggregation
+from fractal.mil.optimise import minimise
+
+__all__ = ["mixture"]
+
+STEPS = 50
+RIDGE = 1e-4
+FLAT = 1e-3  # of log-odds: no spread to speak of
+
+
+def mixture(
+    results: Mapping[str, FitResult], shares: Mapping[str, float], offsets: Tensor, labels: Tensor
+) -> FitResult:
+    """Return one ensemble of the experts of several fits; held-out log-odds of each fit count by its share.
+
+    Log-odds of sentences are first put on one scale, as forms differ in how sure they are. The form of the largest
+    share reads their sum as a response: a line through it is fitted to the held-out labels (response,), nan: unknown.
+    A fit that learned nothing, all of whose log-odds are alike, takes no part.
+    """
+    spreads = {name: float(results[name].held_out.std(correction=0)) for name in shares}
+    scales = {name: share / spreads[name] for name, share in shares.items() if spreads[name] > FLAT}
+    taken = results[max(scales or shares, key=lambda name: shares[name])]
+    if len(scales) < 2:
+        return taken
+    centre = sum(float(results[name].held_out.mean()) * scale for name, scale in scales.items())
+    summed = torch.stack([results[name].held_out * scale for name, scale in scales.items()]).sum(0) - centre
+    aggregation = taken.ensemble.aggregation
+    slope, height = _line(summed, aggregation, offsets, labels)
+    parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]
+    ensemble = Ensemble(
+        tuple(expert for part, _ in parts for expert in part.experts),
+        tuple(weight * scale for part, scale in parts for weight in part.weights),
+        sum(part.shift * scale for part, scale in parts) + height - slope * centre,
+        aggregation,
+    )
+    held_out = summed * slope + height
+    rated = ~labels.isnan()
+    cost = refined_log_loss(aggregation.from_logits(held_out, offsets).squeeze(-1)[rated], labels[rated]).mean()
+    history = tuple(epoch for name in scales for epoch in results[name].history)
+    return replace(taken, ensemble=ensemble, held_out=held_out, cost=float(cost), history=history)
+
+
+def _line(logits: Tensor, aggregation: Aggregation, offsets: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the slope, above 0, and height of log-odds under which response labels are likeliest."""
+
+    def cost(line: Tensor) -> Tensor:
+        likelihood = aggregation.log_likelihood(logits * line[0].exp() + line[1], offsets, labels)
+        return -likelihood.sum() / len(labels) + RIDGE * line.square().sum()
+
+    (line,) = minimise([torch.zeros(2)], cost, STEPS)
+    slope, height = line.exp()[0], line[1]
+    return (float(slope), float(height)) if bool(line.isfinite().all()) else (1.0, 0.0)
