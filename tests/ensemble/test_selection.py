@@ -20,9 +20,10 @@ from fractal.ensemble.fit import fit_ensembles
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.specs import ExpertSpec
+from fractal.ensemble.tasks import forms_of
 from fractal.errors import BadSpec
 from fractal.evaluation.metrics import METRICS
-from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, ORDERED_FORMS, Aggregation
 from fractal.mil.objectives.priors import CosinePrior
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
@@ -225,3 +226,42 @@ def rated(*labels: float | None, stated: tuple[str, ...] = ("",)) -> list[Respon
 )
 def test_directions_are_what_the_data_state_or_their_labels_allow(data, directions) -> None:
     assert gather(data).directions == directions
+
+
+def ordered_runs(recovery: float, count: int = 500) -> list[Response]:
+    """Steps that are wrong or right, as a column says; a right one mends an earlier error with this chance."""
+    draw = np.random.default_rng(3)
+    runs = []
+    for number in range(count):
+        wrong = draw.random(8) < 0.25
+        failing = False
+        for step in wrong:
+            failing = bool(step) or (failing and draw.random() >= recovery)
+        steps = [f"Agent: step {place} of {number}" for place in range(8)]
+        columns = {"wrong": tuple(wrong.astype(float))}
+        runs.append(Response.from_sentences(str(number), steps, label=float(not failing), columns=columns))
+    return runs
+
+
+@pytest.mark.parametrize(("recovery", "taken"), [(0.4, "first_error(recovery=0.4)"), (0.0, "product")])
+def test_a_form_that_knows_the_order_is_taken_where_held_out_outcomes_are_clearly_better_for_it(
+    recovery: float, taken: str
+) -> None:
+    """Where errors are mended later; where they never are the product stays, as it does where nothing is clear."""
+    runs = ordered_runs(recovery)
+    expert = ExpertSpec(("precomputed(column='wrong')",), linear=True)
+    forms = SentenceScorer(encoder=ENCODER).forms(gather(runs))
+    assert {AGGREGATIONS.spec(form) for form in forms} >= {*ORDERED_FORMS}
+    only_minimum = [form for form in forms if form.direction == "min"]
+    fitted = quick(runs, *only_minimum, experts=(expert,), try_priors=False)
+    choice = told(fitted, "order of steps, by small models")
+    assert choice.taken == taken == AGGREGATIONS.spec(fitted.ensemble.aggregation)
+    assert set(choice.costs) == set(ORDERED_FORMS)
+
+
+def test_texts_are_tried_under_forms_without_order_alone() -> None:
+    corpus = gather(CASES["nothing"].made(0))
+    for splitter, in_order in (("sentences", False), ("steps", True)):
+        forms = SentenceScorer(encoder=ENCODER, splitter=splitter).forms(corpus)
+        assert forms == forms_of("auto", None, corpus.directions, in_order=in_order)
+        assert (set(ORDERED_FORMS) <= {AGGREGATIONS.spec(form) for form in forms}) == in_order

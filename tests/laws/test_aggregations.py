@@ -21,7 +21,8 @@ VARIANTS = (
     "max_levels(levels=3)",
     "min_levels(levels=3)",
 )
-ORDERED = ("first_error",)  # whose ways back depend on the order of the sentences: tests/mil/test_first_error.py
+ORDERED = ("first_error", "prefix_value")  # where the order of sentences counts: tests/mil/test_ordered_forms.py
+IN_ORDER = (*ORDERED, "first_error(recovery=0.3)", "prefix_value(share=1.0)")
 EVERY = (*(name for name in AGGREGATIONS if name not in ORDERED), *VARIANTS)
 LEVELS = tuple(spec for spec in EVERY if isinstance(AGGREGATIONS.build(spec), Levels))
 BINARY = tuple(spec for spec in EVERY if spec not in LEVELS)
@@ -80,7 +81,7 @@ def label_each(aggregation, offsets, seed):
     return torch.tensor([grid[(seed + i) % len(grid)] for i, grid in enumerate(grids)], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 def test_text_builds_the_same_component(spec):
     made = AGGREGATIONS.build(spec)
     assert AGGREGATIONS.build(AGGREGATIONS.spec(made)) == made == pickle.loads(pickle.dumps(made))
@@ -119,9 +120,29 @@ def test_order_in_a_bag_and_other_bags_are_irrelevant(spec, sizes, seed, spread)
         assert torch.equal(made.most_likely_labels(share, cut, label).flip(0), hard[start:end])
 
 
-@pytest.mark.parametrize("spec", BINARY)
+@pytest.mark.parametrize("spec", IN_ORDER)
 @settings(max_examples=20)
 @given(sizes=sizes, seed=seeds, spread=spreads)
+def test_where_order_counts_other_bags_are_irrelevant_still(spec, sizes, seed, spread):
+    made = AGGREGATIONS.build(spec)
+    logits, offsets = block(made, sizes, seed, spread)
+    labels, scores = label_each(made, offsets, seed), logits.sigmoid()
+    back, hard = made.posterior(scores, offsets, labels), made.most_likely_labels(scores, offsets, labels)
+    for bag, (start, end) in enumerate(each_bag(offsets)):
+        alone, cut, label = slice(start, end), torch.tensor([0, end - start]), labels[bag : bag + 1]
+        for whole, part in (
+            (made(scores, offsets), made(scores[alone], cut)),
+            (made.from_logits(logits, offsets), made.from_logits(logits[alone], cut)),
+            (made.log_likelihood(logits, offsets, labels), made.log_likelihood(logits[alone], cut, label)),
+        ):
+            torch.testing.assert_close(part[0], whole[bag])
+        torch.testing.assert_close(made.posterior(scores[alone], cut, label), back[alone], atol=1e-7, rtol=1e-6)
+        assert torch.equal(made.most_likely_labels(scores[alone], cut, label), hard[alone])
+
+
+@pytest.mark.parametrize("spec", [*BINARY, *IN_ORDER])
+@settings(max_examples=20)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=seeds, spread=spreads)
 def test_equals_its_slow_twin(spec, sizes, seed, spread):
     made = AGGREGATIONS.build(spec)
     logits, offsets = block(made, sizes, seed, spread)
@@ -147,7 +168,7 @@ def test_lies_between_the_smallest_and_the_largest_score(spec, sizes, seed, spre
     assert (made.from_logits(logits, offsets) <= high.from_logits(logits, offsets) + 1e-4).all()
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradients_are_finite_at_0_and_1_and_lead_out_of_there(spec, dtype):
     made = AGGREGATIONS.build(spec)
@@ -167,7 +188,7 @@ def test_gradients_are_finite_at_0_and_1_and_lead_out_of_there(spec, dtype):
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 @pytest.mark.parametrize("value", [-1e4, -60.0, -20.0, -3.0, 0.0, 3.0, 20.0, 60.0, 1e4])
 def test_a_bag_of_one_is_itself(spec, value):
     made = AGGREGATIONS.build(spec)
@@ -204,7 +225,7 @@ def test_the_maximum_is_the_mirror_of_the_minimum(low, high, sizes, seed, spread
     torch.testing.assert_close(second.from_logits(logits, offsets), -first.from_logits(-logits, offsets))
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 @settings(max_examples=20)
 @given(sizes=sizes, seed=seeds, spread=st.sampled_from((0.3, 2.0)))
 def test_likelihood_gradient_equals_finite_differences(spec, sizes, seed, spread):
@@ -277,7 +298,7 @@ def test_level_posterior_equals_the_sum_over_assignments(spec, sizes, seed, spre
         torch.testing.assert_close(found[start:end, :, 0], torch.tensor(table, dtype=torch.float64), atol=1e-7, rtol=0)
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 @settings(max_examples=20)
 @given(sizes=sizes, seed=seeds)
 def test_an_unknown_label_says_nothing(spec, sizes, seed):
@@ -293,7 +314,7 @@ def test_an_unknown_label_says_nothing(spec, sizes, seed):
         assert torch.equal(made.most_likely_labels(scores, offsets, labels), (scores > 0.5).double())
 
 
-@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("spec", [*EVERY, *IN_ORDER])
 @settings(max_examples=20)
 @given(sizes=sizes, seed=seeds, label=st.floats(0, 1))
 def test_every_label_has_a_way_back(spec, sizes, seed, label):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from features.test_passed_runs import tasks
-from fractal import SentenceScorer, TrainingPlan, make_responses
+from fractal import SentenceScorer, TrainingPlan, make_responses, write
 from fractal.errors import BadData
+from fractal.readers.scored import read_scored
 from fractal.records import Response
-from fractal.scorers.runs import run_verdicts
+from fractal.records.steps import MISSING_CALL, call_name, step_of
+from fractal.scorers.runs import run_memory, run_verdicts, texts_only
 from fractal.scorers.runtime import load_runtime
 
 QUICK = {"encoder": "hashing(dim=32)", "cache": False, "plan": TrainingPlan(epochs=6, members=2, folds=2)}
@@ -47,6 +49,34 @@ def test_a_wrong_step_is_named_and_what_is_missing_is_an_answer_of_its_own(runs,
             assert str(verdict).endswith(f"step {verdict.step + 1}")
             steps.append(verdict.step)
     assert steps.count(2) > 0.8 * len(steps)
+
+
+def test_a_labelled_run_says_what_is_missing_and_a_file_keeps_it(runs, scorer, tmp_path):
+    scored = scorer.disaggregate(runs)
+    missing = {item.response.id: item.response.extra.get(MISSING_CALL) for item in scored}
+    verdicts = {verdict.id: verdict for verdict in run_verdicts(scorer, scored)}
+    for run in runs:
+        assert missing[run.id] == ((verdicts[run.id].missing or None) if run.label == 0 else None)
+    assert sum(tool == "write" for tool in missing.values()) >= 5
+    write(scored, tmp_path / "labelled.jsonl")
+    again = {
+        item.response.id: item.response.extra.get(MISSING_CALL) for item in read_scored(tmp_path / "labelled.jsonl")
+    }
+    assert again == missing
+
+
+def test_what_a_run_lacks_is_found_call_by_call(runs, scorer):
+    """The slow twin: each run beside all passed others of its task."""
+    memory = run_memory(scorer.ensemble_)
+    for run, (lack, tool) in zip(runs, memory.left_out(texts_only(runs)), strict=True):
+        calls = {call for sentence in run.sentences for call in step_of(sentence.text).calls}
+        others = [o for o in runs if o.group == run.group and o.label == 1 and (o.id, o.text) != (run.id, run.text)]
+        strongest = 0.0
+        for call in {call for other in others for s in other.sentences for call in step_of(s.text).calls} - calls:
+            share = np.mean([any(call in step_of(s.text).calls for s in other.sentences) for other in others])
+            strongest = max(strongest, share * memory.weights[-1].max(1)[memory.names.index(call_name(call))])
+        assert lack == pytest.approx(strongest)
+        assert tool == "write" or strongest < 0.1
 
 
 def test_scoring_without_torch_compares_with_the_same_passed_runs(runs, tmp_path):

@@ -15,6 +15,8 @@ LOWEST = {  # the smooth minimum of each form; its maximum is 1 âˆ’ that of 1 âˆ
     "softmin": lambda s, o: (
         sum(x * math.exp(-x / o["temperature"]) for x in s) / sum(math.exp(-x / o["temperature"]) for x in s)
     ),
+    "first_error": lambda s, o: 1 - math.fsum(lasting_errors(s, o["recovery"])),
+    "prefix_value": lambda s, o: values(s)[-1],
 }
 FORM = {"max": "min", "noisy_or": "product", "softmax_pool": "softmin"}
 
@@ -26,6 +28,30 @@ def aggregate(name: str, direction: str, options: dict[str, float], scores: Sequ
     if direction == "min":
         return lowest(scores, options)
     return 1 - lowest([1 - s for s in scores], options)
+
+
+def lasting_errors(scores: Sequence[float], recovery: float) -> list[float]:
+    """P(the run ends wrong, since step t): every pattern of right and wrong steps, and of steps that would mend."""
+    chances = [0.0] * len(scores)
+    for right in itertools.product((True, False), repeat=len(scores)):
+        for mends in itertools.product((True, False), repeat=len(scores)):
+            chance = math.prod(s if good else 1 - s for s, good in zip(scores, right, strict=True))
+            chance *= math.prod(recovery if one else 1 - recovery for one in mends)
+            broken: int | None = None
+            for place, (good, mend) in enumerate(zip(right, mends, strict=True)):
+                if not good:
+                    broken = place if broken is None else broken
+                elif mend:
+                    broken = None
+            if broken is not None:
+                chances[broken] += chance
+    return chances
+
+
+def values(scores: Sequence[float]) -> list[float]:
+    """The value after each step, whose odds are the product of the odds of the steps so far."""
+    odds = itertools.accumulate((s / (1 - s) for s in scores), lambda a, b: a * b)
+    return [one / (1 + one) for one in odds]
 
 
 def count(labels: float, size: int) -> int:

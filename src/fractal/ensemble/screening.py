@@ -17,7 +17,8 @@ from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
 from fractal.evaluation.outcomes import CONFIDENCE, FOLDS, RESAMPLES
 from fractal.features import RECIPES, Standardiser, compute
-from fractal.mil.aggregations import AGGREGATIONS
+from fractal.features.pipeline import FeaturePipeline
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.optimise import minimise
 from fractal.records.corpus import Corpus
 
@@ -40,9 +41,16 @@ class FormComparison:
     seed: int
 
     @classmethod
-    def of(cls, block: EncodedBlock, corpus: Corpus, forms: Mapping[str, str], seed: int) -> FormComparison:
-        """Fit a small model under each form: name → form as it is written."""
-        probe = LinearProbe.of(block, corpus, sampled_ratings(corpus, seed), seed)
+    def of(
+        cls,
+        block: EncodedBlock,
+        corpus: Corpus,
+        forms: Mapping[str, str],
+        seed: int,
+        features: tuple[str, ...] | None = None,
+    ) -> FormComparison:
+        """Fit a small model under each form: name → form as it is written; of these features, else of words."""
+        probe = LinearProbe.of(block, corpus, sampled_ratings(corpus, seed), seed, features)
         costs = {name: refined_log_loss(probe.held_out(form), probe.labels) for name, form in forms.items()}
         return cls(costs, np.unique(probe.groups, return_inverse=True)[1].astype(np.int64), seed)
 
@@ -74,17 +82,18 @@ class LinearProbe:
     seed: int
 
     @classmethod
-    def of(cls, block: EncodedBlock, corpus: Corpus, rated: NDArray[np.int64], seed: int) -> LinearProbe:
-        """Lay out the features of these responses and the widest directions of their sentences' vectors."""
+    def of(
+        cls,
+        block: EncodedBlock,
+        corpus: Corpus,
+        rated: NDArray[np.int64],
+        seed: int,
+        features: tuple[str, ...] | None = None,
+    ) -> LinearProbe:
+        """Lay out these features of the responses, else those of words and the widest directions of the vectors."""
         block = block.take(rated)
-        table = compute(block, RECIPES["own"])
-        table = Standardiser.fit(table)(table)
-        centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
-        rank = min(DIRECTIONS, *centred.shape)
-        spread, axes = torch.linalg.eigh(centred.T @ centred)
-        widest = centred @ axes[:, -rank:] / spread[-rank:].clamp(min=1e-6).sqrt() * len(centred) ** 0.5
-        dense = torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)
-        columns = torch.cat([dense, widest.clamp(-5, 5) / 4, torch.ones(len(dense), 1)], 1)
+        columns = _columns_of_words(block) if features is None else _columns_of(block, features)
+        columns = torch.cat([columns, torch.ones(len(columns), 1)], 1)
         labels = torch.from_numpy(corpus.labels[rated].astype(np.float32))
         return cls(columns, block.offsets, labels, np.array(corpus.groups)[rated], seed)
 
@@ -95,7 +104,7 @@ class LinearProbe:
 
     def held_out(self, form: str) -> Tensor:
         """Fit all folds at once; return every response's log-odds by the model that did not see its fold: (bag,)."""
-        aggregation = AGGREGATIONS.build(form)
+        aggregation: Aggregation = AGGREGATIONS.build(form)
         fold = torch.from_numpy(deal_folds(self.groups.tolist(), self.labels.numpy(), FOLDS, self.seed))
         offsets = torch.from_numpy(self.offsets)
         members = int(fold.max()) + 1
@@ -119,3 +128,21 @@ def sampled_ratings(corpus: Corpus, seed: int) -> NDArray[np.int64]:
     if len(rated) <= MAX_RESPONSES:
         return rated
     return np.sort(np.random.default_rng(seed).choice(rated, MAX_RESPONSES, replace=False))
+
+
+def _columns_of_words(block: EncodedBlock) -> Tensor:
+    """Return the scalar columns of sentences and the widest directions of their vectors: (sentence, column)."""
+    table = compute(block, RECIPES["own"])
+    table = Standardiser.fit(table)(table)
+    centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
+    rank = min(DIRECTIONS, *centred.shape)
+    spread, axes = torch.linalg.eigh(centred.T @ centred)
+    widest = centred @ axes[:, -rank:] / spread[-rank:].clamp(min=1e-6).sqrt() * len(centred) ** 0.5
+    dense = torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)
+    return torch.cat([dense, widest.clamp(-5, 5) / 4], 1)
+
+
+def _columns_of(block: EncodedBlock, features: tuple[str, ...]) -> Tensor:
+    """Return the columns of features, those that learn fitted to the block: (sentence, column)."""
+    table = FeaturePipeline.fit(block, features, 0)[1]
+    return torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)

@@ -74,6 +74,8 @@ def select_aggregations(
     for number, (name, options) in enumerate(forms.items(), 1):
         rated = corpus.of_aspect(name)
         read = replace(block, responses=rated.responses)
+        by_direction = _by_direction(options)
+        options = [first for first, *_ in by_direction.values()]
         options, screened, selection.screening[name] = _screened(read, rated, options, config)
         if len(options) > 1:
             alone, heard = config, callbacks
@@ -83,8 +85,46 @@ def select_aggregations(
             selection.fitted[name], decided = _compared(fit, read, rated, options, alone, heard, mixed=len(forms) == 1)
             screened = (*screened, decided)
             options = (selection.fitted[name].ensemble.aggregation,)
-        selection.aspects[name], selection.choices[name] = options[0], screened
+        of_direction = by_direction.get(str(options[0].direction), options[:1])
+        form, decided_order = _by_order(read, rated, of_direction, config)
+        if form != options[0]:
+            selection.fitted.pop(name, None)
+        selection.aspects[name] = form
+        selection.choices[name] = (*screened, *decided_order)
     return selection
+
+
+def _by_direction(forms: Sequence[Aggregation]) -> dict[str, list[Aggregation]]:
+    """Return the forms of each direction, in their order."""
+    directions: dict[str, list[Aggregation]] = {}
+    for form in forms:
+        directions.setdefault(str(form.direction), []).append(form)
+    return directions
+
+
+def _by_order(
+    block: EncodedBlock, corpus: Corpus, forms: Sequence[Aggregation], config: FitConfig
+) -> tuple[Aggregation, tuple[Choice, ...]]:
+    """Choose between forms of one direction, of which all but the first know the order of sentences.
+
+    Small models on the columns of the linear expert compare them; another than the first is taken where the first
+    explains held-out labels clearly worse.
+    """
+    if len(forms) < 2 or config.supervised or len(corpus.pairs):
+        return forms[0], ()
+    rated = Outcome.of(corpus.responses, groups=corpus.groups)
+    if len(rated) < MIN_RESPONSES or not rated.differs:
+        return forms[0], ()
+    by_spec = {AGGREGATIONS.spec(form): form for form in forms}
+    features = next((spec.features for spec in reversed(config.experts) if spec.linear), None)
+    comparison = FormComparison.of(block, corpus, {spec: spec for spec in by_spec}, config.plan.seed, features)
+    first, best = next(iter(by_spec)), comparison.best(by_spec)
+    taken = best if best != first and comparison.clearly_worse(first, best) else first
+    why = "No form that knows the order of steps explains held-out labels clearly better."
+    if taken != first:
+        why = "Small models explain held-out labels clearly better where the order of steps counts."
+    costs = {spec: float(comparison.costs[spec].mean()) for spec in by_spec}
+    return by_spec[taken], (Choice("order of steps, by small models", costs, taken, why),)
 
 
 def _screened(

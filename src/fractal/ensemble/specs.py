@@ -9,10 +9,11 @@ from typing import Self
 from fractal.features import RECIPE_SUMMARIES, RECIPES, feature_specs
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
+from fractal.records.corpus import Corpus
 from fractal.records.steps import is_step
 
 __all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "STEP_EXPERTS", "ExpertChoice", "ExpertSpec"]
-__all__ += ["are_traces", "experts_for"]
+__all__ += ["are_traces", "experts_for", "in_order"]
 
 LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
 
@@ -100,6 +101,11 @@ def are_traces(responses: Sequence[Response]) -> bool:
     """Whether nearly all responses are runs of agents, as the readers of traces write their steps."""
     steps = sum(is_step(response.sentences[0].text) for response in responses)
     return bool(responses) and steps >= TRACE_SHARE * len(responses)
+
+
+def in_order(splitter: str, corpus: Corpus) -> bool:
+    """Whether the order of sentences means something: they are steps, of a reasoning or of an agent's run."""
+    return splitter == "steps" or are_traces(corpus.responses)
 
 
 _TEXT_EXPERTS = (RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fractal.ensemble.result import Choice
 from fractal.errors import BadSpec, suggestion
-from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
+from fractal.mil.aggregations import AGGREGATIONS, FORMS, ORDERED_FORMS, Aggregation
 
 __all__ = ["TASKS", "Task", "forms_of", "task_choice", "task_of"]
 
@@ -44,14 +44,22 @@ def task_of(name: str, aggregation: str | Aggregation = "auto") -> Task:
     return task
 
 
-def forms_of(aggregation: str | Aggregation, task: str | None, directions: Sequence[str]) -> tuple[Aggregation, ...]:
-    """Return the aggregations to try: the one asked for, the task's, or one of each direction that labels allow."""
+def forms_of(
+    aggregation: str | Aggregation, task: str | None, directions: Sequence[str], *, in_order: bool = False
+) -> tuple[Aggregation, ...]:
+    """Return the aggregations to try: the one asked for, the task's, or one of each direction that labels allow.
+
+    Of sentences that stand in order, as steps do, also the forms that know it.
+    """
     if task is not None:
         stated = task_of(task, aggregation)
         aggregation = stated.aggregation if aggregation == "auto" else aggregation
     if aggregation != "auto":
         return (AGGREGATIONS.build(aggregation),)
-    return tuple(AGGREGATIONS.build(FORMS[direction]) for direction in directions)
+    specs = [FORMS[direction] for direction in directions]
+    if in_order and FORMS["min"] in specs:
+        specs += [spec for spec in ORDERED_FORMS if spec not in specs]
+    return tuple(AGGREGATIONS.build(spec) for spec in specs)
 
 
 def task_choice(task: str | None, taken: str) -> tuple[Choice, ...]:

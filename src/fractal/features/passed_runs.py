@@ -153,16 +153,19 @@ class RunMemory(FittedFeature):
         """
         calls, groups, keys = calls_of(block), _groups(block), _keys(block)
         made = _whole_calls(calls.tool, calls.items, calls.offsets)
+        made[calls.failed] = 0  # as good as not made
         remembered = _whole_calls(self.call_tool, self.call_items, self.call_offsets)
         weight = self.weights[-1].max(1, initial=0)
-        owner = self.groups[self.call_run]
+        others = _passed_others(self, groups, keys)
+        ends = np.searchsorted(calls.run, np.arange(len(groups) + 1))
+        by_group = np.argsort(self.groups[self.call_run], kind="stable")
+        owners = self.groups[self.call_run][by_group]
         lacks = []
         for bag, (group, key) in enumerate(zip(groups, keys, strict=True)):
-            of_task = np.flatnonzero((owner == group) & (self.keys[self.call_run] != key))
-            runs = int(((self.groups == group) & self.passed & (self.keys != key)).sum())
-            own = made[(calls.run == bag) & ~calls.failed]
-            missing = of_task[~np.isin(remembered[of_task], own)]
-            lacks.append(self._most(remembered[missing], missing, weight, runs))
+            of_task = by_group[np.searchsorted(owners, group) : np.searchsorted(owners, group, "right")]
+            of_task = of_task[self.keys[self.call_run[of_task]] != key]
+            missing = of_task[~np.isin(remembered[of_task], made[ends[bag] : ends[bag + 1]])]
+            lacks.append(self._most(remembered[missing], missing, weight, int(others[bag])))
         return lacks
 
     def _most(self, wanted: Keys, calls: Indices, weight: NDArray[np.float64], runs: int) -> tuple[float, str]:

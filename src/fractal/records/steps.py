@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 __all__ = ["AGENT", "CALL", "PARTS", "RESULT", "USER", "Step", "call_arguments", "call_name", "call_text", "is_step"]
-__all__ += ["join_parts", "step_of"]
+__all__ += ["MISSING_CALL", "join_parts", "step_of"]
 
 USER, AGENT, CALL, RESULT = "User", "Agent", "Call", "Result"
 PARTS = (USER, AGENT, CALL, RESULT)
 CUT = " [...]"
+MISSING_CALL = "missing_call"  # the field of a labelled run that names the tool it should have called
 
 _START = re.compile(rf"^({'|'.join(PARTS)}): ?", re.MULTILINE)
 _NAME = re.compile(r"[^\s(]+")

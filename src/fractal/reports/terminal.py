@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from fractal.printable import visible
 from fractal.records import Response, ScoredResponse
 from fractal.records.steps import RESULT
+from fractal.reports.decisive_steps import decisive
 from fractal.reports.palette import MIDDLE, step
 from fractal.reports.summary import finds, label_of
-from fractal.reports.traces import decisive, failed, is_run, timeline
+from fractal.reports.traces import failed, is_run, timeline
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -121,6 +122,9 @@ def _run_lines(item: ScoredResponse, threshold: float, passed: dict[str, list[Re
 
     yield _head(item, threshold)
     blamed = decisive(item, passed) if failed(item, threshold) else None
+    if blamed and blamed.missing:
+        lacking = f"nothing wrong is seen: passed runs of the task called {visible(blamed.missing)}, this one did not"
+        yield Text(lacking, "italic")
     table = Table.grid(padding=(0, 1))
     for _ in range(3):
         table.add_column(no_wrap=True, justify="right")

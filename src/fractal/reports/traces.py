@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fractal.records import Response, ScoredResponse
-from fractal.records.steps import AGENT, CALL, PARTS, RESULT, USER, Step, call_name, is_step, step_of
+from fractal.records.steps import AGENT, CALL, RESULT, USER, Step, call_name, is_step, step_of
+from fractal.reports.decisive_steps import Decisive, decisive, decisive_number, missing_call
+from fractal.reports.recurring_failures import Recurring, recurring_failures
 from fractal.reports.summary import label_of
 
-__all__ = ["Decisive", "Recurring", "RunLine", "RunReport", "Slice", "decisive", "is_run", "run_report", "timeline"]
+__all__ = ["RunLine", "RunReport", "Slice", "failed", "is_run", "run_report", "timeline"]
 
 SHOWN_RUNS = 40  # failed runs whose timelines a page holds, the worst first
 SHOWN_SLICES = 20
+SHOWN_FAILURES = 30  # rows of failures that recur
 FOLDED = 100  # characters of a call that stay in sight
-_WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 @dataclass(frozen=True)
@@ -39,37 +40,13 @@ class RunLine:
 
 
 @dataclass(frozen=True)
-class Decisive:
-    """The step that a failed run is put down to, and the step of a passed run of its task that comes nearest."""
-
-    run: str
-    number: int
-    score: float
-    tool: str
-    text: str
-    passed_run: str = ""
-    passed_step: str = ""
-
-
-@dataclass(frozen=True)
-class Recurring:
-    """Failures whose decisive steps call the same tool, and the words that these steps share."""
-
-    tool: str
-    count: int
-    tasks: int
-    words: tuple[str, ...]
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Slice:
     """The runs of one agent or one task."""
 
     name: str
     runs: int
     failed: int
-    tool: str  # that decisive steps call most often
+    tool: str  # what its failures are most often: a call, a message, something left out
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,9 @@ class RunReport:
 
     runs: int
     failed: int
+    missing: int  # failed runs in which nothing wrong is seen and something is missing
     recurring: tuple[Recurring, ...]
+    recurring_left_out: int  # rows
     agents: tuple[Slice, ...]
     tasks: tuple[Slice, ...]
     timelines: tuple[tuple[ScoredResponse, Decisive, tuple[RunLine, ...]], ...]
@@ -98,10 +77,13 @@ def run_report(scored: Sequence[ScoredResponse], threshold: float = 0.5) -> RunR
     passed = _by_task(item for item in runs if not failed(item, threshold))
     found = {id(item): decisive(item, passed) for item in failures}
     worst = sorted(failures, key=lambda item: min(item.sentence_scores))[:SHOWN_RUNS]
+    recurring = recurring_failures([found[id(item)] for item in failures])
     return RunReport(
         len(runs),
         len(failures),
-        tuple(_recurring([(item, found[id(item)]) for item in failures])),
+        sum(bool(step.missing) for step in found.values()),
+        tuple(recurring[:SHOWN_FAILURES]),
+        max(len(recurring) - SHOWN_FAILURES, 0),
         _slices(runs, found, lambda item: _meta(item).get("agent", "")),
         _slices(runs, found, lambda item: item.response.group or ""),
         tuple((item, found[id(item)], timeline(item)) for item in worst),
@@ -114,34 +96,9 @@ def failed(item: ScoredResponse, threshold: float) -> bool:
     return (item.response_score if label is None else label) < (threshold if label is None else 0.5)
 
 
-def decisive_number(item: ScoredResponse) -> int:
-    """Return the place of the step to blame: the one that was labelled so, else the lowest score."""
-    scores = item.sentence_scores
-    marked = [place for place, label in enumerate(item.sentence_labels) if label < 0.5]
-    return min(marked or range(len(scores)), key=lambda place: scores[place])
-
-
-def decisive(item: ScoredResponse, passed: dict[str, list[Response]]) -> Decisive:
-    """Return the step to blame, with the step of a passed run of the task that has most words in common with it."""
-    place = decisive_number(item)
-    text = item.response.sentences[place].text
-    step = step_of(text)
-    best, run, beside = 0.0, "", ""
-    words = _words_of(step)
-    for other in passed.get(item.response.split_group, ()):
-        for sentence in other.sentences:
-            theirs = _words_of(step_of(sentence.text))
-            same_tool = bool(step.calls) == bool(theirs & {f"{tool}()" for tool in map(call_name, step.calls)})
-            near = len(words & theirs) / max(len(words | theirs), 1) + same_tool
-            if words and near > best:
-                best, run, beside = near, other.id, sentence.text
-    tool = call_name(step.calls[0]) if step.calls else ""
-    return Decisive(item.response.id, place + 1, item.sentence_scores[place], tool, text, run, beside)
-
-
 def timeline(item: ScoredResponse) -> tuple[RunLine, ...]:
-    """Return the steps of a run in order."""
-    blamed = decisive_number(item)
+    """Return the steps of a run in order; none is decisive where a call is missing."""
+    blamed = None if missing_call(item) else decisive_number(item)
     lines = []
     for place, (sentence, score) in enumerate(zip(item.response.sentences, item.sentence_scores, strict=True)):
         step = step_of(sentence.text)
@@ -161,40 +118,9 @@ def _parts(step: Step) -> Iterable[tuple[str, str]]:
             yield RESULT, step.results[number]
 
 
-def _words_of(step: Step) -> set[str]:
-    """Return what two steps are compared by: tools and arguments of calls, else the words of the message."""
-    if step.calls:
-        return {word for call in step.calls for word in [*call.split(), f"{call_name(call)}()"]}
-    return {word.casefold() for word in step.agent.split()}
-
-
-def _recurring(failures: Sequence[tuple[ScoredResponse, Decisive]]) -> list[Recurring]:
-    """Group failures by the tool of their decisive step; the words are those that set a group's steps apart."""
-    by_tool: dict[str, list[tuple[ScoredResponse, Decisive]]] = defaultdict(list)
-    for item, step in failures:
-        by_tool[step.tool or "a message"].append((item, step))
-    everywhere = _word_counts(step for _, step in failures)
-    groups = []
-    for tool, members in by_tool.items():
-        here = _word_counts(step for _, step in members)
-        lift = {
-            word: count / (everywhere[word] + 1) * count for word, count in here.items() if count > len(members) / 5
-        }
-        words = tuple(sorted(lift, key=lambda word: (-lift[word], word))[:4])
-        tasks = len({item.response.split_group for item, _ in members})
-        groups.append(Recurring(tool, len(members), tasks, words, tuple(step.run for _, step in members[:3])))
-    return sorted(groups, key=lambda group: -group.count)
-
-
-def _word_counts(steps: Iterable[Decisive]) -> Counter[str]:
-    """Count in how many steps each word stands; the names of parts are none."""
-    names = {part.casefold() for part in PARTS}
-    return Counter(
-        word for step in steps for word in {w.casefold() for w in _WORD.findall(step.text)} if word not in names
-    )
-
-
-def _slices(runs: Sequence[ScoredResponse], found: dict[int, Decisive], name_of: Any) -> tuple[Slice, ...]:
+def _slices(
+    runs: Sequence[ScoredResponse], found: dict[int, Decisive], name_of: Callable[[ScoredResponse], object]
+) -> tuple[Slice, ...]:
     """Count runs and failures by a name, those with most failures first; runs without one are left out."""
     by_name: dict[str, list[ScoredResponse]] = defaultdict(list)
     for item in runs:
@@ -203,7 +129,7 @@ def _slices(runs: Sequence[ScoredResponse], found: dict[int, Decisive], name_of:
     rows = []
     for name, items in by_name.items():
         blamed = [found[id(item)] for item in items if id(item) in found]
-        tools = Counter(step.tool or "a message" for step in blamed)
+        tools = Counter(step.what for step in blamed)
         rows.append(Slice(name, len(items), len(blamed), tools.most_common(1)[0][0] if tools else ""))
     return tuple(sorted(rows, key=lambda row: (-row.failed, row.name))[:SHOWN_SLICES])
 

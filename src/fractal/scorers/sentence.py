@@ -27,7 +27,7 @@ from fractal.ensemble.learning_curve import LearningCurve, learning_curve
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
-from fractal.ensemble.specs import ExpertChoice, ExpertSpec, experts_for
+from fractal.ensemble.specs import ExpertChoice, ExpertSpec, experts_for, in_order
 from fractal.ensemble.summary import (
     calibrated,
     concordance,
@@ -58,6 +58,7 @@ from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import model_card
 from fractal.scorers.output import Run, records, steady_runs
 from fractal.scorers.persistence import CARRIED, RENAMED, Saved, restored_encoder
+from fractal.scorers.runs import with_missing_calls
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
 __all__ = ["SentenceScorer"]
@@ -320,7 +321,7 @@ class SentenceScorer(Remembers, Scorer):
 
     def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """Return the aggregations to try: the one asked for or implied, or one of each direction that labels allow."""
-        return forms_of(self.aggregation, self.task, corpus.directions)
+        return forms_of(self.aggregation, self.task, corpus.directions, in_order=in_order(self.splitter, corpus))
 
     def _encoder(self) -> Encoder:
         """Return the encoder; the same one as long as the option is, for it remembers its weights and their hash."""
@@ -376,8 +377,8 @@ class SentenceScorer(Remembers, Scorer):
         self, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None
     ) -> Iterator[ScoredResponse]:
         block = self.embed(responses)
-        trained_on = self.held_out_index_.knows(responses)
-        return self.to_labelled_records(block, self.ensemble_.labelling_logits(Predictor(block), trained_on), pairs)
+        logits = self.ensemble_.labelling_logits(Predictor(block), self.held_out_index_.knows(responses))
+        return with_missing_calls(self.ensemble_, block, self.to_labelled_records(block, logits, pairs))
 
     def to_labelled_records(
         self, block: EncodedBlock, logits: Tensor, pairs: NDArray[np.int64] | None = None
@@ -480,10 +481,9 @@ class SentenceScorer(Remembers, Scorer):
         scorer.choices_ = tuple(Choice(**choice) for choice in config["choices"])
         scorer.data_, scorer.metrics_ = config["data"], config["metrics"]
         scorer.checks_ = tuple(Finding.from_dict(finding) for finding in config.get("checks", ()))
-        scorer.held_out_index_ = held_out
+        scorer.held_out_index_, scorer.history_ = held_out, ()
         scorer.remember(config.get("reading", {}))  # folders of before know nothing of it
         scorer.learning_curve_ = LearningCurve.from_dict(config.get("learning curve", {}))
-        scorer.history_ = ()
         return scorer
 
     def _facts(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def response_scores(aggregation: str, logits: NDArray[Any], offsets: Indices) ->
 
 
 HARD_RULES = {
-    **dict.fromkeys(("min", "product", "first_error", "softmin", "min_levels"), "min"),
+    **dict.fromkeys(("min", "product", "first_error", "prefix_value", "softmin", "min_levels"), "min"),
     **dict.fromkeys(("max", "noisy_or", "softmax_pool", "max_levels"), "max"),
     **dict.fromkeys(("mean", "count"), "mean"),
 }
@@ -142,8 +142,28 @@ def _all_good(logits: Doubles, offsets: Indices) -> Doubles:
 
 
 _smooth("product", "min")(_all_good)
-_smooth("first_error", "min")(_all_good)
 _smooth("noisy_or", "max")(_all_good)
+
+
+@_form("first_error")
+def _first_error(logits: Doubles, offsets: Indices, recovery: float = 0.0) -> Doubles:
+    if not recovery:
+        return _all_good(logits, offsets)
+    scores, complements = _pair(logits)
+    right, wrong = np.ones_like(scores[offsets[:-1]]), np.zeros_like(scores[offsets[:-1]])
+    sizes = np.diff(offsets)
+    for place in range(int(sizes.max())):
+        bags = np.flatnonzero(place < sizes)
+        rows = offsets[bags] + place
+        mended = right[bags] + recovery * wrong[bags]
+        wrong[bags] = complements[rows] + scores[rows] * (1 - recovery) * wrong[bags]
+        right[bags] = scores[rows] * mended
+    return _log_ratio(right, wrong)
+
+
+@_form("prefix_value")
+def _prefix_value(logits: Doubles, offsets: Indices, share: float = 0.5) -> Doubles:
+    return _sum(logits.clip(-SATURATED, SATURATED), offsets)
 
 
 @_smooth("geometric_mean")
