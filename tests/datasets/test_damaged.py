@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import zipfile
 
 import pytest
 
@@ -60,6 +61,24 @@ def test_a_document_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "train.json"
     path.write_bytes(gzip.compress(b"[" + b" " * 3_000_000))
     assert "longer than 1,000,000 bytes" in str(refused("multispanqa", path))
+
+
+@pytest.mark.parametrize("damage", ["list", "content", "password", "compression"])
+def test_shards_in_a_damaged_archive_are_named(tmp_path, damage):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train.jsonl", '{"query": "x", "target": "Yes, it is.", "input_urls": []}\n' * 3)
+    content = path.read_bytes()
+    entry = content.index(b"PK\x01\x02")
+    altered = {
+        "list": content[:entry] + b"XX" + content[entry + 2 :],
+        "content": content.replace(b"Yes", b"Yet"),
+        "password": content[: entry + 8] + b"\x01" + content[entry + 9 :],
+        "compression": content[: entry + 10] + b"\x63" + content[entry + 11 :],
+    }
+    path.write_bytes(altered[damage])
+    with pytest.raises(BadData, match=r"a\.zip"):
+        list(read(path, "aquamuse", on_error="reject", report=ReadReport()))
 
 
 @pytest.mark.parametrize("marks", [[["B"], "O", "O"], [{}, "O", "O"], [None, "O", "O"], [1, 2, 3]])

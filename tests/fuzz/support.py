@@ -1,18 +1,27 @@
-"""What the fuzzers share: seeds, how long they run, and how bytes and values are spoiled."""
+"""What the fuzzers share: seeds, how long they run, how bytes and values are spoiled, and what is written of a run."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import json
 import os
 import random
+import resource
+import sys
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "8"))  # of each fuzzer; `make fuzz` gives each its part of an hour
 CASES = int(os.environ.get("FUZZ_CASES", "250"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
+LOG = os.environ.get("FUZZ_LOG", "")  # a file to which each fuzzer adds a line of what it ran
 SLOWEST = 20.0  # seconds of one case
+MOST_MEMORY = 1_000  # MB of the process
+MOST_FAULTS = 20  # of one run: enough to see what they have in common
 
 ODD: tuple[Any, ...] = (
     *(
@@ -65,6 +74,56 @@ def cases() -> Iterator[tuple[int, random.Random]]:
         if time.monotonic() > end:
             return
         yield number, random.Random(SEED * 1_000_003 + number)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process ever had, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1_000_000 if sys.platform == "darwin" else 1_000)
+
+
+class Run:
+    """What a fuzzer ran: cases by their outcome, the faults, the slowest case and the memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.outcomes: dict[str, int] = {}
+        self.faults: list[str] = []
+        self.slowest = 0.0
+        self.before = peak_memory()
+
+    @contextlib.contextmanager
+    def case(self, what: str) -> Iterator[None]:
+        """Hold one case to what none may do: raise anything, take long, take memory."""
+        started, memory = time.monotonic(), peak_memory()
+        try:
+            yield
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            self.faults.append(f"{type(error).__name__}: {str(error)[:200]} ({where}) in {what}")
+        taken = time.monotonic() - started
+        self.slowest = max(self.slowest, taken)
+        if taken > SLOWEST:
+            self.faults.append(f"{what}: it took {taken:.0f} s")
+        if peak_memory() > MOST_MEMORY and peak_memory() > memory:
+            self.faults.append(f"{what}: {peak_memory()} MB")
+        if len(self.faults) >= MOST_FAULTS:
+            self.close()
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        """Enter how a case ended."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
+
+    def close(self) -> None:
+        """Say what was run, and fail where there was a fault."""
+        line = {"fuzzer": self.name, "seed": SEED, **self.outcomes, "faults": len(self.faults)}
+        line |= {"slowest_s": round(self.slowest, 2), "peak_mb": peak_memory()}
+        print(json.dumps(line))
+        if LOG:
+            with Path(LOG).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        assert not self.faults, "\n".join(self.faults)
 
 
 def spoiled_value(chance: random.Random, value: Any) -> Any:

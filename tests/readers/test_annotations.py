@@ -87,3 +87,22 @@ def test_suggestions_go_out_in_the_form_of_their_name_and_come_back_with_words(n
     )
     path.write_text(filled)
     assert [one.label for one in read_answers(path)] == ([1.0, 1.0] if name.endswith("jsonl") else [0.0, 0.0])
+
+
+@pytest.mark.parametrize("odd", [None, "x", 3, [1], [None], {"a": 1}, [{"value": "x"}], [{"result": 1}]])
+def test_exports_with_odd_parts_are_refused_record_by_record(tmp_path: Path, odd: object) -> None:
+    span = {"start": 0, "end": 4, "labels": odd}
+    tasks = [
+        {"data": odd, "annotations": []},
+        {"data": {"response": "One."}, "annotations": odd},
+        {"data": {"response": "One."}, "annotations": [{"result": odd}]},
+        {"data": {"response": "One."}, "annotations": [{"result": [{"value": span}]}]},
+    ]
+    records = [{"fields": odd, "responses": odd}, {"fields": {"response": "One."}, "responses": {"sentences": odd}}]
+    records += [{"fields": {"response": "One."}, "responses": {"sentences": [{"value": odd}]}}]
+    for reader, document in (("label_studio", tasks), ("argilla", records)):
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps([*document, *document]))
+        report = ReadReport()
+        assert len(list(read(path, reader, on_error="reject", report=report))) == report.read
+        assert report.read + report.rejected == 2 * len(document)

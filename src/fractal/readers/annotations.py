@@ -19,7 +19,7 @@ from fractal.readers.sources import BadRow, Row
 
 __all__ = ["Argilla", "LabelStudio"]
 
-Span = tuple[int, int, Any]  # start, end, the label as it was written
+Span = tuple[Any, Any, Any]  # start, end, the label as it was written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +69,17 @@ class LabelStudio(_Annotated):
         data = _mapping(fields.get("data"), "data")
         results = [
             result
-            for annotation in fields.get("annotations") or ()
+            for annotation in _objects(fields.get("annotations"), "annotations")
             if not annotation.get("was_cancelled")
-            for result in annotation.get("result") or ()
+            for result in _objects(annotation.get("result"), "result")
         ]
         spans: list[Span] = []
         wholes: list[Any] = []
         for result in results:
             value = _mapping(result.get("value"), "result")
             names = value.get("labels") or value.get("choices") or [value.get("rating")]
+            if not isinstance(names, list | tuple):
+                raise BadData(f"found {str(names)[:60]!r}: a list of labels or choices stands here", field="result")
             if "start" in value and "end" in value:
                 spans += [(value["start"], value["end"], name) for name in names]
             else:
@@ -98,9 +100,10 @@ class Argilla(_Annotated):
     def task(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Span]]:
         """Read the answers that were submitted."""
         answers = _mapping(fields.get("responses"), "responses").get(self.question) or ()
-        listed: list[Any] = list(answers) if isinstance(answers, list | tuple) else [answers]
+        listed = _objects(answers if isinstance(answers, list | tuple) else [answers], "responses")
         submitted = [one for one in listed if one.get("status", "submitted") == "submitted"]
-        spans = [(span["start"], span["end"], span["label"]) for one in submitted for span in one.get("value") or ()]
+        marked = [span for one in submitted for span in _objects(one.get("value"), "value")]
+        spans = [(span.get("start"), span.get("end"), span.get("label")) for span in marked]
         return {"id": fields.get("id"), **_mapping(fields.get("fields"), "fields")}, spans
 
 
@@ -110,6 +113,12 @@ def _mapping(value: Any, field: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise BadData(f"found {str(value)[:60]!r}: an object stands here in an export", field=field)
     return value
+
+
+def _objects(value: Any, field: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list | tuple | None):
+        raise BadData(f"found {str(value)[:60]!r}: a list of objects stands here in an export", field=field)
+    return [_mapping(item, field) for item in value or ()]
 
 
 def _mean(names: Iterable[Any], field: str) -> float | None:

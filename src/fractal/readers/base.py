@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from fractal.errors import BadData
 from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ReadSession, Record
@@ -41,11 +38,7 @@ class Reader(ABC):
     def _records_of(self, source: Any, session: ReadSession) -> Iterator[Record]:
         session.report.reader = READERS.spec(self)
         with session.open():
-            try:
-                yield from self.records(source, session)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                problem = f"the compressed file is cut short or damaged ({error}): write it anew"
-                raise BadData(problem, source=session.name, line=session.report.read + 1) from error
+            yield from self.records(source, session)
 
 
 READERS: Registry[Reader] = Registry("reader")

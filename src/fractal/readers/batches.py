@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
+import numpy as np
+
 from fractal.errors import BadData
 from fractal.readers.sources import MAX_LINE, BadRow, Row
 
@@ -80,9 +82,18 @@ def _weight(column: Any) -> int:
     if types.is_dictionary(kind):
         values = column.dictionary
         if not (types.is_string(values.type) or types.is_binary(values.type) or types.is_large_string(values.type)):
-            return weight + 8 * len(column)
+            used = compute.unique(column.indices.drop_null()).to_pylist()
+            return weight + len(column) * max((_weight(values.slice(place, 1)) for place in used), default=0)
         lengths = compute.binary_length(values).take(column.indices)
         return weight + (compute.sum(lengths).as_py() or 0)
+    if types.is_run_end_encoded(kind):
+        runs = column.values.slice(column.find_physical_offset(), column.find_physical_length())
+        heaviest = max((_weight(runs.slice(place, 1)) for place in range(len(runs))), default=0)
+        return weight + len(column) * heaviest
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return weight + _viewed(column)
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        raise BadData(f"columns of the type {kind} are not read: write them as lists")
     if types.is_map(kind):
         first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
         return weight + sum(_weight(part.slice(first, last - first)) for part in (column.keys, column.items))
@@ -91,6 +102,13 @@ def _weight(column: Any) -> int:
     if types.is_struct(kind):
         return weight + sum(map(_weight, column.flatten()))
     return weight + int(column.nbytes)
+
+
+def _viewed(column: Any) -> int:
+    """Return how long the texts of a column of views are: each view begins with the length of its text."""
+    views = column.buffers()[1]
+    lengths = np.frombuffer(views, "<i4")[4 * column.offset : 4 * (column.offset + len(column)) : 4]
+    return int(lengths.astype(np.int64).sum())
 
 
 def _plain(batch: Any) -> Any:

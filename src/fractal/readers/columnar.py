@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fractal.errors import BadData, MissingExtra
+from fractal.readers.arrow_messages import count_batches, is_file
 from fractal.readers.base import READERS, Reader
 from fractal.readers.batches import ROWS_AT_ONCE, parquet_batches, rows_of
 from fractal.readers.preview import previewed
@@ -164,17 +166,19 @@ def _start_of(file: IO[bytes]) -> bytes:
 
 
 def _arrow_batches(file: IO[bytes], ipc: Any) -> Iterator[Any]:
-    start = file.read(6)
+    count, fault = count_batches(file)
     file.seek(0)
-    if start == b"ARROW1":
+    if is_file(file):
         opened = ipc.open_file(file)
         batches = (opened.get_batch(place) for place in range(opened.num_record_batches))
     else:
         batches = iter(ipc.open_stream(file))
-    for batch in batches:
+    for batch in itertools.islice(batches, count):
         batch.validate(full=True)  # offsets that point outside their buffer would end the process
         for start_row in range(0, batch.num_rows, ROWS_AT_ONCE):
             yield batch.slice(start_row, ROWS_AT_ONCE)
+    if fault:
+        raise ValueError(fault)
 
 
 def _slices(frame: Any) -> Iterator[Iterable[Mapping[str, Any]]]:

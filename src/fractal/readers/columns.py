@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
 }
 BESIDE_SENTENCES = {"id", "query", "context", "label", "sentence_labels", "group"}  # guessed for cut responses, too
 MAX_LAYOUTS = 256  # rows with ever new sets of columns must not fill the memory
+MAX_LAYOUT = 1_000  # columns of a row whose layout is remembered
 MAX_NAMES = 256  # of columns, nested ones with their path, that an error may suggest
 
 
@@ -87,7 +89,7 @@ class ColumnRoles:
         assigned = self._layouts.get(layout)
         if assigned is None:
             assigned = self._assign_columns(layout)
-            if len(self._layouts) < MAX_LAYOUTS:
+            if len(self._layouts) < MAX_LAYOUTS and len(layout) <= MAX_LAYOUT:
                 self._layouts[layout] = assigned
         roles, carried = assigned
         values = {role: row[column] for role, column in roles.items()}
@@ -98,7 +100,7 @@ class ColumnRoles:
                     values[role] = value
                     self._note_column(role, column)
         if len(self._names) < MAX_NAMES:
-            self._names |= dict.fromkeys(_paths(row))
+            self._names |= dict.fromkeys(itertools.islice(_paths(row), MAX_NAMES))
         return values, {name: row[name] for name in carried}
 
     @property
@@ -173,8 +175,9 @@ class ColumnRoles:
         for role in ("response", "sentences", "completions", "messages", "chosen", "rejected"):
             if role in missing:
                 column = missing[role]
+                names = layout[:MAX_NAMES]
                 raise BadData(
-                    f"there is no column {column!r}.{suggestion(column, layout)} Found: {', '.join(layout)[:300]}",
+                    f"there is no column {column!r}.{suggestion(column, names)} Found: {', '.join(names)[:300]}",
                     field=role,
                 )
         for role, column in missing.items():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fractal.errors import BadData, MissingExtra, suggestion
+from fractal.errors import BadData, FractalError, MissingExtra, suggestion
 from fractal.readers.base import READERS, Reader
-from fractal.readers.sources import BadRow, Row, name_of
+from fractal.readers.sources import DAMAGED, MAX_HELD, BadRow, Row, name_of
 
 __all__ = ["Folder", "Xlsx", "is_saved_dataset"]
 
+MAX_SHARED = 100_000_000  # bytes of the texts that the cells of a workbook share, which openpyxl reads at once
 SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")  # what `save_to_disk` leaves
 
 
@@ -74,15 +78,13 @@ class Xlsx(Reader):
             import openpyxl
         except ImportError as error:
             raise MissingExtra("Reading Excel files", "data", "openpyxl") from error
-        try:
+        with _damage_named(name_of(source), openpyxl.utils.exceptions.InvalidFileException):
+            _refuse_endless(source)
             book = openpyxl.load_workbook(source, read_only=True, data_only=True)
-        except (OSError, ValueError, KeyError, openpyxl.utils.exceptions.InvalidFileException, _bad_zip()) as error:
-            problem = f"the file is no workbook of Excel ({error}): save it as .xlsx or .csv"
-            raise BadData(problem, source=name_of(source)) from error
-        try:
-            yield from _rows_of(self._chosen(book, name_of(source)), name_of(source))
-        finally:
-            book.close()
+            try:
+                yield from _rows_of(self._chosen(book, name_of(source)), name_of(source))
+            finally:
+                book.close()
 
     def _chosen(self, book: Any, name: str) -> Any:
         if self.sheet and self.sheet not in book.sheetnames:
@@ -96,24 +98,54 @@ class Xlsx(Reader):
         return book[self.sheet or book.sheetnames[0]]
 
 
-def _bad_zip() -> type[Exception]:
-    import zipfile
+@contextlib.contextmanager
+def _damage_named(name: str, invalid: type[Exception]) -> Iterator[None]:
+    """Say that a workbook cannot be read: its parts are XML, written by anybody, and openpyxl checks little of it."""
+    try:
+        yield
+    except FractalError:
+        raise
+    except (*DAMAGED, invalid, SyntaxError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        problem = f"the file is no workbook of Excel ({str(error)[:200]}): save it as .xlsx or .csv"
+        raise BadData(problem, source=name) from error
 
-    return zipfile.BadZipFile
+
+def _refuse_endless(source: Any) -> None:
+    """Refuse a workbook with a part that would not fit into memory: a few kB may unpack to any size."""
+    with zipfile.ZipFile(source) as archive:
+        for part in archive.infolist():
+            most = MAX_HELD if "/worksheets/" in part.filename else MAX_SHARED
+            if part.file_size > most:
+                raise BadData(
+                    f"{part.filename!r} in it unpacks to {part.file_size:,} bytes, at most {most:,} are read: save it "
+                    "as .csv",
+                    source=name_of(source),
+                )
+    if hasattr(source, "seek"):
+        source.seek(0)
 
 
 def _rows_of(sheet: Any, name: str) -> Iterator[Row | BadRow]:
     header: list[str] = []
+    empty: Any = None
     for line, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        if cells is empty:  # between two rows there may be a million of them, the same object each
+            continue
         values = [_plain(cell) for cell in cells]
         if all(value is None for value in values):
+            empty = cells
             continue
         if not header:
             header = ["" if value is None else str(value).strip() for value in values]
             named = [column for column in header if column]
-            twice = next((column for column in named if named.count(column) > 1), None)
+            twice = next((column for column, count in Counter(named).items() if count > 1), None)
             if twice is not None:
-                raise BadData(f"the header is {named}: name no column twice", source=name, line=line, field=twice)
+                raise BadData(
+                    f"the header is {str(named[:100])[:2_000]}: name no column twice",
+                    source=name,
+                    line=line,
+                    field=twice,
+                )
             continue
         fields: Mapping[str, Any] = {column: value for column, value in zip(header, values, strict=False) if column}
         yield Row(line, fields)

@@ -15,11 +15,10 @@ from fractal.readers.base import READERS, Reader
 from fractal.readers.preview import previewed
 from fractal.readers.schemas import SCHEMAS
 from fractal.readers.session import ESCAPED_NUL, ReadSession, Record
-from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, peeked, text_of
+from fractal.readers.sources import BadRow, Row, name_of, numbered_lines, open_bytes, peeked, read_document, text_of
 from fractal.records import NOTHING, Response, checked_response
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-MAX_DOCUMENT = 1 << 30  # bytes of a file that is one JSON document, which must be in memory as a whole
 PATIENCE = 64  # lines in a row that are not native, after which the fast way is no longer tried
 
 
@@ -80,7 +79,7 @@ class JsonLines(Reader):
     def rows(self, source: Any) -> Iterator[Row | BadRow]:
         """Yield the object of every line."""
         with open_bytes(source) as opened:
-            stream, whole = whole_json(opened)
+            stream, whole = whole_json(opened, name_of(source))
             if whole is not None:
                 yield from map(_row, range(1, len(whole) + 1), whole)
                 return
@@ -95,7 +94,7 @@ class JsonLines(Reader):
         schema = SCHEMAS[self.schema]
         tries = PATIENCE if session.plain else 0
         with open_bytes(source) as opened:
-            stream, whole = whole_json(opened)
+            stream, whole = whole_json(opened, session.name)
             if whole is not None:
                 session.report.note("the file is one JSON document: it was read as a whole, a record an object")
                 rows = map(_row, range(1, len(whole) + 1), whole)
@@ -110,6 +109,7 @@ class JsonLines(Reader):
                 if tries and (native := _native(content, session)) is not None:
                     tries = PATIENCE
                     session.count_response(native)
+                    session.line = line
                     yield native
                 elif content.isspace():
                     session.report.blank += 1
@@ -122,7 +122,7 @@ def _row_of(line: int, content: bytes | BadRow) -> Row | BadRow:
     return content if isinstance(content, BadRow) else decode_line(line, content)
 
 
-def whole_json(stream: IO[bytes]) -> tuple[IO[bytes], list[Any] | None]:
+def whole_json(stream: IO[bytes], name: str) -> tuple[IO[bytes], list[Any] | None]:
     """Return the records of a file that is one JSON document: an array, or an object written over several lines.
 
     An object that holds one list of objects stands for these. Of all else the stream comes back as it was.
@@ -131,9 +131,7 @@ def whole_json(stream: IO[bytes]) -> tuple[IO[bytes], list[Any] | None]:
     first_line = start.partition(b"\n")[0].strip()
     if not (start[:1] == b"[" or (start[:1] == b"{" and first_line in (b"{", b'{"data": [', b'{"data":['))):
         return stream, None
-    content = stream.read()
-    if len(content) > MAX_DOCUMENT:
-        return io.BytesIO(content), None
+    content = read_document(stream, name)
     try:
         document = decode_any(content)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, OverflowError):

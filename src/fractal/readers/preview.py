@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from fractal.errors import BadData
-from fractal.readers.sources import BadRow, Row
+from fractal.readers.sources import DAMAGED, BadRow, Row
 
 if TYPE_CHECKING:
     from fractal.readers.session import ReadSession, RowSchema
@@ -31,14 +31,18 @@ def previewed(
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     seen: list[Item] = []
     size = 0
-    for item in waiting:
-        seen.append(item)
-        row, schema = row_of(item)
-        if isinstance(row, Row):
-            size += _size(row.fields)
-            _count_kinds(row, schema, shadow, kinds)
-        if len(seen) >= RECORDS or size > BYTES:
-            break
+    fault: Exception | None = None
+    try:
+        for item in waiting:
+            seen.append(item)
+            row, schema = row_of(item)
+            if isinstance(row, Row):
+                size += _size(row.fields)
+                _count_kinds(row, schema, shadow, kinds)
+            if len(seen) >= RECORDS or size > BYTES:
+                break
+    except (BadData, *DAMAGED) as error:  # it comes after what stands before it
+        fault = error
     for name, counts in kinds.items():
         column, kind = session.labels(name), counts.most_common(1)[0][0]
         column.kind = column.kind or kind
@@ -46,6 +50,8 @@ def previewed(
             written = ", ".join(f"{count:,} as {kind}" for kind, count in counts.most_common())
             session.report.note(f"{name}: of the first {len(seen):,} records {written}; taken as {column.kind}")
     yield from chain(seen, waiting)
+    if fault is not None:
+        raise fault
 
 
 def _count_kinds(row: Row, schema: RowSchema, shadow: ReadSession, kinds: dict[str, Counter[str]]) -> None:

@@ -17,7 +17,7 @@ from fractal.readers.labels import LabelColumn, LabelForm, Scale
 from fractal.readers.rejects import RejectsFile
 from fractal.readers.report import ReadReport
 from fractal.readers.seen_ids import SeenIds
-from fractal.readers.sources import BadRow, Row, name_of
+from fractal.readers.sources import CUT, BadRow, Row, name_of
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 
 Record = Response | Preference
@@ -70,6 +70,7 @@ class ReadSession:
             self._rejects_file.refuse_source(source)
         self._rejects: IO[bytes] | None = None
         self._seen_ids = SeenIds()
+        self.line = 0  # of the last record that was accepted or refused
 
     @property
     def plain(self) -> bool:
@@ -106,7 +107,13 @@ class ReadSession:
         with contextlib.ExitStack() as stack:
             if self.rejecting and self._rejects_file is not None:
                 self._rejects = stack.enter_context(self._rejects_file.open())
-            yield self
+            try:
+                yield self
+            except CUT as error:  # where no reader knows of which line
+                problem = (
+                    f"after line {self.line:,} the compressed file is cut short or damaged ({error}): write it anew"
+                )
+                raise BadData(problem, source=self.name) from error
         self.columns.refuse_unmet()
         self.report.label_kinds = {name: column.kind for name, column in self.label_columns.items() if column.kind}
         if not self._silent:
@@ -115,6 +122,7 @@ class ReadSession:
 
     def accept(self, row: Row | BadRow, schema: RowSchema) -> list[Record]:
         """Make records of a row; a row that cannot be read is refused, and none of its records come through."""
+        self.line = row.line
         if isinstance(row, BadRow):
             self.refuse(row.line, row.error, row.raw)
             return []

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import gzip
 import io
+import lzma
 import stat
 import sys
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +19,10 @@ from fractal.errors import BadData
 
 MAX_LINE = 10_000_000  # bytes; one response is never longer, a file without line ends is
 MAX_HELD = 300_000_000  # characters of texts that are kept beside the records, as documents that these name
+MAX_OBJECTS = 700_000_000  # bytes that JSON may take in memory where records can be read only together
 SHOWN = 2_000  # characters of a broken line that the rejects file keeps
-DAMAGED = (EOFError, OSError, zlib.error)  # what cut or altered compression raises
+CUT = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile)  # cut or altered compression
+DAMAGED = (*CUT, OSError)  # the same where a stream is read and nothing else is done
 GZIP = b"\x1f\x8b"
 BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -60,7 +64,7 @@ def open_bytes(source: Any) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         stream = _raw(source, stack)
         if peeked(stream)[:2] == GZIP:
-            stream = io.BufferedReader(Unzipped(stream), 1 << 18)
+            stream = io.BufferedReader(Unpacked(gzip.GzipFile(fileobj=stream)), 1 << 18)
         mark = peeked(stream)[:3]
         if mark[:2] in BOMS:
             raise BadData(
@@ -80,11 +84,11 @@ def open_raw(source: Any) -> Iterator[IO[bytes]]:
         yield _raw(source, stack)
 
 
-class Unzipped(io.RawIOBase):
-    """What gzip holds, a piece at a time: a fault loses nothing that stands before it, and is met at every read."""
+class Unpacked(io.RawIOBase):
+    """What is compressed, a piece at a time: a fault loses no piece before it, and is met at every read after it."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._file = gzip.GzipFile(fileobj=stream)
+    def __init__(self, file: gzip.GzipFile | zipfile.ZipExtFile, name: str = "") -> None:
+        self._file, self.name = file, name
         self._fault: BaseException | None = None
 
     def readable(self) -> bool:
@@ -198,6 +202,24 @@ def _skip_rest(stream: IO[bytes], line: bytes) -> int:
         line = stream.readline(1 << 20)
         skipped += len(line)
     return skipped
+
+
+def memory_of(content: bytes) -> int:
+    """Return about how many bytes a JSON document takes in memory: `{}` takes thirty times what it has on disk."""
+    holders = content.count(b"{") * 64 + content.count(b"[") * 56
+    return len(content) + holders + content.count(b'"') * 26 + content.count(b",") * 8
+
+
+def read_document(stream: IO[bytes], name: str) -> bytes:
+    """Return the content of a file that can be read only as a whole, or refuse it as too large for that."""
+    content = stream.read(MAX_HELD + 1)
+    if len(content) > MAX_HELD or memory_of(content) > MAX_OBJECTS:
+        problem = (
+            f"the file is one JSON document, which is read as a whole, of more than {MAX_HELD:,} bytes, or "
+            f"{MAX_OBJECTS:,} in memory: write one object a line, as `jq -c '.[]'` does"
+        )
+        raise BadData(problem, source=name, line=1)
+    return content
 
 
 def text_of(line: bytes) -> str:

@@ -6,16 +6,18 @@ import csv
 import dataclasses
 import itertools
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import IO, Any
 
 from fractal.errors import BadData, BadSpec
 from fractal.readers.base import READERS, Reader
-from fractal.readers.sources import MAX_LINE, BadRow, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.sources import MAX_LINE, SHOWN, BadRow, Row, name_of, numbered_lines, open_bytes
 
 OURS = {"id", "sentence_index", "sentence"}  # columns of the tables that our writer makes
 NEUTRAL = re.compile(r"'+[=+\-@\t\r\n]")
+BYTES_A_ROW = 64  # of a sentence in memory beside its text, at least
+SHOWN_NAMES = 100  # of a header that is wrong
 OF_A_SENTENCE = {
     "sentence_index": "",
     "sentence_count": "",
@@ -86,9 +88,9 @@ class _Records:
             if isinstance(row, BadRow):
                 raise row.error.at(self._name, row.line)
             names = [name.strip() for name in row[1]]
-            bad = next((name for name in names if not name or names.count(name) > 1 or "\0" in name), None)
+            bad = next((name for name, count in Counter(names).items() if not name or count > 1 or "\0" in name), None)
             if bad is not None:
-                problem = f"the header is {names}: name every column, no name twice"
+                problem = f"the header is {str(names[:SHOWN_NAMES])[:2_000]}: name every column, no name twice"
                 raise BadData(problem, source=self._name, line=row[0], field=bad)
             return names
         return None
@@ -153,7 +155,7 @@ def _by_response(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
         if kind == "bad":
             yield from group
         else:
-            yield _one_response([row for row in group if isinstance(row, Row)])
+            yield _one_response(row for row in group if isinstance(row, Row))
 
 
 def _with_formulas(row: Row | BadRow) -> Row | BadRow:
@@ -170,17 +172,27 @@ def _belongs_to(row: Row | BadRow) -> tuple[str, Any]:
     return "sentence", (row.fields["id"], row.fields.get("aspect"))
 
 
-def _one_response(rows: list[Row]) -> Row | BadRow:
-    line, first = rows[0].line, dict(rows[0].fields)
-    numbers = [row.fields["sentence_index"] for row in rows]
-    count = first.get("sentence_count", "") or str(len(rows))
-    if numbers != [str(place) for place in range(1, len(rows) + 1)] or count != str(len(rows)):
+def _one_response(group: Iterator[Row]) -> Row | BadRow:
+    row = next(group)
+    line, first = row.line, dict(row.fields)
+    columns = {name: [cell] for name, cell in first.items() if name in OF_A_SENTENCE}
+    size = 0
+    for row in group:
+        size += BYTES_A_ROW + sum(len(row.fields[name]) for name in columns)
+        if size <= MAX_LINE:
+            for name, cells in columns.items():
+                cells.append(row.fields[name])
+    if size > MAX_LINE:
+        problem = f"the sentences of {first['id'][:80]!r} take {size:,} bytes, at most {MAX_LINE:,} are read: cut it"
+        return BadRow(line, BadData(problem, field="sentence"), str(first)[:SHOWN])
+    numbers = columns["sentence_index"]
+    count = first.get("sentence_count", "") or str(len(numbers))
+    if numbers != [str(place) for place in range(1, len(numbers) + 1)] or count != str(len(numbers)):
         problem = (
             f"found the sentences {', '.join(numbers)[:80]} of {first['id']!r}, which has {count[:20]}: "
             "keep all of its rows together and number them 1, 2, 3, …"
         )
         return BadRow(line, BadData(problem, field="sentence_index"), str(first))
-    columns = {name: [row.fields[name] for row in rows] for name in first}
     fields = {name: value for name, value in first.items() if name not in OF_A_SENTENCE}
     fields["sentences"] = columns["sentence"]
     for name, plural in OF_A_SENTENCE.items():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from fractal.datasets.published.common import damage_named, field, files_in
 from fractal.errors import BadData
 from fractal.readers.base import READERS, Reader
 from fractal.readers.session import ReadSession, Record
-from fractal.readers.sources import MAX_HELD, BadRow, Row, name_of, numbered_lines, open_bytes
+from fractal.readers.sources import MAX_HELD, BadRow, Row, Unpacked, name_of, numbered_lines, open_bytes
 from fractal.records import Response
 
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*tf-examples*", "*.tfrecord")
@@ -72,16 +73,24 @@ class AQuaMuSe(Reader):
 def _shards(source: Any) -> Iterator[tuple[Any, str]]:
     """Yield every shard with its name, those inside archives too."""
     for file in files_in(source, (*PATTERNS, ARCHIVE), "shards"):
-        if not (isinstance(file, str | Path) and zipfile.is_zipfile(file)):
+        if isinstance(file, str | Path) and zipfile.is_zipfile(file):
+            yield from _packed_shards(file)
+        else:
             yield file, PurePath(name_of(file)).name
-            continue
-        with zipfile.ZipFile(file) as archive:
-            names = [n for n in sorted(archive.namelist()) if any(PurePath(n).match(pattern) for pattern in PATTERNS)]
-            if not names:
-                raise BadData(f"the archive holds no shards ({', '.join(PATTERNS)})", source=str(file))
-            for name in names:
-                with archive.open(name) as shard:
-                    yield shard, PurePath(name).name
+
+
+def _packed_shards(file: str | Path) -> Iterator[tuple[IO[bytes], str]]:
+    with damage_named(file), zipfile.ZipFile(file) as archive:
+        names = [n for n in sorted(archive.namelist()) if any(PurePath(n).match(pattern) for pattern in PATTERNS)]
+        if not names:
+            raise BadData(f"the archive holds no shards ({', '.join(PATTERNS)})", source=str(file))
+        for name in names:
+            try:
+                shard = cast(zipfile.ZipExtFile, archive.open(name))
+            except (NotImplementedError, RuntimeError) as error:  # an unknown compression, a password
+                raise BadData(f"{name!r} in the archive cannot be unpacked: {error}", source=str(file)) from error
+            with shard:
+                yield io.BufferedReader(Unpacked(shard, f"{file}/{name}")), PurePath(name).name
 
 
 def _summary(row: Mapping[str, Any], session: ReadSession, pages: Mapping[str, str]) -> tuple[Response, int]:

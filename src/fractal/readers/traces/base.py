@@ -19,7 +19,7 @@ from fractal.readers.jsonl import JsonLines
 from fractal.readers.preview import previewed
 from fractal.readers.session import ReadSession, Record, RowSchema
 from fractal.readers.sniffing import guess_reader
-from fractal.readers.sources import DAMAGED, MAX_HELD, BadRow, Row, name_of, open_bytes, peeked
+from fractal.readers.sources import DAMAGED, BadRow, Row, name_of, open_bytes, peeked, read_document
 from fractal.readers.traces.trace import Lengths, Trace, to_response
 from fractal.readers.traces.turns import as_text
 
@@ -138,12 +138,7 @@ def _json_rows(source: Any) -> Iterator[Row | BadRow]:
             yield from JsonLines().rows(stream)
             return
         try:
-            content = stream.read(MAX_HELD + 1)
-            if len(content) > MAX_HELD:
-                raise BadData(
-                    f"the array is longer than {MAX_HELD:,} bytes: write one object a line", source=name_of(source)
-                )
-            objects = msgspec.json.decode(content)
+            objects = msgspec.json.decode(read_document(stream, name_of(source)))
         except DAMAGED as error:
             problem = f"the compressed file is cut short or damaged ({error}): write it anew"
             raise BadData(problem, source=name_of(source), line=1) from error

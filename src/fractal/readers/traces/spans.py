@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from fractal.errors import BadData
 from fractal.readers.session import ReadSession
-from fractal.readers.sources import BadRow, Row
+from fractal.readers.sources import MAX_OBJECTS, BadRow, Row, memory_of
 from fractal.readers.traces.base import TraceReader
 from fractal.readers.traces.trace import Trace
 from fractal.readers.traces.turns import Call, Turn, message_turns
@@ -160,6 +162,14 @@ def _tool_turns(span: Span, waiting: list[Call]) -> list[Turn]:
     return [step, Turn("tool", span.result, (), answered, span.name, span.id, time, span.error)]
 
 
+def _size(row: Row) -> int:
+    """Return about how many bytes a row takes in memory."""
+    try:
+        return memory_of(msgspec.json.encode(row.fields, enc_hook=str))
+    except (ValueError, OverflowError, TypeError, RecursionError):
+        return len(repr(row.fields))
+
+
 def _take_evaluations(run: Run) -> None:
     """Take evaluations of the root or of a wrapper for those of the run; a model's or tool's own is about one step."""
     steps = {span.id for span in run.spans if span.parent and span.kind != OTHER}
@@ -177,10 +187,19 @@ class SpanReader(TraceReader):
     def traces(self, rows: Iterable[Row | BadRow], door: ReadSession) -> Iterator[tuple[Row | BadRow, Any]]:
         """Gather the rows of each trace; those of several traces may be mixed."""
         runs: dict[str, Run] = {}
+        size = 0
         for row in rows:
             if isinstance(row, BadRow):
                 yield row, None
                 continue
+            size += _size(row)
+            if size > MAX_OBJECTS:
+                raise BadData(
+                    f"the spans up to here take more than {MAX_OBJECTS:,} bytes in memory, where they wait for the "
+                    "rest of their traces: split the file by trace",
+                    source=door.name,
+                    line=row.line,
+                )
             try:
                 self.gather(row, runs)
             except BadData as error:
