@@ -23,7 +23,7 @@ SECTIONS = {
     "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
     "Look and judge": ("show", "evaluate", "report", "plot", "watch", "guarantee"),
     "Work as a team": ("serve", "worker"),
-    "Pass on and keep": ("export", "suggest", "corrupt", "list", "embed", "cache"),
+    "Pass on and keep": ("pick", "export", "suggest", "corrupt", "list", "embed", "cache"),
 }
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what shells expect: 128 and the number of the signal
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.errors import BadFolder, MissingExtra, NotFitted
+from fractal.evaluation.best_of import Pick, best_of
 from fractal.evaluation.calibration.guarantees import Guarantee, guarantee
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import gather
@@ -146,6 +147,23 @@ class Scorer(BaseEstimator, ABC):
         )
         self.guarantees_ = {**self.guarantees_, aspect: promise}
         return promise
+
+    def best_of(
+        self,
+        X: Any,
+        *,
+        by: str = "response",
+        kappa: float = 0.0,
+        per: str = "query",
+        aspect: str = "",
+        columns: Mapping[str, str] | None = None,
+    ) -> list[Pick]:
+        """Pick the best of the responses to each query: what is taken, its score, the runners-up, and what is even.
+
+        `by` is "response", or "sentence" for the one that decides (the worst under a minimum); `kappa` spreads are
+        taken off the scores of sentences first. `per` "group" picks among the runs of one task whatever their queries.
+        """
+        return best_of((item for item in self.stream(X, columns=columns) if item.aspect == aspect), by, kappa, per)
 
     def save_pretrained(self, folder: str | PathLike[str]) -> Path:
         """Write the scorer to a folder: config.json, head.safetensors, README.md."""
