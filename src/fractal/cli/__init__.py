@@ -20,6 +20,7 @@ __all__ = ["app", "main"]
 
 SECTIONS = {
     "Begin": ("demo", "fetch", "inspect", "doctor"),
+    "Rate": ("rate", "combine"),
     "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
     "Look and judge": ("show", "evaluate", "report", "plot", "watch", "guarantee"),
     "Work as a team": ("serve", "worker"),
