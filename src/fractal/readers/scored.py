@@ -63,6 +63,7 @@ def _make(row: Mapping[str, Any], session: ReadSession, line: int, names: Mappin
         sentence_labels=values.shares(fields.get("disaggregated_labels", ()), "disaggregated_labels"),
         aspect=str(fields.get("aspect", "")),
         aggregation=_hard_rule(fields.get("score_aggregation", extra.get("aggregation"))),
+        relative=fields.get("score_relative") in (True, 1, "true", "True"),
     )
 
 

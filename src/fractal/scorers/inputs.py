@@ -9,7 +9,7 @@ from typing import Any
 from fractal.errors import BadData
 from fractal.records import Response
 
-__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "warn_of_missing"]
+__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "relative_scores", "warn_of_missing"]
 
 NEEDED = 0.5  # share of the training responses that had it, from which a scorer counts on it
 FEWER = 0.5  # of that share; below, a word is said
@@ -39,6 +39,11 @@ class Remembers:
         """Take what a saved scorer remembers."""
         self.inputs_ = {name: value for name, value in memory.items() if name.startswith("with ")}
         self.reading_ = {name: value for name, value in memory.items() if name not in self.inputs_}
+
+
+def relative_scores(data: Mapping[str, Any]) -> bool:
+    """Whether a scorer learned from preferences alone, by the counts of its training data: it knows no good or bad."""
+    return bool(data.get("preferences")) and not (data.get("labelled responses") or data.get("sentence labels"))
 
 
 def input_shares(responses: Sequence[Response]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.errors import MissingExtra
+from fractal.mil.aggregations import Aggregation
 from fractal.mil.aggregations.preferences import connected
-from fractal.records import Response, ScoredResponse
+from fractal.records import NOTHING, Response, ScoredResponse
+from fractal.scorers.inputs import relative_scores
 
 __all__ = ["Run", "ScoredResponses", "connected_runs", "records", "runs", "steady_runs"]
 
@@ -112,20 +114,22 @@ def records(
     offsets: NDArray[np.int64],
     scores: Tensor,
     implied: NDArray[np.float64],
+    data: Mapping[str, Any] = NOTHING,
     spread: Tensor | None = None,
     hard: Tensor | None = None,
     *,
-    aggregation: str,
+    aggregation: Aggregation,
 ) -> Iterator[ScoredResponse]:
     """Give every response its sentence scores, and what else is known of them: (sentence,) each, implied (bag,).
 
-    `aggregation` is the hard rule that they were learned under. What fills a run up
-    stands after the responses, and gives no record.
+    `aggregation` is what they were learned under, of which records keep the hard rule; `data` counts what was learned
+    from. What fills a run up stands after the responses, and gives no record.
     """
+    rule, relative = aggregation.direction, relative_scores(data)
     columns = [
         column.double().clamp(0, 1).tolist() if column is not None else None for column in (scores, spread, hard)
     ]
     for number, (response, whole) in enumerate(zip(responses, np.clip(implied, 0.0, 1.0).tolist(), strict=False)):
         part = slice(int(offsets[number]), int(offsets[number + 1]))
         part_scores, width, labels = (tuple(column[part]) if column is not None else () for column in columns)
-        yield ScoredResponse(response, part_scores, whole, width, labels, aggregation=aggregation)
+        yield ScoredResponse(response, part_scores, whole, width, labels, aggregation=rule, relative=relative)

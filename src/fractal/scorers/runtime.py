@@ -25,7 +25,7 @@ from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
 from fractal.scorers.guarantees import saved_guarantees
-from fractal.scorers.inputs import warn_of_missing
+from fractal.scorers.inputs import relative_scores, warn_of_missing
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 
 __all__ = ["NeedsTorch", "RuntimeScorer", "load_runtime"]
@@ -67,6 +67,7 @@ class _Ensemble:
     topic_share: float
     aggregation: str
     calibrator: Calibrator | None
+    relative: bool  # learned from preferences alone
 
     def logits(self, by_expert: Mapping[int, Floats], offsets: NDArray[np.int64]) -> Floats:
         """Return the blended log-odds: (sentence, [level − 1,] member)."""
@@ -97,6 +98,7 @@ class _Ensemble:
                 tuple(spread[first:last]),
                 aspect=self.aspect,
                 aggregation=hard_rule(self.aggregation),
+                relative=self.relative,
             )
 
 
@@ -177,10 +179,11 @@ def load_runtime(
 def _ensembles(config: Mapping[str, Any]) -> tuple[_Ensemble, ...]:
     """Return what scores each aspect; of one label there is one, without a name."""
     aspects: Mapping[str, Any] = config.get("aspects", {"": config})
-    return tuple(_ensemble(name, part["ensemble"], part["calibrator"]) for name, part in aspects.items())
+    return tuple(_ensemble(name, part) for name, part in aspects.items())
 
 
-def _ensemble(aspect: str, config: Mapping[str, Any], calibrator: Mapping[str, Any] | None) -> _Ensemble:
+def _ensemble(aspect: str, part: Mapping[str, Any]) -> _Ensemble:
+    config, calibrator = part["ensemble"], part["calibrator"]
     if "tuned" in config:
         raise NeedsTorch("a tuned encoder is computed by torch alone: read this scorer with load_scorer")
     name, _ = parse(config["aggregation"], "aggregation")
@@ -188,8 +191,8 @@ def _ensemble(aspect: str, config: Mapping[str, Any], calibrator: Mapping[str, A
         raise NeedsTorch(f"the aggregation {name!r} is computed by torch alone: read this scorer with load_scorer")
     numbered = enumerate(zip(config["experts"], config["weights"], strict=True))
     parts = tuple(
-        (int(part.get("number", place)), float(weight), tuple(part["outputs"]) if part.get("outputs") else None)
-        for place, (part, weight) in numbered
+        (int(expert.get("number", place)), float(weight), tuple(expert["outputs"]) if expert.get("outputs") else None)
+        for place, (expert, weight) in numbered
         if weight
     )
     return _Ensemble(
@@ -199,6 +202,7 @@ def _ensemble(aspect: str, config: Mapping[str, Any], calibrator: Mapping[str, A
         topic_share=float(config.get("topic_share", 0.0)),
         aggregation=config["aggregation"],
         calibrator=Calibrator.from_dict(calibrator) if calibrator else None,
+        relative=relative_scores(part.get("data", {})),
     )
 
 

@@ -364,8 +364,8 @@ class SentenceScorer(Remembers, Scorer):
             scores = aggregation.sentence_scores(run.logits.mean(-1, keepdim=True)).squeeze(-1)
             spread = aggregation.sentence_scores(run.logits).std(-1, correction=0)
             implied = self._response_scores(run.logits, run.offsets)
-            responses, rule = block.responses[run.bags], aggregation.direction
-            yield from records(responses, run.offsets.numpy(), scores, implied, spread=spread, aggregation=rule)
+            part, cut = block.responses[run.bags], run.offsets.numpy()
+            yield from records(part, cut, scores, implied, self.data_, spread, aggregation=aggregation)
 
     def _response_scores(self, logits: Tensor, offsets: Tensor, share: Tensor | None = None) -> NDArray[np.float64]:
         """The response scores (bag,): of each member, as the curve was learned, then their mean by shares."""
@@ -419,7 +419,7 @@ class SentenceScorer(Remembers, Scorer):
                 stacklevel=4,
             )
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
-        return records(responses, offsets.numpy(), soft, implied, hard=hard, aggregation=aggregation.direction)
+        return records(responses, offsets.numpy(), soft, implied, self.data_, None, hard, aggregation=aggregation)
 
     def _saved(self) -> Saved:
         config = self.config()

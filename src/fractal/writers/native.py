@@ -61,7 +61,9 @@ def score_fields(scored: ScoredResponse) -> dict[str, Any]:
         fields["disaggregated_labels"] = scored.sentence_labels
     if scored.aspect:
         fields["aspect"] = scored.aspect
-    return fields | ({"score_aggregation": scored.aggregation} if scored.aggregation else {})
+    if scored.aggregation:
+        fields["score_aggregation"] = scored.aggregation
+    return fields | ({"score_relative": True} if scored.relative else {})
 
 
 def preference_fields(record: Preference) -> dict[str, Any]:

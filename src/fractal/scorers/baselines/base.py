@@ -94,9 +94,7 @@ class LearnedBaseline(Baseline):
         with torch.inference_mode():
             scores = self.scores(block).float().clamp(0, 1)
             implied = self.form(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)
-        return list(
-            records(responses, block.offsets, scores, implied.double().numpy(), aggregation=self.form.direction)
-        )
+        return list(records(responses, block.offsets, scores, implied.double().numpy(), aggregation=self.form))
 
     @abstractmethod
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:

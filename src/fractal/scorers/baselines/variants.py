@@ -74,9 +74,7 @@ class Cosine(Baseline):
         scores = torch.from_numpy(np.nan_to_num(prior_similarity(block), nan=0.5)).float()
         aggregation: Aggregation = AGGREGATIONS.build("mean" if self.aggregation == "auto" else self.aggregation)
         implied = aggregation(scores.unsqueeze(-1), torch.from_numpy(block.offsets)).squeeze(-1)
-        return list(
-            records(responses, block.offsets, scores, implied.double().numpy(), aggregation=aggregation.direction)
-        )
+        return list(records(responses, block.offsets, scores, implied.double().numpy(), aggregation=aggregation))
 
 
 @BASELINES.register("inherit")
@@ -126,6 +124,7 @@ class ResponseLevel(ScorerVariant):
                 tuple(next(scored_parts).sentence_scores[0] for _ in response.sentences),
                 long.response_score,
                 aggregation=long.aggregation,
+                relative=long.relative,
             )
             for response, long in zip(responses, whole, strict=True)
         ]
