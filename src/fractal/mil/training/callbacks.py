@@ -29,6 +29,12 @@ class Epoch:
     seconds_left: float
     auc: float = math.nan  # of held-out response labels: the share of pairs in order, mean over members
     stage: str = ""  # which of several trainings this is, from the outermost choice inwards
+    held_out_by_member: tuple[float, ...] = ()  # nan for a member that holds nothing out
+    auc_by_member: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("held_out_by_member", "auc_by_member"):  # lists, where a checkpoint is read again
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 Callback = Callable[[Epoch], None]

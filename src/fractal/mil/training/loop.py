@@ -185,11 +185,13 @@ def _train_epoch(run: _Run, bags: Bags, objective: Objective, plan: TrainingPlan
         epoch=run.epoch,
         epochs=plan.epochs,
         parts=_by_name(objective.terms, means),
-        held_out=held_out,
+        held_out=float(held_out.nanmean()),
         best=float(run.best.mean()),
         sentences_per_second=len(bags.features) / spent,
         seconds_left=spent * (plan.epochs - run.epoch),
-        auc=auc,
+        auc=float(auc.nanmean()),
+        held_out_by_member=tuple(held_out.tolist()),
+        auc_by_member=tuple(auc.tolist()),
     )
 
 
@@ -201,8 +203,8 @@ def _by_name(terms: Sequence[Term], values: Sequence[float]) -> dict[str, float]
     return named
 
 
-def _validate(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float]:
-    """Cost and order of the labels that each member may not see; a member of lower cost than ever is kept."""
+def _validate(run: _Run, bags: Bags, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Cost and order of the labels that each member may not see (member,); one of lower cost than ever is kept."""
     term = _validation_term(bags, objective)
     cost, order = validate(run.head, bags, run.folds, term, objective.aggregation, run.precision)
     better = cost.isnan() | (cost < run.best)
@@ -213,7 +215,7 @@ def _validate(run: _Run, bags: Bags, objective: Objective) -> tuple[float, float
         run.best_states = {name: value.clone() for name, value in now.items()}
     for name, value in now.items():
         run.best_states[name][better] = value[better]
-    return float(cost.nanmean()), float(order.nanmean())
+    return cost, order
 
 
 def _validation_term(bags: Bags, objective: Objective) -> Term:
