@@ -314,7 +314,7 @@ def test_what_holds_no_epochs_is_refused_and_what_does_is_drawn(fractal, folder,
     log.write_text('{"epoch": 1, "parts": {"response": 0.7}, "held_out": null, "auc": 0.8}\n')
     assert fractal("report", folder / "scores.jsonl", "--log", log, "-o", tmp_path / "r.html").code == 0
     page = (tmp_path / "r.html").read_text()
-    assert all(f"{what} by epoch" in page for what in ("Training costs", "Held-out AUC"))
+    assert all(f"{what} by epoch" in page for what in ("Cost", "Held-out AUC of responses"))
 
 
 def test_scores_without_labels_are_told_where_to_get_them(fractal, folder):

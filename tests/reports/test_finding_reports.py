@@ -36,7 +36,7 @@ def test_the_page_speaks_of_what_was_found() -> None:
     assert "sentences flagged" not in page
     assert "Best sentence first" in page
     data = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
-    assert [one["finds"] for one in data["items"]] == [True] * 3
+    assert [one["aim"] for one in data["items"]] == ["find"] * 3
     other = render_report([dataclasses.replace(one, aggregation="mean") for one in ITEMS])
     assert "sentences flagged" in other
     assert "Worst sentence first" in other

@@ -26,6 +26,7 @@ PAIRS = [
     for n, (good, bad) in enumerate(zip(GOOD, BAD, strict=False))
 ]
 BARE = [Preference(pair.better.without_labels(), pair.worse.without_labels()) for pair in PAIRS]
+ASKED = [pair.better for pair in BARE]
 OPTIONS: dict[str, Any] = {"encoder": "hashing(dim=32)", "aggregation": "mean", "recipe": "own", "cache": False}
 
 
@@ -35,12 +36,12 @@ def fitted(data: Any) -> SentenceScorer:
 
 def test_scores_learned_from_preferences_alone_are_relative(tmp_path: Path) -> None:
     scorer = fitted(BARE)
-    scored = scorer.score_responses(RESPONSES[:4])
+    scored = scorer.score_responses(ASKED[:4])
     assert all(one.relative for one in scored)
     assert all(one.relative for one in scorer.disaggregate(BARE))
     folder = scorer.save_pretrained(tmp_path / "scorer")
-    assert all(one.relative for one in load_runtime(folder).score_responses(RESPONSES[:2]))
-    assert all(one.relative for one in SentenceScorer.from_pretrained(folder).score_responses(RESPONSES[:2]))
+    assert all(one.relative for one in load_runtime(folder).score_responses(ASKED[:2]))
+    assert all(one.relative for one in SentenceScorer.from_pretrained(folder).score_responses(ASKED[:2]))
     write(scored, tmp_path / "scores.jsonl")
     assert [*read_scored(tmp_path / "scores.jsonl")] == [*scored]
 
@@ -49,7 +50,7 @@ def test_scores_learned_from_preferences_alone_are_relative(tmp_path: Path) -> N
     "data", [RESPONSES, [*BARE, *RESPONSES[:8]], PAIRS], ids=["ratings", "both", "sentence labels"]
 )
 def test_scores_that_labels_anchor_are_not(data: Any, tmp_path: Path) -> None:
-    scored = fitted(data).score_responses(RESPONSES[:2])
+    scored = fitted(data).score_responses(ASKED[:2])
     assert not any(one.relative for one in scored)
     write(scored, tmp_path / "scores.jsonl")
     assert "relative" not in (tmp_path / "scores.jsonl").read_text()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fractal.evaluation import Evaluation
     from fractal.evaluation.tables import Table
 
-__all__ = ["command", "refuse_unlabelled", "with_truth"]
+__all__ = ["command", "has_labels", "refuse_unlabelled", "with_truth"]
 
 SHARE = click.FloatRange(0, 1, min_open=True)
 
@@ -114,7 +114,7 @@ def command(
         measured = {
             value: evaluate(part, names, aspect=aspect, **common)
             for value, part in slices(items, by).items()
-            if _labelled(part)
+            if has_labels(part)
         }
         plain["by"] = {"field": by, "slices": {value: one.to_dict() for value, one in measured.items()}}
         lines += ["", *_by_lines(by, measured)]
@@ -140,7 +140,8 @@ def _by_lines(field: str, measured: Mapping[str, Evaluation]) -> list[str]:
     return [markdown([field, "responses", *metrics], rows)] if rows else [f"No value of {field} has labels."]
 
 
-def _labelled(items: Iterable[ScoredResponse]) -> bool:
+def has_labels(items: Iterable[ScoredResponse]) -> bool:
+    """Whether a response or a sentence has a known label."""
     from fractal.reports.summary import label_of
 
     return any(label is not None for item in items for label in (label_of(item), *item.response.sentence_labels))
@@ -148,17 +149,22 @@ def _labelled(items: Iterable[ScoredResponse]) -> bool:
 
 def refuse_unlabelled(items: Iterable[ScoredResponse]) -> None:
     """Refuse scores without one label to hold them against."""
-    if _labelled(items):
+    if has_labels(items):
         return
     raise BadData("the scores carry no labels to hold them against: give labelled responses, as in --truth DATA")
 
 
-def with_truth(scored: Iterable[ScoredResponse], labelled: Iterable[object] | None) -> list[ScoredResponse]:
-    """Give scores the labels of the responses with the same ids; what could not be met is said."""
+def with_truth(
+    scored: Iterable[ScoredResponse], labelled: Iterable[object] | None, said: list[str] | None = None
+) -> list[ScoredResponse]:
+    """Give scores the labels of the responses with the same ids; what could not be met is said, and added to `said`."""
     from fractal.evaluation.truth import meet_truth
 
     if labelled is None:
         return list(scored)
     met = meet_truth(scored, labelled)
-    note(str(met), quiet=not str(met))
+    if text := str(met):
+        note(text)
+        if said is not None:
+            said.append(f"Labels: {text}.")
     return met.scored

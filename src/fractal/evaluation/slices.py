@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fractal.errors import BadData, suggestion
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["slices"]
+__all__ = ["NONE", "field_names", "field_value", "slices"]
 
 Item = TypeVar("Item", Response, ScoredResponse)
 MOST = 20  # values that are told apart, those of most responses; the others are one slice
@@ -26,9 +26,9 @@ def slices(items: Iterable[Item], field: str) -> dict[str, list[Item]]:
     names: dict[str, None] = {}
     for item in items:
         response = item.response if isinstance(item, ScoredResponse) else item
-        by_value[_value(response, field)].append(item)
+        by_value[field_value(response, field)].append(item)
         if len(names) < 100:
-            names |= dict.fromkeys(_names(response.extra))
+            names |= dict.fromkeys(field_names(response.extra))
     if set(by_value) <= {NONE}:
         listed = ", ".join(names) or "none are carried"
         raise BadData(f"no response carries the field {field!r}.{suggestion(field, names)} Fields here: {listed}")
@@ -38,7 +38,8 @@ def slices(items: Iterable[Item], field: str) -> dict[str, list[Item]]:
     return {**kept, OTHERS: others} if others else kept
 
 
-def _value(response: Response, field: str) -> str:
+def field_value(response: Response, field: str) -> str:
+    """Return what a response carries in a field, as text; `group` is the response's own."""
     if field == "group":
         return response.group or NONE
     value: Any = response.extra
@@ -49,8 +50,9 @@ def _value(response: Response, field: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
-def _names(extra: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+def field_names(extra: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Yield the names of carried fields, and those inside objects: `meta`, `meta.topic`."""
     for name, value in extra.items():
         yield f"{prefix}{name}"
         if isinstance(value, Mapping) and not prefix:
-            yield from _names(value, f"{name}.")
+            yield from field_names(value, f"{name}.")

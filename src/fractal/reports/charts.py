@@ -10,8 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from fractal.evaluation.calibration.decisions import ReliabilityBin
-from fractal.reports.palette import step
+from fractal.reports.palette import gap_step, step
 from fractal.reports.summary import Position
+from fractal.reports.training import Curve
+
+COLOURS, DASHES = 6, 4  # that the page's style has for lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,26 +57,65 @@ class _Frame:
 SHARES = {0.0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1.0: "1"}
 
 
-def histogram_chart(counts: Sequence[int], threshold: float) -> Markup:
-    """How many sentences have which score, in the colours of the sentences."""
-    top = _rounded_up(max(counts, default=0))
-    frame = _Frame(y_range=(0.0, top))
+def histogram_chart(counts: Sequence[int], threshold: float, finds: bool = False) -> Markup:
+    """How many sentences have which score, in the colours of the sentences; a script may move the threshold."""
     width = 1 / len(counts)
     bars = [
+        (f"{place * width:.2f}–{(place + 1) * width:.2f}", count, step((place + 0.5) * width, threshold, finds))
+        for place, count in enumerate(counts)
+    ]
+    return _bar_chart(
+        bars, "How many sentences have which score", SHARES, "sentence score", [threshold], "find" if finds else "flag"
+    )
+
+
+def gap_chart(counts: Sequence[int], margin: float, widest: float) -> Markup:
+    """How many sentences lie how far from the mean of their rivals; what lies further than `widest` is at the ends."""
+    width = 2 * widest / len(counts)
+    bars = []
+    for place, count in enumerate(counts):
+        low = place * width - widest
+        bars.append((f"{low:+.2f} … {low + width:+.2f}", count, gap_step(low + width / 2, margin)))
+    ticks = {0.0: f"−{widest:g}", 0.25: f"−{widest / 2:g}", 0.5: "0", 0.75: f"+{widest / 2:g}", 1.0: f"+{widest:g}"}
+    marks = [(sign * margin + widest) / (2 * widest) for sign in (-1, 1)]
+    return _bar_chart(
+        bars,
+        "How far sentences lie from the mean of their rivals",
+        ticks,
+        "sentence score − rivals' mean",
+        marks,
+        "compare",
+    )
+
+
+def _bar_chart(
+    bars: Sequence[tuple[str, int, int]],
+    label: str,
+    ticks: Mapping[float, str],
+    title: str,
+    marks: Sequence[float],
+    aim: str,
+) -> Markup:
+    """Draw (what, count, step) side by side from 0 to 1, with dashed lines at the marks."""
+    top = _rounded_up(max((count for _, count, _ in bars), default=0))
+    frame = _Frame(y_range=(0.0, top))
+    width = 1 / len(bars)
+    drawn = [
         _tag(
             "rect",
-            _tag("title", f"{place * width:.2f}–{(place + 1) * width:.2f}: {count:,} sentences"),
+            _tag("title", f"{what}: {count:,} sentences"),
             x=frame.x(place * width) + 0.75,
             y=frame.y(count),
             width=frame.x(width) - frame.x(0) - 1.5,
             height=frame.y(0) - frame.y(count),
-            class_=f"bar s{step((place + 0.5) * width, threshold)}",
+            class_=f"bar s{colour}",
+            data_at=f"{(place + 0.5) * width:.4f}",
         )
-        for place, count in enumerate(counts)
+        for place, (what, count, colour) in enumerate(bars)
     ]
-    mark = _line(frame.x(threshold), frame.top, frame.x(threshold), frame.y(0), "threshold")
-    axes = frame.axes(SHARES, {at: f"{at:,.0f}" for at in (0.0, top / 2, top)}, "sentence score")
-    return frame.svg("How many sentences have which score", axes, *bars, mark)
+    lines = [_line(frame.x(mark), frame.top, frame.x(mark), frame.y(0), "threshold") for mark in marks]
+    axes = frame.axes(ticks, {at: f"{at:,.0f}" for at in (0.0, top / 2, top)}, title)
+    return frame.svg(label, axes, *drawn, *lines, kind=f"chart live {aim}")
 
 
 def calibration_chart(bins: Sequence[ReliabilityBin], level: str) -> Markup:
@@ -119,20 +161,27 @@ def position_chart(places: Sequence[Position]) -> Markup:
     )
 
 
-def history_chart(
-    series: Mapping[str, Sequence[tuple[float, float]]], what: str = "Training costs", top: float | None = None
-) -> Markup:
-    """Figures of a training by epoch, one line a part; from 0 to `top`, else as far as they reach."""
-    lines_by_name = {name: points for name, points in series.items() if points}
-    xs = [x for points in lines_by_name.values() for x, _ in points] or [0.0, 1.0]
-    ys = [y for points in lines_by_name.values() for _, y in points] or [0.0, 1.0]
+def curves_chart(curves: Sequence[Curve], heads: Sequence[str], what: str, top: float | None = None) -> Markup:
+    """Figures of a training by epoch, from 0 to `top`, else as far as they reach: a colour a head, a dash a name.
+
+    Members of a head's ensemble are thin lines under their mean.
+    """
+    xs = [x for curve in curves for x, _ in curve.points] or [0.0, 1.0]
+    ys = [y for curve in curves for _, y in curve.points] or [0.0, 1.0]
     low = min(0.0, *ys)
     high = top or (max(ys) if max(ys) > low else low + 1.0)
     frame = _Frame(width=340, right=12, x_range=(min(xs), max(xs)), y_range=(low, high))
-    lines = [
-        _path([(frame.x(x), frame.y(y)) for x, y in points], f"curve c{number % 6}", name)
-        for number, (name, points) in enumerate(lines_by_name.items())
-    ]
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    lines = []
+    for curve in curves:
+        several = len(heads) > 1
+        colour = heads.index(curve.head) if several else names.index(curve.name)
+        dash = names.index(curve.name) if several else 0
+        kind = f"curve c{colour % COLOURS} d{dash % DASHES}{' member' if curve.member else ''}"
+        said = [curve.head, curve.name if (several and len(names) > 1) or not curve.head else ""]
+        said.append(f"member {curve.member}" if curve.member else "")
+        points = [(frame.x(x), frame.y(y)) for x, y in curve.points]
+        lines.append(_path(points, kind, " · ".join(filter(None, said))))
     axes = frame.axes(
         {at: f"{at:g}" for at in sorted({min(xs), max(xs)})},
         {at: f"{at:.2g}" for at in (low, (low + high) / 2, high)},
@@ -155,7 +204,9 @@ def interval_chart(value: float, low: float, high: float) -> Markup:
 
 def _tag(name: str, *children: Markup | str, **attributes: Any) -> Markup:
     written = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("aria_", "aria-").replace("text_", "text-"), _plain(value))
+        Markup(' {}="{}"').format(
+            key.rstrip("_").replace("aria_", "aria-").replace("text_", "text-").replace("data_", "data-"), _plain(value)
+        )
         for key, value in attributes.items()
     )
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(children))

@@ -16,15 +16,21 @@ from fractal.errors import BadData
 from fractal.files import open_target
 from fractal.records import ScoredResponse
 from fractal.reports import charts, palette
-from fractal.reports.payload import embeddable_json, pieces, report_data
-from fractal.reports.summary import Summary, finds, label_of, summarise
+from fractal.reports.by_field import slice_tables
+from fractal.reports.explain import explain
+from fractal.reports.fields import carried_fields
+from fractal.reports.highlights import FEWEST, recurring_sentences, standouts
+from fractal.reports.payload import anchor, embeddable_json, pieces, report_data
+from fractal.reports.rivals import MARGIN, standings
+from fractal.reports.summary import WIDEST_GAP, Summary, label_of, step_alone, summarise
 from fractal.reports.traces import run_report
+from fractal.reports.training import training_curves
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-AREA = "held-out AUC"  # among the series of a history the one that is no cost
-SCRIPTS = ("passages.js", "report.js")
+SCRIPTS = ("passages.js", "aims.js", "report.js", "overview.js")
+MOST_RECURRING = 10  # that the page shows; how many more there are is said
 
 
 def render_report(
@@ -35,12 +41,17 @@ def render_report(
     checks: Iterable[Any] | Mapping[str, Iterable[Any]] = (),
     history: Iterable[Any] = (),
     threshold: float = 0.5,
+    by: str = "",
+    by_evaluation: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Iterable[str] = (),
 ) -> str:
     """Return a page that needs no network: overview, metrics, checks, and every response with coloured sentences.
 
     `evaluation` is an evaluation, or a mapping from aspect to evaluation. A check has a `name`, a `verdict` (ok, warn
     or fail), a `sentence` and a `value`; those of one `group` stand together, and `checks` may map aspects to them.
     `history` holds the epochs of a training. A sentence is flagged where its score lies below `threshold`.
+    `by` names a field that responses carry: each of its values has a row, with `by_evaluation[aspect][value]` where
+    that is an evaluation. `notes` are said under the overview: what was left out, say.
     """
     items = list(scored)
     if not 0.0 < threshold < 1.0:
@@ -49,8 +60,11 @@ def render_report(
         raise BadData("there is no scored response to report on")
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
     style = Markup(palette.stylesheet() + _asset("report.css"))
-    data = report_data(items, threshold)
-    series = history_series(history)
+    standing = standings(items)
+    fields = carried_fields(items, by)
+    data = report_data(items, threshold, standing, fields.filters)
+    anchors = _anchors(items, len(data["aspects"]) > 1)
+    repeated = recurring_sentences(items, standing)
     page = (
         _environment()
         .get_template("report.html")
@@ -64,10 +78,21 @@ def render_report(
             by_aspect=_by_aspect(items, data["aspects"], threshold),
             evaluations=_evaluations(evaluation),
             checks=_grouped(checks),
-            history=series,
-            area={AREA: series.pop(AREA)} if AREA in series else {},
+            training=training_curves(history),
+            by=by,
+            slices=slice_tables(items, by, threshold, by_evaluation or {}) if by else (),
+            standouts=standouts(items, standing),
+            recurring=repeated[:MOST_RECURRING],
+            more_recurring=len(repeated) - len(repeated[:MOST_RECURRING]),
+            fewest=FEWEST,
+            anchor_of=lambda item: anchors[id(item)],
+            fields=fields,
+            notes=tuple(map(_writable, notes)),
             steps=range(len(palette.LIGHT)),
-            labelled=any(label_of(item) is not None for item in items),
+            middle=palette.MIDDLE,
+            margin=MARGIN,
+            threshold=threshold,
+            labelled=any(label_of(item) is not None for item in items if not item.relative),
             runs=run_report(items, threshold),
         )
     )
@@ -92,7 +117,7 @@ def fragment(scored: ScoredResponse, threshold: float = 0.5) -> str:
             "text": text,
             "score": score,
             "spread": wide,
-            "step": palette.step(score, threshold, finds(scored)),
+            "step": step_alone(scored, score, threshold),
         }
         for gap, text, score, wide in zip(cut[::2], cut[1::2], scored.sentence_scores, spread, strict=False)
     ]
@@ -119,26 +144,8 @@ def card_fragment(title: str, facts: Mapping[str, Any]) -> str:
     return _writable(_environment().get_template("card.html").render(title=title, facts=facts))
 
 
-def history_series(history: Iterable[Any]) -> dict[str, list[tuple[float, float]]]:
-    """Return each part of the training cost by epoch, from epochs as training tells them or from mappings.
-
-    The held-out AUC, where one is told, stands under `AREA`. Trainings that follow each other stand one behind the
-    other.
-    """
-    series: dict[str, list[tuple[float, float]]] = {}
-    passed = last = 0.0
-    for number, epoch in enumerate(history, 1):
-        row = epoch if isinstance(epoch, Mapping) else {**vars(epoch)}
-        values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else dict(row)
-        values[AREA] = values.pop("auc", row.get("auc"))
-        at = float(row.get("epoch", number))
-        if at < last:  # a further training that counts its epochs anew
-            passed += last
-        last = at
-        for name, value in values.items():
-            if name != "epoch" and isinstance(value, int | float) and value == value:
-                series.setdefault(str(name), []).append((passed + at, float(value)))
-    return series
+def _anchors(items: Sequence[ScoredResponse], several: bool) -> dict[int, str]:
+    return {id(item): anchor(item, place, several) for place, item in enumerate(items)}
 
 
 def _evaluations(evaluation: Any) -> list[tuple[str, Any]]:
@@ -176,7 +183,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["charts"] = charts
+    environment.globals |= {
+        "charts": charts,
+        "explain": explain,
+        "step": palette.step,
+        "gap_step": palette.gap_step,
+        "widest_gap": WIDEST_GAP,
+    }
     return environment
 
 

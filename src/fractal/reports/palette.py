@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DARK", "INK", "LIGHT", "MIDDLE", "step", "stylesheet"]
+__all__ = ["DARK", "INK", "LIGHT", "MIDDLE", "gap_step", "step", "stylesheet"]
 
 MIDDLE = 4  # the step at the threshold; fewer are flagged, more are not
+WIDTH = 0.1  # of one step, where scores are held against a rival's
 
 # Backgrounds of a sentence by step, under the ink of the same scheme. The orange side is the stronger one: what is bad
 # is what a reader looks for.
@@ -27,6 +28,14 @@ def step(score: float, threshold: float = 0.5, finds: bool = False) -> int:
         return min(MIDDLE - 1, round(MIDDLE * score / threshold))
     above = (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
     return MIDDLE + min(MIDDLE, round(MIDDLE * above))
+
+
+def gap_step(gap: float, margin: float) -> int:
+    """Return the place of a score that lies so far above (or below) its rival's: within the margin in the middle."""
+    if abs(gap) < margin:
+        return MIDDLE
+    size = 1 + min(MIDDLE - 1, int((abs(gap) - margin) / WIDTH + 1e-9))
+    return MIDDLE + size if gap > 0 else MIDDLE - size
 
 
 def stylesheet() -> str:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fractal.errors import BadData, BadSpec, MissingExtra
 from fractal.files import open_target
 from fractal.records import ScoredResponse
-from fractal.reports.html import AREA, history_series
 from fractal.reports.summary import calibration, calibration_pairs, positions
+from fractal.reports.training import AREA, history_series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from fractal.evaluation.calibration.decisions import ReliabilityBin, reliability
 from fractal.records import ScoredResponse
+from fractal.reports.palette import gap_step, step
+from fractal.reports.rivals import MARGIN, standings
 
 HISTOGRAM_BINS = 20
 CALIBRATION_BINS = 10
+WIDEST_GAP = 0.5  # between a score and its rivals' mean that a chart shows apart
 POSITIONS = 12  # sentences from here on share one place
 
 
@@ -22,6 +27,10 @@ class Position:
     count: int
 
 
+Aim = Literal["flag", "find", "compare"]
+AIMS: tuple[Aim, ...] = ("flag", "find", "compare")
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """The numbers of an overview, for one aspect or for all."""
@@ -30,13 +39,28 @@ class Summary:
     threshold: float
     responses: int
     sentences: int
+    aims: tuple[Aim, ...]  # what readers look for in these scores: one thing, unless aspects differ
     flagged: int  # sentences with a score below the threshold; of scores that find something, those above it
     touched: int  # responses with such a sentence
+    better: int  # sentences of relative scores that lie above their rivals' mean by the margin
+    worse: int
+    compared: int  # responses of relative scores
+    alone: int  # of them those without a rival here
     histogram: tuple[int, ...]
+    gaps: tuple[int, ...]  # the same of relative scores, by how far they lie from their rivals' mean
     calibration: tuple[ReliabilityBin, ...]
     calibrated: str  # "sentence" or "response": whose labels the calibration reads; "" where none is known
     positions: tuple[Position, ...]
-    finds: bool = False  # whether all scores find something: they were learned under a maximum
+
+    @property
+    def aim(self) -> str:
+        """What readers look for, or "mixed" where aspects differ."""
+        return self.aims[0] if len(self.aims) == 1 else "mixed"
+
+    @property
+    def finds(self) -> bool:
+        """Whether all scores find something."""
+        return self.aim == "find"
 
     @property
     def flagged_share(self) -> float:
@@ -52,24 +76,37 @@ class Summary:
 def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: str = "") -> Summary:
     """Count what an overview shows."""
     scores = [score for item in scored for score in item.sentence_scores]
-    histogram = [0] * HISTOGRAM_BINS
-    for score in scores:
-        histogram[min(HISTOGRAM_BINS - 1, int(score * HISTOGRAM_BINS))] += 1
-    level, pairs = calibration_pairs(scored)
-    marks = [marked(item, threshold) for item in scored]
+    absolute = [item for item in scored if not item.relative]
+    level, pairs = calibration_pairs(absolute)
+    marks = [marked(item, threshold) for item in absolute]
+    held = [(item, standing) for item, standing in zip(scored, standings(scored), strict=True) if standing]
+    gaps = [score - standing.middle for item, standing in held for score in item.sentence_scores]
+    aims = {aim_of(item) for item in scored}
     return Summary(
         aspect=aspect,
         threshold=threshold,
         responses=len(scored),
         sentences=len(scores),
+        aims=tuple(aim for aim in AIMS if aim in aims),
         flagged=sum(marks),
         touched=sum(map(bool, marks)),
-        histogram=tuple(histogram),
+        better=sum(gap >= MARGIN for gap in gaps),
+        worse=sum(gap <= -MARGIN for gap in gaps),
+        compared=len(held),
+        alone=sum(not standing.rivals for _, standing in held),
+        histogram=_histogram(score for item in absolute for score in item.sentence_scores),
+        gaps=_histogram(gap + WIDEST_GAP for gap in gaps) if gaps else (),
         calibration=calibration(pairs),
         calibrated=level,
         positions=positions(scored),
-        finds=bool(scored) and all(map(finds, scored)),
     )
+
+
+def _histogram(scores: Iterable[float]) -> tuple[int, ...]:
+    counts = [0] * HISTOGRAM_BINS
+    for score in scores:
+        counts[max(0, min(HISTOGRAM_BINS - 1, int(score * HISTOGRAM_BINS)))] += 1
+    return tuple(counts)
 
 
 def marked(item: ScoredResponse, threshold: float) -> int:
@@ -77,9 +114,23 @@ def marked(item: ScoredResponse, threshold: float) -> int:
     return sum((score >= threshold) == finds(item) for score in item.sentence_scores)
 
 
+def aim_of(item: ScoredResponse) -> Aim:
+    """Say what a reader looks for: what is bad, what makes the response good, or what is better than its rival."""
+    if item.relative:
+        return "compare"
+    return "find" if item.aggregation == "max" else "flag"
+
+
 def finds(item: ScoredResponse) -> bool:
     """Whether a response is as good as its best sentence, so that high scores are what a reader looks for."""
-    return item.aggregation == "max"
+    return aim_of(item) == "find"
+
+
+def step_alone(item: ScoredResponse, score: float, threshold: float) -> int:
+    """Return the colour of a score where no other response is at hand: relative ones stand beside their own mean."""
+    if item.relative:
+        return gap_step(score - statistics.fmean(item.sentence_scores), MARGIN)
+    return step(score, threshold, finds(item))
 
 
 def label_of(item: ScoredResponse) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import statistics
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from fractal.records import Response, ScoredResponse
 from fractal.records.steps import RESULT
 from fractal.reports.decisive_steps import decisive
 from fractal.reports.palette import MIDDLE, step
-from fractal.reports.summary import finds, label_of
+from fractal.reports.summary import aim_of, finds, label_of, step_alone
 from fractal.reports.traces import failed, is_run, timeline
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ def show(
     """Print responses with a score before every sentence; return how many were shown.
 
     With `worst_first` those with the lowest sentence come first; without it, they are printed as they come. A sentence
-    below the threshold carries the mark ▼, so that no colour is needed to see it. A run of an agent is a timeline with
-    results folded; its decisive step is open, beside the nearest step of a passed run of the task among those read.
+    below the threshold carries the mark ▼, so that no colour is needed to see it; relative scores, learned from
+    preferences alone, are marked ▼ and ▲ by how far they lie from the mean of their response. A run of an agent is a
+    timeline with results folded; its decisive step is open, beside the nearest step of a passed run of the task among
+    those read.
     """
     from rich.console import Console
 
@@ -67,6 +70,8 @@ _worst = worst_first  # `show` has an option of that name
 def _badness(item: ScoredResponse) -> tuple[float, float]:
     if finds(item):  # what makes the response good is what a reader looks for
         return 1 - max(item.sentence_scores), -item.response_score
+    if item.relative:  # no score of it is bad in itself: what lies furthest below its own response comes first
+        return min(item.sentence_scores) - statistics.fmean(item.sentence_scores), item.response_score
     return min(item.sentence_scores), item.response_score
 
 
@@ -75,7 +80,8 @@ def _head(item: ScoredResponse, threshold: float) -> Text:
 
     label = label_of(item)
     head = Text(visible(item.response.id), style="bold")
-    head.append(f"  score {item.response_score:.2f}", style=STYLES[step(item.response_score, threshold, finds(item))])
+    place = MIDDLE if item.relative else step(item.response_score, threshold, finds(item))
+    head.append(f"  score {item.response_score:.2f}", style=STYLES[place])
     head.append(f"  label {label:.2f}" if label is not None else "", style="not bold")
     head.append(f"  {visible(item.aspect)}" if item.aspect else "", style="not bold")
     return head
@@ -95,9 +101,9 @@ def _lines(item: ScoredResponse, threshold: float) -> Iterator[RenderableType]:
     table.add_column(ratio=1, overflow="fold")
     spread = item.sentence_spread or (None,) * len(item.sentence_scores)
     for sentence, score, wide in zip(item.response.sentences, item.sentence_scores, spread, strict=True):
-        place = step(score, threshold, finds(item))
+        place = step_alone(item, score, threshold)
         cells = [
-            "▼" if place < MIDDLE else "▲" if finds(item) and place > MIDDLE else " ",
+            "▼" if place < MIDDLE else "▲" if aim_of(item) != "flag" and place > MIDDLE else " ",
             f"{score:.2f}",
             *([] if wide is None else [f"±{wide:.2f}"]),
         ]

@@ -1,31 +1,44 @@
-// The list of responses: order, search, pages, keys. Text of the data reaches the page as text nodes only.
-(() => {
-  const PAGE = 20, STEPS = 8, MIDDLE = 4;
+// The list of responses: order, search, filters, pages, keys, links. Text of the data reaches the page as text nodes only.
+const Report = (() => {
+  const PAGE = 20;
   const NEAR = 0.4; // of the words: a passage that holds fewer is no help, and is said to be none
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const [search, sort, show, aspect, numbers] = ["search", "sort", "show", "aspect", "numbers"].map(byId);
   const [list, found, nothing, page, before, after, beside, tip] =
     ["list", "found", "nothing", "page", "before", "after", "beside", "tip"].map(byId);
-  // What a reader looks for: a bad sentence, or under a maximum ("finds") the one that makes the response good.
-  const marked = (item, score) => (item.finds ? score >= data.threshold : score < data.threshold);
-  const word = (item) => (item.finds ? "found" : "flagged");
+  const fields = [...document.querySelectorAll("select.field")];
+  Aims.edges.threshold = data.threshold;
+  Aims.edges.margin = data.margin;
+  const word = (item, score) => Aims.word(item.aim, score, item.middle);
+  const stepOf = (item, score) => Aims.step(item.aim, score, item.middle);
+  const wholeStep = (item) => Aims.step(item.aim, item.score, item.level);
   const shown = (number) => (number === null || number === undefined ? "–" : number.toFixed(2));
+  const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
 
+  // What depends on the edges: how many sentences of a response are flagged, found, better or worse.
+  const count = () =>
+    data.items.forEach((item) => {
+      item.words = item.scores.map((score) => word(item, score));
+      item.flags = item.words.filter((said) => said && said !== "worse").length;
+      item.worse = item.words.filter((said) => said === "worse").length;
+    });
   data.items.forEach((item, place) => {
     item.place = place;
     item.lowest = Math.min(...item.scores);
     item.highest = Math.max(...item.scores);
-    item.lead = item.finds ? 1 - item.highest : item.lowest;
-    item.flags = item.scores.filter((score) => marked(item, score)).length;
+    item.lead = item.aim === "find" ? 1 - item.highest : item.lowest;
+    item.ahead = item.aim === "compare" && item.rivals ? item.score - item.level : 0;
+    if (item.aim === "compare") item.lead = -Math.abs(item.ahead);
     item.size = item.pieces.reduce((sum, piece) => sum + piece.length, 0);
     item.unsure = Math.max(0, ...item.spread);
     item.gap = item.label === null ? -1 : Math.abs(item.score - item.label);
-    item.words = null; // lower-case text, made when first searched
+    item.searched = null; // lower-case text, made when first searched
   });
+  count();
 
   const ORDERS = {
-    worst: (a, b) => a.lead - b.lead || (a.finds ? b.score - a.score : a.score - b.score),
+    worst: (a, b) => a.lead - b.lead || (a.aim === "find" ? b.score - a.score : a.score - b.score),
     low: (a, b) => a.score - b.score,
     high: (a, b) => b.score - a.score,
     gap: (a, b) => b.gap - a.gap,
@@ -35,12 +48,16 @@
     id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }),
     file: () => 0,
   };
+  const sided = (item, value) => Boolean(word(item, value));
   const KEPT = {
     all: () => true,
-    flagged: (item) => item.flags > 0,
-    clean: (item) => item.flags === 0,
-    mixed: (item) => item.flags > 0 && item.flags < item.scores.length,
-    wrong: (item) => item.label !== null && marked(item, item.score) !== marked(item, item.label),
+    flagged: (item) => item.aim !== "compare" && item.flags > 0,
+    clean: (item) => item.aim !== "compare" && item.flags === 0,
+    mixed: (item) => item.aim !== "compare" && item.flags > 0 && item.flags < item.scores.length,
+    wrong: (item) => item.aim !== "compare" && item.label !== null && sided(item, item.score) !== sided(item, item.label),
+    ahead: (item) => item.ahead > 0,
+    behind: (item) => item.ahead < 0,
+    alone: (item) => item.rivals === 0,
   };
   const state = { order: [], first: 0, needle: "", chosen: null };
 
@@ -50,16 +67,9 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const stepOf = (item, score) => {
-    const edge = data.threshold;
-    if (item.finds && score < edge) return MIDDLE;
-    if (item.finds) return MIDDLE + Math.max(1, Math.round((MIDDLE * (score - edge)) / (1 - edge)));
-    if (score < edge) return Math.min(MIDDLE - 1, Math.round((MIDDLE * score) / edge));
-    return MIDDLE + Math.min(STEPS - MIDDLE, Math.round((MIDDLE * (score - edge)) / (1 - edge)));
-  };
   const matches = (item, needle) => {
-    item.words ??= [item.id, data.queries[item.query], item.pieces.join("")].join("\n").toLowerCase();
-    return item.words.includes(needle);
+    item.searched ??= [item.id, data.queries[item.query], item.pieces.join("")].join("\n").toLowerCase();
+    return item.searched.includes(needle);
   };
   // The text with what was searched for marked.
   const write = (element, text) => {
@@ -77,7 +87,7 @@
 
   const sentence = (item, number) => {
     const score = item.scores[number], text = item.pieces[2 * number + 1];
-    const element = make("span", `sentence s${stepOf(item, score)}${marked(item, score) ? ` ${word(item)}` : ""}`);
+    const element = make("span", `sentence s${stepOf(item, score)} ${item.words[number]}`.trim());
     element.tabIndex = number ? -1 : 0;
     element.dataset.item = item.place;
     element.dataset.number = number;
@@ -86,14 +96,37 @@
     element.append(make("small", "score", ` ${shown(score)}`));
     return element;
   };
+  const counted = (item) => {
+    if (item.aim === "compare") return `${item.flags} better, ${item.worse} worse of ${item.scores.length}`;
+    return `${item.flags} of ${item.scores.length} ${item.aim === "find" ? "found" : "flagged"}`;
+  };
+  const rivalry = (item) => {
+    if (!item.rivals) return "no rival here";
+    const rival = item.rivals === 1 ? "the rival" : `${item.rivals} rivals`;
+    return item.ahead ? `${signed(item.ahead)} against ${rival}` : `level with ${rival}`;
+  };
+  const addressOf = (item) => {
+    const parts = data.aspects.length > 1 ? [item.id, data.aspects[item.aspect]] : [item.id];
+    try {
+      return `#r/${parts.map(encodeURIComponent).join("/")}`;
+    } catch {
+      return `#r/@${item.place}`; // half a character: its place in the file
+    }
+  };
   const card = (item) => {
     const element = make("li", "card");
+    element.dataset.item = item.place;
     const head = make("div", "head");
-    head.append(write(make("span", "id"), item.id));
+    const link = write(make("a", "id"), item.id);
+    link.href = addressOf(item);
+    const copy = make("button", "copy", "Copy link");
+    copy.type = "button";
+    head.append(link);
     if (data.aspects.length > 1) head.append(make("span", "chip", data.aspects[item.aspect] || "whole response"));
-    head.append(make("span", `chip whole s${stepOf(item, item.score)}`, `score ${shown(item.score)}`));
+    head.append(make("span", `chip whole s${wholeStep(item)}`, `score ${shown(item.score)}`));
     if (item.label !== null) head.append(make("span", "chip", `label ${shown(item.label)}`));
-    head.append(make("span", "chip quiet", `${item.flags} of ${item.scores.length} ${word(item)}`));
+    if (item.aim === "compare") head.append(make("span", "chip", rivalry(item)));
+    head.append(make("span", "chip quiet", counted(item)), copy);
     element.append(head);
     if (data.queries[item.query]) element.append(write(make("p", "query"), data.queries[item.query]));
     const text = make("p", "text");
@@ -113,16 +146,18 @@
     after.disabled = state.first + PAGE >= kept;
     tip.hidden = true;
   };
+  const telling = (item) => item.scores.indexOf(item.aim === "find" ? item.highest : item.lowest);
   const select = () => {
     state.needle = search.value.trim().toLowerCase();
     const only = aspect && aspect.value !== "" ? Number(aspect.value) : null;
     const keep = KEPT[show.value];
+    const wanted = fields.filter((field) => field.value !== "").map((field) => [Number(field.dataset.field), Number(field.value)]);
     state.order = data.items
-      .filter((item) => keep(item) && (only === null || item.aspect === only) && (!state.needle || matches(item, state.needle)))
+      .filter((item) => keep(item) && (only === null || item.aspect === only) && wanted.every(([at, value]) => item.fields[at] === value) && (!state.needle || matches(item, state.needle)))
       .sort((a, b) => ORDERS[sort.value](a, b) || a.place - b.place);
     state.first = 0;
     draw();
-    if (state.order.length) choose(state.order[0], state.order[0].scores.indexOf(state.order[0].finds ? state.order[0].highest : state.order[0].lowest), false);
+    if (state.order.length) choose(state.order[0], telling(state.order[0]), false);
     else beside.replaceChildren();
   };
   const turn = (pages) => {
@@ -134,15 +169,17 @@
   };
 
   // The gauge: the score as a dot, the spread as a bar around it, the threshold as a line.
-  const gauge = (score, spread) => {
-    const element = make("div", "gauge");
+  const gauge = (item, score, spread) => {
+    const element = make("div", `gauge ${item.aim}`);
+    const edge = item.aim === "compare" ? item.middle : data.threshold;
+    element.style.setProperty("--edge", `${100 * edge}%`);
     const place = (kind, from, to) => {
       const mark = make("i", kind);
       mark.style.left = `${100 * from}%`;
       if (to !== undefined) mark.style.width = `${100 * (to - from)}%`;
       element.append(mark);
     };
-    place("edge", data.threshold);
+    place("edge", edge);
     if (spread) place("spread", Math.max(0, score - spread), Math.min(1, score + spread));
     place("at", score);
     return element;
@@ -150,10 +187,16 @@
   const facts = (item, number) => {
     const rows = [["score", shown(item.scores[number])]];
     if (item.spread.length) rows.push(["spread between heads", `± ${shown(item.spread[number])}`]);
+    if (item.aim === "compare") {
+      rows.push([item.rivals === 1 ? "mean of its rival" : item.rivals ? `mean of its ${item.rivals} rivals` : "mean of all (no rival here)", shown(item.middle)]);
+      rows.push(["against it", signed(item.scores[number] - item.middle)]);
+    }
     if (item.labels.length) rows.push(["known label", shown(item.labels[number])]);
     if (item.guesses.length) rows.push(["label that agrees with the response's", shown(item.guesses[number])]);
     rows.push(["response score", shown(item.score)]);
+    if (item.aim === "compare" && item.rivals) rows.push(["response score of the rivals", shown(item.level)]);
     if (item.label !== null) rows.push(["response label", shown(item.label)]);
+    (item.fields || []).forEach((value, at) => rows.push([data.fields[at].name, data.fields[at].values[value]]));
     const element = make("dl", "facts");
     rows.forEach(([name, value]) => {
       const row = make("div");
@@ -200,8 +243,8 @@
     close.type = "button";
     const head = make("div", "head");
     head.append(make("h3", "", `Sentence ${number + 1} of ${item.scores.length}`), make("span", "id", item.id), close);
-    const quoted = make("blockquote", marked(item, item.scores[number]) ? word(item) : "", item.pieces[2 * number + 1]);
-    beside.replaceChildren(head, quoted, gauge(item.scores[number], item.spread[number]), facts(item, number), contextOf(item, number));
+    const quoted = make("blockquote", item.words[number], item.pieces[2 * number + 1]);
+    beside.replaceChildren(head, quoted, gauge(item, item.scores[number], item.spread[number]), facts(item, number), contextOf(item, number));
     beside.classList.toggle("asked", asked);
     const mark = beside.querySelector(".best");
     beside.scrollTop = 0;
@@ -213,7 +256,8 @@
     const item = data.items[element.dataset.item], number = Number(element.dataset.number);
     const parts = [`score ${shown(item.scores[number])}`];
     if (item.spread.length) parts[0] += ` ± ${shown(item.spread[number])}`;
-    if (marked(item, item.scores[number])) parts.push(word(item));
+    if (item.aim === "compare") parts.push(`${signed(item.scores[number] - item.middle)} against ${item.rivals ? "its rivals" : "all"}`);
+    if (item.words[number]) parts.push(item.words[number]);
     if (item.labels.length) parts.push(`label ${shown(item.labels[number])}`);
     tip.textContent = parts.join(" · ");
     tip.hidden = false;
@@ -276,12 +320,76 @@
   before.addEventListener("click", () => leaf(-1));
   after.addEventListener("click", () => leaf(1));
   numbers.addEventListener("change", () => list.classList.toggle("numbers", numbers.checked));
-  [sort, show, aspect].forEach((chosen) => chosen?.addEventListener("change", select));
+  [sort, show, aspect, ...fields].forEach((chosen) => chosen?.addEventListener("change", select));
   let waiting;
   search.addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(select, 80);
   });
   search.form.addEventListener("submit", (event) => event.preventDefault());
+  // Links to responses: the address names one; filters that hide it are taken off.
+  const named = () => {
+    const [, id, of] = location.hash.match(/^#r\/([^/]*)(?:\/([^/]*))?$/) || [];
+    if (id === undefined) return null;
+    if (/^@\d+$/.test(id)) return data.items[Number(id.slice(1))] || null;
+    try {
+      const [wanted, about] = [decodeURIComponent(id), decodeURIComponent(of || "")];
+      return data.items.find((item) => item.id === wanted && (of === undefined || data.aspects[item.aspect] === about)) || null;
+    } catch {
+      return null;
+    }
+  };
+  const visit = () => {
+    const item = named();
+    if (!item) return;
+    if (!state.order.includes(item)) {
+      search.value = "";
+      show.value = "all";
+      [aspect, ...fields].forEach((chosen) => chosen && (chosen.value = ""));
+      select();
+    }
+    const first = Math.floor(state.order.indexOf(item) / PAGE) * PAGE;
+    if (first !== state.first) {
+      state.first = first;
+      draw();
+    }
+    const here = list.querySelector(`.card[data-item="${item.place}"]`);
+    list.querySelectorAll(".target").forEach((old) => old.classList.remove("target"));
+    here.classList.add("target");
+    focus(here.querySelector(`[data-number="${telling(item)}"]`));
+    here.scrollIntoView({ block: "start", behavior: "instant" });
+  };
+  const copied = async (button) => {
+    const address = new URL(button.closest(".head").querySelector("a").getAttribute("href"), location.href).href;
+    try {
+      await navigator.clipboard.writeText(address);
+    } catch {
+      const box = make("textarea", "skip", address); // where the clipboard is closed to pages: as a selection
+      document.body.append(box);
+      box.select();
+      document.execCommand("copy");
+      box.remove();
+      button.focus();
+    }
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy link"), 1500);
+  };
+  list.addEventListener("click", (event) => event.target.closest(".copy") && copied(event.target.closest(".copy")));
+  addEventListener("hashchange", visit);
+  // A link to where the page already is changes no address, and still leads there.
+  document.addEventListener("click", (event) => event.target.closest?.("a")?.hash === location.hash && setTimeout(visit));
+
+  const moved = () => {
+    count();
+    const [first, chosen] = [state.first, state.chosen];
+    select();
+    if (first < state.order.length) {
+      state.first = first;
+      draw();
+    }
+    if (chosen) choose(data.items[chosen[0]], chosen[1], beside.classList.contains("asked"));
+  };
   select();
+  visit();
+  return { data, moved };
 })();
