@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +20,38 @@ if TYPE_CHECKING:
     from fractal.readers import ReadReport, RejectsFile
     from fractal.records import Preference, Response, ScoredResponse
 
-__all__ = ["ReadOptions", "json_option", "pairs_of", "quiet_option", "reading_options", "scored_options"]
+__all__ = [
+    "ReadOptions",
+    "json_option",
+    "pairs_of",
+    "quiet_option",
+    "reading_options",
+    "scored_options",
+    "trust_option",
+]
 
 Function = Callable[..., Any]
+TRUSTED = "FRACTAL_TRUST_PATHS"  # which `fractal.scorers.trust` reads
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+
+
+def _trust(ctx: click.Context, parameter: click.Parameter, trusted: bool) -> None:
+    """Say it in the environment, for the processes that a command starts; only as long as the command runs."""
+    before = os.environ.get(TRUSTED)
+    if trusted:
+        os.environ[TRUSTED] = "1"
+        ctx.call_on_close(lambda: os.environ.update({TRUSTED: before}) if before else os.environ.pop(TRUSTED, None))
+
+
+trust_option = click.option(
+    "--trust-paths",
+    is_flag=True,
+    expose_value=False,
+    callback=_trust,
+    help="Let the scorer's folder name an encoder outside of it, or one of the Hub without a pinned revision.",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
-from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options, trust_option
 from fractal.cli._output import note, print_json
 from fractal.cli._scoring import missing_option, output_options, records_as_in_training, records_each, write_scored
 from fractal.errors import BadData, BadSpec
@@ -44,6 +44,7 @@ __all__ = ["command"]
 @missing_option
 @click.option("--encoder", metavar="SPEC", help="Of --cross-fit without SCORER.  [default: minilm]")
 @reading_options
+@trust_option
 @quiet_option
 @json_option
 def command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options, trust_option
 from fractal.cli._output import emit, note, print_json
 from fractal.cli._promises import Promises, promise_options
 from fractal.cli._scoring import missing_option, read_as_in_training
@@ -25,6 +25,7 @@ __all__ = ["command"]
 @click.option("--aspect", default="", metavar="NAME", help="Of a scorer of several aspects: which one.")
 @missing_option
 @reading_options(splitter=False)
+@trust_option
 @quiet_option
 @json_option
 def command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import ReadOptions, quiet_option, scored_options
+from fractal.cli._options import ReadOptions, quiet_option, scored_options, trust_option
 from fractal.cli._output import emit, note
 from fractal.cli._promises import saved_promises, threshold_of, threshold_option
 from fractal.cli.evaluate import has_labels, with_truth
@@ -41,6 +41,7 @@ __all__ = ["command"]
 )
 @threshold_option
 @click.option("--bootstrap", default=1000, show_default=True, help="Resamples behind the intervals; 0 for none.")
+@trust_option
 @quiet_option
 @scored_options
 def command(

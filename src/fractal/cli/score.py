@@ -8,7 +8,7 @@ import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._engine import EngineOptions, engine_options, run_engine
-from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options, trust_option
 from fractal.cli._output import print_json
 from fractal.cli._promises import flagging_writer, saved_promises
 from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
@@ -35,6 +35,7 @@ __all__ = ["command"]
 @click.option("--no-cache", is_flag=True, help="Keep no vectors of these responses.")
 @missing_option
 @reading_options(splitter=False)
+@trust_option
 @quiet_option
 @json_option
 def command(

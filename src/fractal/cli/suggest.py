@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import ReadOptions, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, quiet_option, reading_options, trust_option
 from fractal.cli._output import note
 from fractal.cli._scoring import missing_option, read_as_in_training
 from fractal.errors import BadSpec
@@ -33,6 +33,7 @@ __all__ = ["command"]
 )
 @missing_option
 @reading_options(splitter=False)
+@trust_option
 @quiet_option
 def command(
     scorer: str,

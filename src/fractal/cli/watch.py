@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fractal.cli._command import subcommand
-from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
+from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options, trust_option
 from fractal.cli._output import emit, note, print_json
 from fractal.errors import BadData, BadSpec
 
@@ -38,6 +38,7 @@ TIMES = ("time", "timestamp", "created_at", "date")
 @click.option("--threshold", default=0.5, show_default=True, help="Sentences below it count as flagged.")
 @click.option("--margin", default=0.05, show_default=True, help="A difference that is surely smaller is none.")
 @reading_options(splitter=False)
+@trust_option
 @quiet_option
 @json_option
 def command(

@@ -311,10 +311,19 @@ class AspectScorer(Scorer):
 
 
 def load_scorer(
-    folder_or_repo: str | PathLike[str], revision: str | None = None, *, cache: str | PathLike[str] | bool = True
+    folder_or_repo: str | PathLike[str],
+    revision: str | None = None,
+    *,
+    cache: str | PathLike[str] | bool = True,
+    trust_paths: bool | None = None,
 ) -> SentenceScorer | AspectScorer:
-    """Read a saved scorer of either kind, and say where it keeps vectors."""
-    saved = load_folder(folder_or_repo, revision)
+    """Read a saved scorer of either kind, and say where it keeps vectors.
+
+    An encoder that it names by a path outside its own folder, or by a name of the Hub without a pinned revision, is
+    refused, unless `trust_paths` is true: then whoever wrote the folder chooses what is read. None is as the variable
+    FRACTAL_TRUST_PATHS of the environment says.
+    """
+    saved = load_folder(folder_or_repo, revision, trust_paths=trust_paths)
     if "aspects" not in saved.config:
         scorer = SentenceScorer._read(saved, folder_or_repo)
         scorer.cache = cache

@@ -171,9 +171,11 @@ class Scorer(BaseEstimator, ABC):
         return save_folder(folder, with_guarantees(self._saved(), self.guarantees_))
 
     @classmethod
-    def from_pretrained(cls, folder_or_repo: str | PathLike[str], revision: str | None = None) -> Self:
-        """Read a scorer from a folder, or from the Hub."""
-        return cls._read(load_folder(folder_or_repo, revision), folder_or_repo)
+    def from_pretrained(
+        cls, folder_or_repo: str | PathLike[str], revision: str | None = None, *, trust_paths: bool | None = None
+    ) -> Self:
+        """Read a scorer from a folder, or from the Hub; `trust_paths` is that of `load_scorer`."""
+        return cls._read(load_folder(folder_or_repo, revision, trust_paths=trust_paths), folder_or_repo)
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> str:
         """Upload the scorer and return its address."""

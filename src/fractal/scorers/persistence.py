@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from fractal.files import exclusive, whole_folder
 from fractal.records.splitting import SPLITTERS
 from fractal.registry import parse
 from fractal.scorers.schema import check_saved
+from fractal.scorers.trust import pinned_spec, trusted_spec
 
 __all__ = ["CARRIED", "RENAMED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
 
@@ -63,6 +63,7 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     head = save({name: np.ascontiguousarray(array) for name, array in saved.arrays.items()})
     config = {"format": FORMAT, "head_sha256": hashlib.sha256(head).hexdigest(), **saved.config}
+    config["encoder"] = pinned_spec(str(config["encoder"]))
     if saved.files:
         config["files"] = {path: hashlib.sha256(content).hexdigest() for path, content in saved.files.items()}
     written = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -76,17 +77,19 @@ def save_folder(folder: str | os.PathLike[str], saved: Saved) -> Path:
     return target
 
 
-def load_folder(folder_or_repo: str | os.PathLike[str] | Saved, revision: str | None = None) -> Saved:
+def load_folder(
+    folder_or_repo: str | os.PathLike[str] | Saved, revision: str | None = None, *, trust_paths: bool | None = None
+) -> Saved:
     """Read a folder, or a repository of the Hub when no such folder is here; whatever is wrong with it is said.
 
-    What was read already is returned as it is.
+    Its encoder may be no file or folder of this machine but inside the scorer's own, unless `trust_paths` says that
+    whoever wrote it is trusted (None: as FRACTAL_TRUST_PATHS says). What was read already is returned as it is.
     """
     if isinstance(folder_or_repo, Saved):
         return folder_or_repo
     folder = Path(folder_or_repo)
     if not folder.is_dir():
         folder = _download(str(folder_or_repo), revision)
-        _refuse_outside(_read_config(folder / CONFIG).get("encoder"), str(folder_or_repo))
     config = _read_config(folder / CONFIG)
     head = _read(folder / HEAD)
     if hashlib.sha256(head).hexdigest() != config["head_sha256"]:
@@ -98,7 +101,14 @@ def load_folder(folder_or_repo: str | os.PathLike[str] | Saved, revision: str | 
     card = _read(folder / CARD).decode("utf-8") if (folder / CARD).exists() else ""
     arrays = _arrays(head, folder)
     check_saved(folder, config, arrays)
+    if not {f"{CARRIED}vectors", f"{CARRIED}tokenizer"} <= arrays.keys() or not _is_static(config["encoder"]):
+        config["encoder"] = trusted_spec(config["encoder"], folder, str(folder_or_repo), trust_paths)
     return Saved(config, arrays, card, folder=folder)
+
+
+def _is_static(spec: str) -> bool:
+    """Whether an encoder reads nothing where the scorer carries its vectors, whatever file it names."""
+    return parse(spec, "encoder")[0] == "static"
 
 
 def _check_specs(folder: Path, config: Mapping[str, Any]) -> None:
@@ -127,26 +137,6 @@ def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
                 f"{folder / name} is not the file that {CONFIG} was written with, but cut short or altered: "
                 "copy it again"
             )
-
-
-def _refuse_outside(spec: Any, source: str) -> None:
-    """Refuse a scorer of somebody else's whose encoder is a file of this machine, or may change on the Hub."""
-    name, options = parse(spec, "encoder") if isinstance(spec, str) else ("", {})
-    place = options.get("model") or options.get("path")
-    if not place:
-        return
-    local = name == "precomputed" or Path(str(place)).expanduser().exists() or str(place).startswith((".", "/", "~"))
-    if local or ".." in Path(str(place)).parts:
-        raise BadFolder(
-            f"{source} names the encoder {spec}, a file or folder of this machine: a scorer from the Hub may not. "
-            "Download it, look at its config.json and load the folder"
-        )
-    pinned = str(options.get("revision") or "")
-    if not re.fullmatch("[0-9a-f]{40}", pinned):
-        raise BadFolder(
-            f"{source} names the encoder {spec} without a pinned revision (40 hexadecimal digits): what it is may "
-            "change. Download the scorer, look at its config.json and load the folder"
-        )
 
 
 def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:

@@ -163,10 +163,13 @@ class RuntimeScorer:
 
 
 def load_runtime(
-    folder_or_repo: str | PathLike[str] | Saved, *, cache: str | PathLike[str] | bool = True
+    folder_or_repo: str | PathLike[str] | Saved,
+    *,
+    cache: str | PathLike[str] | bool = True,
+    trust_paths: bool | None = None,
 ) -> RuntimeScorer:
-    """Read a saved scorer of either kind for scoring alone."""
-    saved = load_folder(folder_or_repo)
+    """Read a saved scorer of either kind for scoring alone; `trust_paths` is that of `load_scorer`."""
+    saved = load_folder(folder_or_repo, trust_paths=trust_paths)
     source = saved.folder if isinstance(folder_or_repo, Saved) else folder_or_repo
     try:
         return RuntimeScorer(saved, cache)
