@@ -39,7 +39,7 @@ class Recorder:
 
 
 def batcher(score: Recorder, **options: float) -> Batcher:
-    defaults = {"batch_tokens": 1_000, "queue_tokens": 10_000, "wait_seconds": 0.01}
+    defaults = {"batch_tokens": 1_000, "queue_tokens": 10_000, "queue_seconds": 60.0, "wait_seconds": 0.01}
     return Batcher(score, **{**defaults, **options})
 
 
@@ -96,6 +96,23 @@ def test_a_full_queue_refuses_and_recovers():
         assert await one.score("a", [response("fine")])
 
     run(score, work, queue_tokens=1_000)
+
+
+def test_who_would_wait_too_long_is_refused_with_the_time_it_takes():
+    score = Recorder(0.05)
+
+    async def work(one: Batcher) -> None:
+        for number in range(3):  # 20 tokens in 50 ms each: some 400 a second
+            await one.score("a", [response(f"{number}" * 80)])
+        waiting = asyncio.ensure_future(one.score("a", [response("w" * 990)]))
+        await asyncio.sleep(0.02)  # 248 tokens wait: half a second and more
+        with pytest.raises(QueueFull) as refused:
+            await one.score("a", [response("late")])
+        assert 1 <= refused.value.retry_after < 3
+        await waiting
+        assert await one.score("a", [response("fine")])
+
+    run(score, work, queue_seconds=0.3)
 
 
 def test_who_gives_up_frees_the_place_and_is_not_scored():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from fractal.records import Response, ScoredResponse
 __all__ = ["Batcher", "QueueFull", "tokens_of"]
 
 CHARACTERS_PER_TOKEN = 4
-SLOWEST = 500.0  # tokens a second that are assumed before anything was measured
+LATELY, FEWEST = 8, 3  # batches that tell how quick scoring is, and how many have to be there
 Score = Callable[[Any, Sequence[Response]], list[ScoredResponse]]
 
 
@@ -46,15 +47,18 @@ def tokens_of(responses: Sequence[Response]) -> int:
 class Batcher:
     """Scores what waits, batch by batch, in one thread: there is one encoder a process."""
 
-    def __init__(self, score: Score, *, batch_tokens: int, queue_tokens: int, wait_seconds: float) -> None:
+    def __init__(
+        self, score: Score, *, batch_tokens: int, queue_tokens: int, queue_seconds: float, wait_seconds: float
+    ) -> None:
         self._score = score
-        self._batch_tokens, self._queue_tokens, self._wait_seconds = batch_tokens, queue_tokens, wait_seconds
+        self._batch_tokens, self._wait_seconds = batch_tokens, wait_seconds
+        self._queue_tokens, self._queue_seconds = queue_tokens, queue_seconds
         self._queue: deque[_Waiting] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "scoring")
         self._task: asyncio.Task[None] | None = None
-        self._rate = SLOWEST
+        self._rates: deque[float] = deque(maxlen=LATELY)  # tokens a second, a batch each
         self._last_size = 0
         self.observe: Callable[[int, int, float], None] = lambda requests, tokens, seconds: None
 
@@ -77,9 +81,9 @@ class Batcher:
 
     async def score(self, key: Any, responses: Sequence[Response]) -> list[ScoredResponse]:
         """Score responses, together with what others want scored; who is cancelled frees their place."""
-        tokens = tokens_of(responses)
-        if self._waiting and self._waiting + tokens > self._queue_tokens:
-            raise QueueFull(max(1.0, self._waiting / self._rate))
+        tokens, seconds = tokens_of(responses), self._waiting / self._rate()
+        if self._waiting and (self._waiting + tokens > self._queue_tokens or seconds > self._queue_seconds):
+            raise QueueFull(max(1.0, seconds))
         request = _Waiting(key, responses, tokens, asyncio.get_running_loop().create_future())
         self._queue.append(request)
         self._waiting += tokens
@@ -90,6 +94,10 @@ class Batcher:
             self._waiting -= tokens
             if request in self._queue:  # it was given up before its turn
                 self._queue.remove(request)
+
+    def _rate(self) -> float:
+        """Tokens a second that can be scored: the best of the last batches, as small and first ones are slow."""
+        return max(self._rates) if len(self._rates) >= FEWEST else math.inf
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -151,7 +159,7 @@ class Batcher:
 
     def _done(self, batch: Sequence[_Waiting], scored: Sequence[ScoredResponse], seconds: float) -> None:
         tokens = sum(request.tokens for request in batch)
-        self._rate = 0.8 * self._rate + 0.2 * tokens / max(seconds, 1e-4)
+        self._rates.append(tokens / max(seconds, 1e-4))
         each = len(scored) // max(sum(len(request.responses) for request in batch), 1)  # one record an aspect
         place = 0
         for request in batch:

@@ -23,6 +23,7 @@ class Limits:
     sentences: int = 2_000  # of one request
     characters: int = 1_000_000  # of one request's texts
     queue_tokens: int = 400_000  # waiting to be scored, over all requests
+    queue_seconds: float = 4.0  # that a request may have to wait for its turn, as batches go lately
     batch_tokens: int = 16_384  # scored at once
     wait_seconds: float = 0.004  # that a batch waits for company while others are being scored
     request_seconds: float = 60.0  # after which a request that was not scored gives up

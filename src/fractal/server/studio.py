@@ -72,6 +72,7 @@ class Studio:
             self.scorers.score,
             batch_tokens=limits.batch_tokens,
             queue_tokens=limits.queue_tokens,
+            queue_seconds=limits.queue_seconds,
             wait_seconds=limits.wait_seconds,
         )
         self.batcher.observe = self.metrics.batch
