@@ -107,13 +107,20 @@ class SentenceReward:
     ) -> list[Any]:
         """Return a number, a list of `SpanReward`, or a list of numbers a token, for each completion."""
         texts = [completion_text(completion) for completion in completions]
+        scored = self.records(prompts, completions, **columns)
+        return [self._reward(text, item) for text, item in zip(texts, scored, strict=True)]
+
+    def records(
+        self, prompts: Sequence[Any] | None = None, completions: Sequence[Any] = (), **columns: Any
+    ) -> list[list[ScoredResponse]]:
+        """Return the scores of each completion: one record an aspect, none of a completion without a sentence."""
+        texts = [completion_text(completion) for completion in completions]
         queries = [prompt_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(texts)
         contexts = self._contexts(columns) or [()] * len(texts)
         for name, rows in (("prompts", queries), ("context", contexts)):
             if len(rows) != len(texts):
                 raise BadData(f"{len(rows)} {name} for {len(texts)} completions: give one a completion", field=name)
-        scored = self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
-        return [self._reward(text, item) for text, item in zip(texts, scored, strict=True)]
+        return self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
 
     def _contexts(self, columns: Mapping[str, Any]) -> Sequence[Any] | None:
         """Return the column that holds the contexts: as the scorer's training data named it, else by a known name."""
@@ -149,7 +156,7 @@ class SentenceReward:
         return [by_place.get(place, []) for place in range(len(texts))]
 
     def _reward(self, text: str, records: Sequence[ScoredResponse]) -> Any:
-        shares = self._shares(records)
+        shares = self.shares(records)
         spans = self._spans(shares)
         if self.form == "sentence":
             return spans
@@ -157,7 +164,7 @@ class SentenceReward:
             return token_rewards(text, spans, self.tokenizer, every_token=self.every_token)
         return sum(share * self._of_response(scored) for scored, share in shares) if shares else EMPTY
 
-    def _shares(self, records: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, float]]:
+    def shares(self, records: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, float]]:
         """Return the records that count and how much each does."""
         weights = self._weights()
         if weights is None:
