@@ -17,7 +17,7 @@ test-quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: $(READY)
-	FUZZ_SECONDS=450 FUZZ_CASES=1000000 FUZZ_SEED=$${FUZZ_SEED:-1} $(BIN)/python -m pytest tests/fuzz -s -n 0 --timeout 900
+	FUZZ_SECONDS=200 FUZZ_CASES=1000000 FUZZ_SEED=$${FUZZ_SEED:-1} $(BIN)/python -m pytest tests/fuzz -s -n 0 --timeout 900
 
 check: $(READY)
 	$(BIN)/ruff format --check .

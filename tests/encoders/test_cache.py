@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -370,3 +371,25 @@ def test_a_changed_digit_in_the_description_of_a_namespace_is_mended(tmp_path):
     found, hits = EmbeddingCache(tmp_path).get_many("some", keys)
     assert hits.all()
     assert (found == rows).all()
+
+
+@pytest.mark.parametrize("described", [{"width": 10**9}, {"width": 5}, {"width": 10**9, "check": "0"}])
+def test_a_description_without_its_check_is_written_anew(tmp_path, described):
+    cache = EmbeddingCache(tmp_path)
+    cache.put_many("here", [key("a")], np.ones((1, 7), np.float32))
+    (path,) = tmp_path.rglob("namespace.json")
+    path.write_text(json.dumps({"namespace": "here", **described}))
+    again = EmbeddingCache(tmp_path)
+    assert not again.get_many("here", [key("a")])[1].any()
+    again.put_many("here", [key("b")], np.ones((1, 7), np.float32))
+    rows, hits = EmbeddingCache(tmp_path).get_many("here", [key("a"), key("b")])
+    assert hits.all()
+    assert (rows == 1).all()
+
+
+def test_what_vanishes_while_the_cache_is_described_is_left_out(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    cache.put_many("here", [key("a")], np.ones((1, 7), np.float32))
+    (path,) = tmp_path.rglob("*.keys")
+    path.with_name("gone.keys").symlink_to("nowhere")
+    assert cache.info().entries == 1

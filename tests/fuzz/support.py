@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "8"))  # of each fuzzer; `make fuzz` gives each its part of an hour
-CASES = int(os.environ.get("FUZZ_CASES", "250"))
+CASES = int(os.environ.get("FUZZ_CASES", "0"))  # 0: as many as each fuzzer has in the suite
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 LOG = os.environ.get("FUZZ_LOG", "")  # a file to which each fuzzer adds a line of what it ran
 SLOWEST = 20.0  # seconds of one case
@@ -67,10 +67,10 @@ SPLICES = (
 )
 
 
-def cases() -> Iterator[tuple[int, random.Random]]:
-    """Yield numbered sources of chance, until there are enough or the time is over."""
+def cases(usual: int = 250) -> Iterator[tuple[int, random.Random]]:
+    """Yield numbered sources of chance, until there are enough or the time is over; `usual` are enough in the suite."""
     end = time.monotonic() + SECONDS
-    for number in range(CASES):
+    for number in range(CASES or usual):
         if time.monotonic() > end:
             return
         yield number, random.Random(SEED * 1_000_003 + number)
@@ -160,3 +160,21 @@ def spoiled_bytes(chance: random.Random, content: bytes) -> bytes:
             packed = gzip.compress(content)
             content = packed if chance.random() < 0.4 else packed[: chance.randrange(1, len(packed))]
     return content
+
+
+def altered_bytes(chance: random.Random, content: bytes) -> bytes:
+    """Return bytes of which a bit is flipped, or a stretch is blank, doubled, left out, moved or cut off."""
+    first, last = sorted(chance.randrange(len(content) + 1) for _ in range(2))
+    act = chance.randrange(6)
+    if act == 0:
+        place = chance.randrange(len(content))
+        return content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
+    if act == 1:
+        return content[:first] + bytes(last - first) + content[last:]
+    if act == 2:
+        return content[:last] + content[first:]
+    if act == 3:
+        return content[:first] + content[last:]
+    if act == 4:
+        return content[first:last] + content[:first] + content[last:]
+    return content[:first]

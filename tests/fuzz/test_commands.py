@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 from fractal.cli import main
-from fuzz.support import cases, spoiled_bytes
+from fuzz.support import Run, cases, spoiled_bytes
 
 SCORES = [
     {"id": f"r{number}", "sentences": ["One.", "Two."], "sentence_scores": [0.2, 0.9], "response_score": 0.2}
@@ -60,22 +60,23 @@ def test_command_lines_end_in_a_code_and_a_message(tmp_path, capsys, monkeypatch
     monkeypatch.chdir(tmp_path)
     content = "".join(json.dumps(one) + "\n" for one in SCORES).encode()
     codes: Counter[int] = Counter()
+    run = Run("command lines")
     for number, chance in cases():
         for name, what in (("a.jsonl", content), ("b.jsonl", spoiled_bytes(chance, content)), ("c.toml", b"a = 1\n")):
             (tmp_path / name).write_bytes(what)
         (tmp_path / "out.csv").unlink(missing_ok=True)
         args = command_line(chance, ["a.jsonl", "b.jsonl", "c.toml", "out.csv", "missing.jsonl", str(tmp_path)])
-        try:
-            main(args)
-        except SystemExit as ended:
-            codes[int(ended.code or 0)] += 1
-        except BaseException as error:
-            raise AssertionError(f"case {number}: {args}") from error
+        with run.case(f"case {number}: {args}"):
+            try:
+                main(args)
+            except SystemExit as ended:
+                codes[int(ended.code or 0)] += 1
+                run.count(f"exit {ended.code or 0}")
         out, err = capsys.readouterr()
         assert "Traceback" not in err, args
         assert "\x1b" not in out + err, args
         outputs = [args[place + 1] for place in range(len(args) - 1) if args[place] in ("-o", "--rejects")]
         if not any("a.jsonl" in output for output in outputs):
             assert (tmp_path / "a.jsonl").read_bytes() == content, args
-    print(f"command lines by exit code: {dict(codes)}")
+    run.close()
     assert set(codes) <= {0, 1, 2}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import random
 import shutil
 import warnings
@@ -21,9 +20,10 @@ from safetensors.numpy import load, save  # noqa: E402
 from fractal import Response, load_scorer  # noqa: E402
 from fractal.errors import FractalError  # noqa: E402
 from fractal.scorers.runtime import load_runtime  # noqa: E402
+from fuzz.support import Run, cases  # noqa: E402
 
 OLD = Path(__file__).parents[1] / "data" / "saved_format_1"
-CASES = int(os.environ.get("FRACTAL_FUZZ_CASES", "50"))
+FOLDERS = 25  # in the suite: each is copied, loaded twice and scored twice
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**30, 0.5, 1e308, "", "x", "../../etc/passwd", "softmin(temperature=0)", [], {}, [1, 2, 3]),
     *([[]], {"a": 1}, ["sentence"], "hashing(dim=8)", "\ud800", [0.1] * 40),
@@ -87,18 +87,16 @@ def _tampered(source: Path, target: Path, draw: random.Random) -> str:
 
 @pytest.mark.parametrize("name", ["one_label", "aspects"])
 def test_a_tampered_folder_scores_or_is_refused(name: str, tmp_path: Path) -> None:
-    draw = random.Random(7)
-    refused, raw = 0, []
-    for case in range(CASES // 2):
+    run = Run(f"scorer folders, {name}")
+    for case, draw in cases(FOLDERS):
         kind = _tampered(OLD / name, tmp_path / "scorer", draw)
         for read in (load_scorer, load_runtime):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
+            with run.case(f"{case} {kind} {read.__name__}"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
                     read(tmp_path / "scorer", cache=False).score_responses(RESPONSES)
-            except FractalError:
-                refused += 1
-            except Exception as error:  # what this test is for
-                raw.append(f"{case} {kind} {read.__name__}: {type(error).__name__}: {error}")
-    assert not raw, "\n".join(raw)
-    assert refused > CASES // 10
+                    run.count(f"{kind} scored")
+                except FractalError:
+                    run.count(f"{kind} refused")
+    run.close()
+    assert sum(count for how, count in run.outcomes.items() if how.endswith("refused")) > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -164,7 +165,7 @@ class EmbeddingCache:
         for folder in sorted((self.folder / f"v{FORMAT}").glob("*")):
             described = _described(folder)
             if described is not None and folder.suffix != ".new":
-                sizes = {path: path.stat().st_size for path in folder.iterdir()}
+                sizes = dict(_sizes(folder))
                 entries = sum(size // ENTRY.itemsize for path, size in sizes.items() if path.suffix == ".keys")
                 yield NamespaceInfo(*described, entries, sum(sizes.values()))
 
@@ -238,12 +239,19 @@ def _check(namespace: str, width: int) -> str:
     return hashlib.blake2b(_coded(f"{width} {namespace}"), digest_size=8).hexdigest()
 
 
+def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the files of a folder with their sizes; one that another process has just removed has none."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            yield path, path.stat().st_size
+
+
 def _described(folder: Path) -> tuple[str, int] | None:
     """Return the namespace that a folder keeps and the width of its rows; None where it is not such a folder."""
     try:
         described = json.loads((folder / "namespace.json").read_text(encoding="utf-8"))
         name, width = str(described["namespace"]), int(described["width"])
-        altered = described.get("check", _check(name, width)) != _check(name, width)  # early caches have no check
+        altered = described.get("check") != _check(name, width)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if altered or not folder.name.startswith(_folder_name(name)):
