@@ -29,7 +29,7 @@ from fractal.records.corpus import Corpus, gather_aspects
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import reading_of, records_of
 from fractal.scorers.membership import HeldOutIndex
-from fractal.scorers.model_card import aspects_card
+from fractal.scorers.model_card import CardFacts, aspects_card
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 from fractal.scorers.sentence import SentenceScorer
 
@@ -261,7 +261,7 @@ class AspectScorer(Scorer):
             records.append(_named(name, scored, responses))
         return itertools.chain.from_iterable(zip(*records, strict=True))
 
-    def _saved(self) -> Saved:
+    def _saved(self, facts: CardFacts | None = None) -> Saved:
         """Keep what aspects share once: the encoder, the plan, the heads."""
         configs = {name: scorer.config() for name, scorer in self.scorers_.items()}
         experts = _distinct(scorer.ensemble_ for scorer in self.scorers_.values())
@@ -276,7 +276,7 @@ class AspectScorer(Scorer):
         seen = self.held_out_index_
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
         arrays |= self._first.encoder_arrays()
-        return Saved(config, arrays, aspects_card(configs))
+        return Saved(config, arrays, aspects_card(configs, facts))
 
     @classmethod
     def _wrong_kind(cls, config: Mapping[str, Any]) -> str:

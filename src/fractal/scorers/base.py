@@ -23,6 +23,7 @@ from fractal.scorers.data import records_of
 from fractal.scorers.guarantees import saved_guarantees, with_guarantees
 from fractal.scorers.inputs import warn_of_missing
 from fractal.scorers.membership import HeldOutIndex
+from fractal.scorers.model_card import CardFacts
 from fractal.scorers.output import ScoredResponses, connected_runs, runs
 from fractal.scorers.persistence import Saved, load_folder, push_folder, save_folder
 
@@ -165,10 +166,10 @@ class Scorer(BaseEstimator, ABC):
         """
         return best_of((item for item in self.stream(X, columns=columns) if item.aspect == aspect), by, kappa, per)
 
-    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
-        """Write the scorer to a folder: config.json, head.safetensors, README.md."""
+    def save_pretrained(self, folder: str | PathLike[str], facts: CardFacts | None = None) -> Path:
+        """Write the scorer to a folder: config.json, head.safetensors, README.md; `facts` are for the last."""
         self._refuse_unfitted()
-        return save_folder(folder, with_guarantees(self._saved(), self.guarantees_))
+        return save_folder(folder, with_guarantees(self._saved(facts), self.guarantees_))
 
     @classmethod
     def from_pretrained(
@@ -177,10 +178,25 @@ class Scorer(BaseEstimator, ABC):
         """Read a scorer from a folder, or from the Hub; `trust_paths` is that of `load_scorer`."""
         return cls._read(load_folder(folder_or_repo, revision, trust_paths=trust_paths), folder_or_repo)
 
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
-        """Upload the scorer and return its address."""
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        license: str = "",
+        dataset: str = "",
+        example: Response | None = None,
+    ) -> str:
+        """Upload the scorer and return its address.
+
+        What only its maker knows goes into the model card: the licence as the Hub writes it (`apache-2.0`), the data
+        set on the Hub that it learned from, and a response to show with its scores. No text is shown unasked.
+        """
+        self._refuse_unfitted()
+        shown = tuple(self.score_responses([example])) if example is not None else ()
+        facts = CardFacts(repo, license, dataset, shown)
         with tempfile.TemporaryDirectory() as folder:
-            return push_folder(self.save_pretrained(Path(folder) / "scorer"), repo, private=private)
+            return push_folder(self.save_pretrained(Path(folder) / "scorer", facts), repo, private=private)
 
     @classmethod
     def _read(cls, saved: Saved, source: str | PathLike[str]) -> Self:
@@ -230,8 +246,8 @@ class Scorer(BaseEstimator, ABC):
         """Return what there is to show of a fitted scorer."""
 
     @abstractmethod
-    def _saved(self) -> Saved:
-        """Return what a folder keeps of the scorer."""
+    def _saved(self, facts: CardFacts | None = None) -> Saved:
+        """Return what a folder keeps of the scorer; `facts` go into its model card."""
 
     @classmethod
     @abstractmethod

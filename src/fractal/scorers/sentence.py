@@ -55,7 +55,7 @@ from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import Remembers
 from fractal.scorers.membership import HeldOutIndex
-from fractal.scorers.model_card import model_card
+from fractal.scorers.model_card import CardFacts, model_card
 from fractal.scorers.output import Run, records, steady_runs
 from fractal.scorers.persistence import CARRIED, RENAMED, Saved, restored_encoder
 from fractal.scorers.runs import with_missing_calls
@@ -421,7 +421,7 @@ class SentenceScorer(Remembers, Scorer):
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
         return records(responses, offsets.numpy(), soft, implied, self.data_, None, hard, aggregation=aggregation)
 
-    def _saved(self) -> Saved:
+    def _saved(self, facts: CardFacts | None = None) -> Saved:
         config = self.config()
         arrays = {
             **self.ensemble_.arrays(),
@@ -429,7 +429,7 @@ class SentenceScorer(Remembers, Scorer):
             "seen.members": self.held_out_index_.members,
             **self.encoder_arrays(),
         }
-        return Saved(config, arrays, model_card(config), self.ensemble_.files())
+        return Saved(config, arrays, model_card(config, facts), self.ensemble_.files())
 
     def config(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain data: what `config.json` holds."""
