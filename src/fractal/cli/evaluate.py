@@ -94,7 +94,8 @@ def command(
     if cut and against:
         raise BadSpec("a threshold is for one set of scores: leave out --against, or the wanted precision or recall")
     labelled = list(reading.responses(truth)) if truth else None
-    items = with_truth(reading.scored(scores), labelled)
+    notes: list[str] = []
+    items = with_truth(reading.scored(scores), labelled, notes)
     refuse_unlabelled(items)
     names = list(metrics) or None
     common: dict[str, Any] = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
@@ -110,6 +111,8 @@ def command(
         plain["threshold"] = threshold.to_dict()
         lines += ["", str(threshold)]
     plain["rejected"] = reading.rejected
+    if notes:
+        plain["notes"] = notes
     if by:
         measured = {
             value: evaluate(part, names, aspect=aspect, **common)
