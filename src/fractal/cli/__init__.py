@@ -22,7 +22,7 @@ SECTIONS = {
     "Begin": ("demo", "fetch", "inspect", "doctor"),
     "Rate": ("rate", "combine"),
     "Learn and score": ("train", "tune", "score", "disaggregate", "calibrate"),
-    "Look and judge": ("show", "evaluate", "report", "plot", "watch", "guarantee"),
+    "Look and judge": ("show", "evaluate", "compare", "report", "plot", "watch", "guarantee"),
     "Work as a team": ("serve", "worker"),
     "Pass on and keep": ("pick", "export", "suggest", "corrupt", "list", "embed", "cache"),
 }

@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     from fractal.cli._options import ReadOptions
     from fractal.readers import ReadReport
     from fractal.scorers.aspects import AspectScorer
+    from fractal.scorers.persistence import Saved
     from fractal.scorers.runtime import RuntimeScorer
     from fractal.scorers.sentence import SentenceScorer
 
-__all__ = ["ScoreBatch", "missing_option", "output_options", "read_as_in_training", "records_each", "write_scored"]
+__all__ = [
+    "ScoreBatch",
+    "loaded_for_scoring",
+    "missing_option",
+    "output_options",
+    "read_as_in_training",
+    "records_each",
+    "write_scored",
+]
 
 ScoreBatch = Callable[[Sequence[Response]], list[ScoredResponse]]
 
@@ -63,6 +72,18 @@ missing_option = click.option(
     is_flag=True,
     help="Score though no response has the query or context that the scorer learned with.",
 )
+
+
+def loaded_for_scoring(folder: str, saved: Saved, cache: bool = True) -> RuntimeScorer | SentenceScorer | AspectScorer:
+    """Read the scorer for scoring alone, which is quick; only what numpy cannot compute is read with torch."""
+    from fractal.scorers.runtime import NeedsTorch, load_runtime
+
+    try:
+        return load_runtime(saved, cache=cache)
+    except NeedsTorch:
+        from fractal.scorers.aspects import load_scorer
+
+        return load_scorer(folder, cache=cache)
 
 
 def read_as_in_training(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from fractal.cli._command import subcommand
@@ -11,13 +9,14 @@ from fractal.cli._engine import EngineOptions, engine_options, run_engine
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options, trust_option
 from fractal.cli._output import print_json
 from fractal.cli._promises import flagging_writer, saved_promises
-from fractal.cli._scoring import missing_option, output_options, read_as_in_training, records_each, write_scored
-
-if TYPE_CHECKING:
-    from fractal.scorers.aspects import AspectScorer
-    from fractal.scorers.persistence import Saved
-    from fractal.scorers.runtime import RuntimeScorer
-    from fractal.scorers.sentence import SentenceScorer
+from fractal.cli._scoring import (
+    loaded_for_scoring,
+    missing_option,
+    output_options,
+    read_as_in_training,
+    records_each,
+    write_scored,
+)
 
 __all__ = ["command"]
 
@@ -86,7 +85,7 @@ def command(
     from fractal.scorers.persistence import load_folder
 
     saved = load_folder(scorer)
-    loaded = _loaded(scorer, saved, cache=not no_cache)
+    loaded = loaded_for_scoring(scorer, saved, cache=not no_cache)
     report, source = ReadReport(), data[0] if data else "-"
     responses = read_as_in_training(loaded, reading, source, report, allow_missing=allow_missing, quiet=silent)
     count = write_scored(
@@ -103,15 +102,3 @@ def command(
     if as_json:
         summary = {"read": report.read, "scored": count, "rejected": reading.rejected, "output": output}
         print_json(summary, stderr=output == "-")
-
-
-def _loaded(folder: str, saved: Saved, cache: bool) -> RuntimeScorer | SentenceScorer | AspectScorer:
-    """Read the scorer for scoring alone, which is quick; only what numpy cannot compute is read with torch."""
-    from fractal.scorers.runtime import NeedsTorch, load_runtime
-
-    try:
-        return load_runtime(saved, cache=cache)
-    except NeedsTorch:
-        from fractal.scorers.aspects import load_scorer
-
-        return load_scorer(folder, cache=cache)
