@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fractal.datasets.synthetic import make_responses
 from fractal.ensemble.direction import (
-    CONFIDENT,
+    LEAST_SHARE,
+    MEAN_SHARE,
     MOST_LENGTH,
     direction_confidence,
     gold_evidence,
@@ -43,21 +44,25 @@ def test_a_clear_gain_is_sure_and_a_toss_is_open() -> None:
     assert "one bad sentence" in open_question(shaky)
 
 
-def test_what_is_clear_counts_alone_and_what_is_open_counts_by_its_share() -> None:
+def test_what_is_clear_counts_alone_and_what_is_open_counts_by_the_square_of_how_likely_it_is() -> None:
     assert mixture_shares({"min": 0.05, "max": 0.95, "mean": 0.0}) == {"max": 1.0}
-    assert mixture_shares({"min": 0.3, "max": 0.6, "mean": 0.1}) == pytest.approx({"min": 0.2, "max": 0.8})
-    assert mixture_shares({"max": 0.4, "mean": 0.6}) == {"max": 1.0}
     assert mixture_shares({"max": 0.08, "mean": 0.92}) == {"mean": 1.0}
-    assert mixture_shares({"min": 0.01, "max": 0.8, "mean": 0.19}) == {"max": 1.0}
+    assert mixture_shares({"min": 1 / 3, "max": 2 / 3, "mean": 0.0}) == pytest.approx({"min": 0.2, "max": 0.8})
+    assert mixture_shares({"max": 0.5, "mean": 0.5}) == pytest.approx({"max": 0.75, "mean": 0.25})
+    assert mixture_shares({"min": 0.01, "max": 0.87, "mean": 0.12}) == {"max": 1.0}
+    assert mixture_shares({"min": 0.3, "max": 0.6, "mean": 0.1}, mixed=False) == {"max": 1.0}
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3))
-def test_shares_add_up_and_the_mean_counts_only_where_it_is_clear(weights: list[float]) -> None:
+def test_shares_add_up_and_a_mean_that_is_not_clear_counts_for_half_at_most(weights: list[float]) -> None:
     confidence = dict(zip(FORMS, (np.array(weights) / sum(weights)).tolist(), strict=True))
     shares = mixture_shares(confidence)
     assert sum(shares.values()) == pytest.approx(1)
-    assert ("mean" in shares) == (confidence["mean"] >= CONFIDENT)
-    assert (len(shares) > 1) <= is_open(confidence)
+    assert min(shares.values()) >= LEAST_SHARE
+    if is_open(confidence):
+        assert shares.get("mean", 0.0) <= MEAN_SHARE + LEAST_SHARE
+    else:
+        assert list(shares.values()) == [1.0]
 
 
 @pytest.mark.parametrize(("sign", "likelier"), [(1, "max"), (-1, "min")])
@@ -73,6 +78,11 @@ def test_labels_of_longer_responses_tell_a_maximum_from_a_minimum(sign: int, lik
     assert max(evidence, key=lambda name: evidence[name]) == likelier
     assert max(evidence.values()) == MOST_LENGTH
     assert evidence["min"] == -evidence["max"]
+    by_length = [
+        Response.from_sentences(str(n), ["One."] * int(length), label=float(length > 6))
+        for n, length in enumerate(lengths)
+    ]
+    assert set(length_evidence(by_length).values()) == {0.0}, "no maximum makes labels follow length so closely"
     alike = [Response.from_sentences(str(n), ["One.", "Two."], label=float(n % 2)) for n in range(9)]
     assert set(length_evidence(alike).values()) == set(length_evidence([]).values()) == {0.0}
 

@@ -16,6 +16,7 @@ from fractal.records import Response
 CONFIDENT = 0.9  # a direction of less is open: it is said, with what would decide it
 FLIPPED = 0.05  # how many labels contradict each other where people rate responses and sentences
 LEAST_SHARE = 0.02  # of a direction that is scored by while it is open
+MEAN_SHARE = 0.5  # of what a mean would count by, that it does
 MIN_GOLD = 5  # known sentence labels of rated responses, from which on they are asked
 LENGTH_TRUST = 0.5  # nats a standard error of the slope of labels along length says for a maximum, against a minimum
 MOST_LENGTH = 1.0  # nats that length may say at most: what makes responses long may make them bad or good, too
@@ -53,7 +54,8 @@ def length_evidence(responses: Sequence[Response]) -> dict[str, float]:
     """Return what labels of longer responses say of the direction, in nats.
 
     Under a maximum every further sentence may be the good one, so longer responses are good more often; under a
-    minimum less often.
+    minimum less often. Nothing is said where labels follow length more than independent sentences could make them:
+    then length has other reasons.
     """
     rated = [response for response in responses if response.label is not None]
     labels = np.array([response.label for response in rated], dtype=np.float64)
@@ -64,8 +66,12 @@ def length_evidence(responses: Sequence[Response]) -> dict[str, float]:
     columns = with_constant(length[:, None])
     line = logistic_line(columns, labels, 1e-4)
     chance = 1 / (1 + np.exp(-columns @ line))
-    information = float((chance * (1 - chance) * length**2).sum())
-    told = float(np.clip(LENGTH_TRUST * line[0] * np.sqrt(information), -MOST_LENGTH, MOST_LENGTH))
+    error = float((chance * (1 - chance) * length**2).sum()) ** -0.5
+    rare = 1 - labels.mean() if line[0] > 0 else labels.mean()  # of the label that no sentence may break
+    steepest = -np.log(rare) / (1 - rare)  # slope of log-odds along log length, of n sentences that break it alike
+    if abs(line[0]) > steepest + 2 * error:
+        return dict.fromkeys(FORMS, 0.0)
+    told = float(np.clip(LENGTH_TRUST * line[0] / error, -MOST_LENGTH, MOST_LENGTH))
     return {"min": -told, "max": told, "mean": 0.0}
 
 
@@ -105,16 +111,19 @@ def is_open(confidence: Mapping[str, float]) -> bool:
 def mixture_shares(confidence: Mapping[str, float], *, mixed: bool = True) -> dict[str, float]:
     """Return how much each direction counts in the scores: one alone where it is clear, else all that are likely.
 
-    They count by the square of how likely they are. A mean takes no part while it is not clear: labels that are all 0
-    or 1 are seldom shares, and heads of a minimum or a maximum score sentences almost as well where they are.
+    They count by the square of how likely they are; a mean by half of what that gives it against all others, as labels
+    that are all 0 or 1 are seldom shares.
     """
     best = max(confidence, key=lambda name: confidence[name])
     if not is_open(confidence):
         return {best: 1.0}
-    likely = {name: share**2 for name, share in confidence.items() if name != "mean" and share >= LEAST_SHARE}
-    if not mixed or len(likely) < 2:
-        return {max(likely or confidence, key=lambda name: confidence[name]): 1.0}
-    return {name: share / sum(likely.values()) for name, share in likely.items()}
+    mean = confidence.get("mean", 0.0)
+    of_mean = MEAN_SHARE * mean**2 / (mean**2 + (1 - mean) ** 2)
+    others = {name: share**2 for name, share in confidence.items() if name != "mean" and share >= LEAST_SHARE}
+    shares = {name: (1 - of_mean) * share / sum(others.values()) for name, share in others.items()}
+    shares = {name: share for name, share in {**shares, "mean": of_mean}.items() if share >= LEAST_SHARE}
+    leading = max(shares, key=lambda name: shares[name])
+    return {name: share / sum(shares.values()) for name, share in shares.items()} if mixed else {leading: 1.0}
 
 
 def open_question(confidence: Mapping[str, float], shares: Mapping[str, float] | None = None) -> str:
