@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 
 RESAMPLES = 100  # of the test responses, the same for every method: differences are taken draw by draw
@@ -14,7 +15,8 @@ def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
 
     from benchmarks.accuracy.data import load
     from benchmarks.accuracy.judging import judge
-    from benchmarks.accuracy.methods import METHODS
+    from benchmarks.accuracy.methods import ENCODER, METHODS
+    from benchmarks.machine import cpu
 
     torch.set_num_threads(1)
     data = load(name, most, seed)
@@ -25,4 +27,6 @@ def run_one(name: str, method: str, seed: int, most: int | None) -> dict:
         setting: judge(found, data.test, data.name, RULES[data.aggregation], RESAMPLES)
         for setting, found in scored.items()
     }
-    return {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1), **judged}
+    facts = {"set": name, "method": method, "seed": seed, "most": most, "cpu_s": round(spent, 1)}
+    setting = {"date": datetime.date.today().isoformat(), "machine": cpu(), "encoder": ENCODER}
+    return {**facts, **setting, **judged}

@@ -8,6 +8,7 @@ from fractal.evaluation.metrics import METRICS, Sample, resampled_weights
 from fractal.records import Response, ScoredResponse
 
 NEUTRAL_OUT = {"film_sentiment"}  # sentences labelled ½ are neither good nor bad
+FIRST_ERROR = {"processbench", "prm800k_subset"}  # labels are null after the first error: place tells of it
 SENTENCE = {
     "auc": "roc_auc",
     "within": "within_response_auc",
@@ -36,6 +37,8 @@ def judge(
             drawn = np.concatenate([reading.resampled(w) for w in resampled_weights(reading.responses, resamples)])
             found[f"{key}_drawn"] = [round(float(value), 4) for value in drawn]
     labels = np.array([np.nan if r.label is None else r.label for r in test], dtype=float)
+    if name in FIRST_ERROR:
+        found |= first_error(truth, scores, groups)
     if all(one.sentence_labels for one in scored):
         found["agree"] = agreement(scored, labels, rule)
     whole = np.array([one.response_score for one in scored])
@@ -43,6 +46,20 @@ def judge(
         rated = np.isfinite(labels)
         found["response"] = round(float(METRICS.build("concordance")(labels[rated], whole[rated])), 5)
     return found
+
+
+def first_error(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """Return the ROC AUC inside and over wrong solutions alone, and the F1 of finding the first error.
+
+    Over all solutions a step's place tells of its label: only right ones have labels at their ends. Steps below ½ are
+    taken for errors.
+    """
+    wrong = np.bincount(groups, weights=truth == 0) > 0
+    rows = wrong[groups] & ~np.isnan(truth)
+    alone = Sample.of(truth[rows], scores[rows], groups[rows])
+    whole = Sample.of(truth, scores, groups)
+    readings = {"auc_wrong": ("roc_auc", alone), "f1": ("first_error_f1", whole)}
+    return {key: round(METRICS.build(word).read(sample).value, 5) for key, (word, sample) in readings.items()}
 
 
 def agreement(scored: list[ScoredResponse], labels: np.ndarray, rule: str) -> float:

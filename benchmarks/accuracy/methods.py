@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -13,12 +14,16 @@ from fractal.records import Preference, Response, ScoredResponse
 from fractal.scorers.baselines import BASELINES
 from fractal.scorers.sentence import SentenceScorer
 
+ENCODER = os.environ.get("FRACTAL_BENCH_ENCODER", "minilm")  # of every method
 Method = Callable[[RealSet, int], dict[str, list[ScoredResponse]]]
 
 
-def default(data: RealSet, seed: int, gold: float = 0.0) -> dict[str, list[ScoredResponse]]:
+def default(
+    data: RealSet, seed: int, gold: float = 0.0, aggregation: str | None = None
+) -> dict[str, list[ScoredResponse]]:
     """Return our default's scores in both settings; `gold` is the share of responses with sentence labels shown."""
-    scorer = SentenceScorer(aggregation=data.aggregation, plan=TrainingPlan(seed=seed))
+    rule = aggregation or data.aggregation
+    scorer = SentenceScorer(aggregation=rule, encoder=ENCODER, plan=TrainingPlan(seed=seed))
     scorer.fit(some_gold(data, gold, seed) if gold else data.bare())
     return {"score": scorer.score_responses(_unlabelled(data.test)), "disaggregate": _disaggregated(scorer, data.test)}
 
@@ -27,7 +32,7 @@ def baseline(name: str, **options: object) -> Method:
     """Return a registered baseline as a method; only the supervised one sees sentence labels."""
 
     def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
-        made = BASELINES[name](aggregation=data.aggregation, seed=seed, **options)
+        made = BASELINES[name](aggregation=data.aggregation, seed=seed, encoder=ENCODER, **options)
         made.fit(data.train if name == "supervised" else data.bare())
         scored = made.score_responses(_unlabelled(data.test))
         return {"score": scored, "disaggregate": _times_label(scored, data.test)}
@@ -52,7 +57,7 @@ def learned_baseline(name: str) -> Method:
     """Return a registered baseline as a method; it learns from ratings, so not from preferences."""
 
     def run(data: RealSet, seed: int) -> dict[str, list[ScoredResponse]]:
-        made = BASELINES[name](aggregation=data.aggregation, seed=seed).fit(data.bare())
+        made = BASELINES[name](aggregation=data.aggregation, seed=seed, encoder=ENCODER).fit(data.bare())
         scored = made.score_responses(_unlabelled(data.test))
         return {"score": scored, "disaggregate": _times_label(scored, data.test)}
 
@@ -61,6 +66,7 @@ def learned_baseline(name: str) -> Method:
 
 METHODS: dict[str, Method] = {
     "default": default,
+    "auto": lambda data, seed: default(data, seed, aggregation="auto"),
     "default, 2% gold": lambda data, seed: default(data, seed, 0.02),
     "default, 10% gold": lambda data, seed: default(data, seed, 0.10),
     "supervised": baseline("supervised"),
