@@ -37,7 +37,7 @@ from fractal.records.corpus import Corpus, all_or_nothing, gather
 from fractal.scorers.sentence import SentenceScorer
 
 LOG, PAGE = RESULTS / "direction.jsonl", RESULTS / "direction.md"
-DEVELOPED_ON = {"wikiqa", "absa16_reviews", "processbench", "faithbench"}  # how an open direction is scored
+DEVELOPED_ON = {"wikiqa", "absa16_reviews", "processbench", "faithbench", "film_sentiment", "prm800k_subset"}
 LONG = {"film_sentiment": 200}  # responses at most, of sets of long ones: 31 sentences each
 TEST = 150  # generated responses to judge by
 GENERATED = (  # task, direction, training responses, share of labels turned, difficulty
@@ -68,20 +68,31 @@ def set_of(name: str, most: int, seed: int) -> RealSet:
 
 
 def whole_fits(
-    data: RealSet, corpus: Corpus, block: EncodedBlock, config: FitConfig, scorer: SentenceScorer, path: Path
+    data: RealSet,
+    corpus: Corpus,
+    block: EncodedBlock,
+    config: FitConfig,
+    scorer: SentenceScorer,
+    path: Path,
+    directions: Sequence[str] = tuple(FORMS),
 ) -> Mapping[str, Any]:
-    """Fit every direction and keep held-out log-odds and those of the test sentences; read them where they are kept."""
+    """Fit directions and keep held-out log-odds and those of the test sentences; read them where they are kept."""
     if not path.exists():
         test = scorer.embed([response.without_labels() for response in data.test])
         arrays: dict[str, Any] = {}
-        for name, form in FORMS.items():
-            result = fit_ensembles(block, corpus, {"": (AGGREGATIONS.build(form),)}, config)[""]
+        for name in directions:
+            result = fit_ensembles(block, corpus, {"": (AGGREGATIONS.build(FORMS[name]),)}, config)[""]
             arrays[f"held_{name}"] = result.held_out.squeeze(-1).numpy()
             arrays[f"test_{name}"] = result.ensemble.logits(Predictor(test)).mean(-1).numpy()
             arrays[f"cost_{name}"] = np.array(result.cost)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
     return dict(np.load(path))
+
+
+def kept_at(folder: Path, name: str, seed: int) -> Path:
+    """Return where the fits of a set and seed are kept."""
+    return folder / f"{name.replace(':', '_')}-{seed}.npz"
 
 
 def kept_fit(name: str, fits: Mapping[str, Any]) -> FitResult:
@@ -94,12 +105,13 @@ def kept_fit(name: str, fits: Mapping[str, Any]) -> FitResult:
 def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dict[str, Any] | None:
     """Score the test sentences under every direction and under what is made of them; None where nothing is open."""
     data = set_of(name, most, seed)
+    path = kept_at(folder, name, seed)
     if not all_or_nothing(gather(data.bare()).labels):
         return None  # graded labels are means
-    scorer = SentenceScorer(encoder=encoder, plan=TrainingPlan(seed=seed))
+    scorer = SentenceScorer(encoder=encoder, plan=TrainingPlan(seed=seed, shrink=False))
     corpus, config = scorer.prepare(data.bare())
     block = scorer.embed(corpus.responses)
-    fits = whole_fits(data, corpus, block, config, scorer, folder / f"{name.replace(':', '_')}-{seed}.npz")
+    fits = whole_fits(data, corpus, block, config, scorer, path)
     results = {form: kept_fit(direction, fits) for direction, form in FORMS.items()}
 
     def fit(_block: object, _corpus: object, forms: Mapping[str, Sequence[Any]], *_: object) -> dict[str, FitResult]:
@@ -150,8 +162,7 @@ def main() -> None:
     for seed in range(options.seeds):
         for name in names:
             cell = (name, seed, options.most, options.encoder)
-            there = (options.fits / f"{name.replace(':', '_')}-{seed}.npz").exists()
-            if cell in log or (options.kept and not there):
+            if cell in log or (options.kept and not kept_at(options.fits, name, seed).exists()):
                 continue
             row = measured(name, seed, options.most, options.encoder, options.fits)
             if row is not None:

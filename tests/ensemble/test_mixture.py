@@ -33,7 +33,7 @@ SHARES = {"min": 0.7, "mean": 0.3}
 @cache
 def fits() -> tuple[Corpus, EncodedBlock, dict[str, FitResult]]:
     """Whole fits of the same responses under a minimum and a mean."""
-    scorer = SentenceScorer(encoder="hashing(dim=32)", recipe="own", plan=PLAN, cache=False)
+    scorer = SentenceScorer(encoder="hashing(dim=32)", recipe="own", plan=replace(PLAN, shrink=False), cache=False)
     corpus, config = scorer.prepare(
         [replace(r, extra={}) for r in make_responses(120, "summaries", seed=4, difficulty=0.0)]
     )

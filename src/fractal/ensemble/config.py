@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import ExpertSpec
@@ -54,6 +55,10 @@ class FitConfig:
             )
         if self.start not in ("even", "prior", "auto"):
             raise BadSpec(f"start={self.start!r}: give 'even', 'prior' or 'auto'")
+
+    def of_one_fit(self, **changes: Any) -> FitConfig:
+        """Return what a fit inside another may try: what comes after all fits is left to the outer one."""
+        return replace(self, **{"try_priors": False, "plan": replace(self.plan, shrink=False), **changes})
 
     @property
     def supervised(self) -> bool:

@@ -23,6 +23,7 @@ from fractal.ensemble.objective import gold_cost, labels_cost, objective_of
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import select_aggregations, with_priors
 from fractal.ensemble.self_training import most_certain, pseudo_labels
+from fractal.ensemble.shrinking import with_shrinking
 from fractal.ensemble.specs import ExpertSpec
 from fractal.ensemble.teacher import with_teacher
 from fractal.ensemble.weighting import (
@@ -87,7 +88,7 @@ def fit_ensembles(
     results = {name: selection.explain(name, result, told) for name, result in results.items()}
     if config.try_priors and not config.supervised:
         results = {n: with_priors(fit_ensembles, r, block, corpus, config, callbacks) for n, r in results.items()}
-    return results
+    return with_shrinking(results, block, corpus, config)
 
 
 def experts_by_aspect(

@@ -10,14 +10,11 @@ from torch import Tensor
 
 from fractal.ensemble.experts import Ensemble
 from fractal.ensemble.result import FitResult
+from fractal.ensemble.shrinking import fitted_line
 from fractal.ensemble.weighting import refined_log_loss
-from fractal.mil.aggregations import Aggregation
-from fractal.mil.optimise import minimise
 
 __all__ = ["mixture"]
 
-STEPS = 50
-RIDGE = 1e-4
 FLAT = 1e-3  # of log-odds: no spread to speak of
 
 
@@ -38,7 +35,7 @@ def mixture(
     centre = sum(float(results[name].held_out.mean()) * scale for name, scale in scales.items())
     summed = torch.stack([results[name].held_out * scale for name, scale in scales.items()]).sum(0) - centre
     aggregation = taken.ensemble.aggregation
-    slope, height = _line(summed, aggregation, offsets, labels)
+    slope, height, _ = fitted_line(summed, aggregation, offsets, labels)
     parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]
     ensemble = Ensemble(
         tuple(expert for part, _ in parts for expert in part.experts),
@@ -51,15 +48,3 @@ def mixture(
     cost = refined_log_loss(aggregation.from_logits(held_out, offsets).squeeze(-1)[rated], labels[rated]).mean()
     history = tuple(epoch for name in scales for epoch in results[name].history)
     return replace(taken, ensemble=ensemble, held_out=held_out, cost=float(cost), history=history)
-
-
-def _line(logits: Tensor, aggregation: Aggregation, offsets: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return the slope, above 0, and height of log-odds under which response labels are likeliest."""
-
-    def cost(line: Tensor) -> Tensor:
-        likelihood = aggregation.log_likelihood(logits * line[0].exp() + line[1], offsets, labels)
-        return -likelihood.sum() / len(labels) + RIDGE * line.square().sum()
-
-    (line,) = minimise([torch.zeros(2)], cost, STEPS)
-    slope, height = line.exp()[0], line[1]
-    return (float(slope), float(height)) if bool(line.isfinite().all()) else (1.0, 0.0)

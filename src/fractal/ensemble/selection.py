@@ -163,7 +163,7 @@ def _compared(
 
     One of several aspects is fitted again together with the others, so of it one form is kept: `mixed` is False.
     """
-    without = replace(config, try_priors=False)
+    without = config.of_one_fit()
 
     def whole(form: Aggregation, stage: str) -> FitResult:
         return fit(block, corpus, {"": (form,)}, without, at_stage(callbacks, stage))[""]
@@ -218,7 +218,7 @@ def with_priors(
     others = f" {MOST_TRIED} others carry more." if tried else " It is tried once the direction is clear."
     choices = [_left_out(term, findings.get(term), others) for term in terms if term not in tried]
     for term in tried:
-        config = replace(config, priors=(*result.priors, term), try_priors=False)
+        config = config.of_one_fit(priors=(*result.priors, term))
         heard = at_stage(callbacks, f"with {PRIORS.spec(term)}")
         trial = fit(block, corpus, {"": (aggregation,)}, config, heard)[""]
         gained = trial.cost < result.cost

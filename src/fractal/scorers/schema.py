@@ -87,7 +87,7 @@ class EnsembleForm(msgspec.Struct):
     aggregation: str
     weights: list[Finite]
     shift: Finite
-    topic_share: Share = 0.0
+    topic_share: Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)] = 0.0  # below 0: of the mean, that is added
 
 
 class CalibratorForm(msgspec.Struct):

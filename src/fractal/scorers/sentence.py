@@ -495,5 +495,5 @@ class SentenceScorer(Remembers, Scorer):
 
 def _saved_plan(written: str) -> TrainingPlan:
     """Return the plan that a saved scorer was trained by, as its configuration writes it."""
-    options = parse(written, "training plan")[1]
+    options = {"shrink": False, **parse(written, "training plan")[1]}  # plans of before shrank nothing
     return TrainingPlan(**{RENAMED.get(name, name): value for name, value in options.items()})

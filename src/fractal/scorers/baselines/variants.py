@@ -160,6 +160,7 @@ class Paper(ScorerVariant):
             from_initial=False,
             length_control=False,
             topic_control=False,
+            shrink=False,
             seed=self.seed,
             epochs=self.epochs,
         )
