@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from fractal import AspectScorer, SentenceScorer, make_responses  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.mil.aggregations.preferences import labels_given  # noqa: E402
 from fractal.mil.inference.products import tiled_product  # noqa: E402
 from fractal.mil.training.plan import TrainingPlan  # noqa: E402
 from fractal.records import Preference, Response, ScoredResponse  # noqa: E402
@@ -124,6 +125,59 @@ def test_every_aggregation_gives_the_same_bits_in_any_company(name: str) -> None
     whole = scores(0, len(sizes))
     for first, last in ((0, 1), (5, 6), (3, 20), (100, 150), (1, 149)):
         assert scores(first, last) == whole[first:last]
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("name", AGGREGATIONS.names())
+def test_labels_given_a_response_are_the_same_bits_in_any_company(name: str, soft: bool) -> None:
+    """A response's posteriors do not depend on how long its neighbours are, nor on what is known of them."""
+    aggregation = AGGREGATIONS.build(name)
+    draw, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    sizes = np.concatenate([draw.integers(1, 12, 100), draw.integers(1, 90, 40)])
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    count, levels = int(offsets[-1]), aggregation.thresholds
+    logits = 3 * torch.randn((count, levels, 1) if levels > 1 else (count, 1), generator=generator)
+    labels = torch.from_numpy(draw.integers(0, levels + 1, len(sizes)).astype(np.float32) / levels)
+    labels[::7] = torch.nan
+    labels[3::5] = torch.rand(len(labels[3::5]), generator=generator) if levels == 1 else labels[3::5]
+    truths = torch.where(torch.rand(count, generator=generator) < 0.1, 1.0, torch.nan)
+
+    def given(first: int, last: int) -> list[list[float]]:
+        rows = slice(int(offsets[first]), int(offsets[last]))
+        out = []
+        for run in steady_runs(logits[rows], offsets[first : last + 1] - offsets[first]):
+            known = torch.full((len(run.offsets) - 1,), torch.nan)
+            here = labels[first:last][run.bags]
+            known[: len(here)] = here
+            of_sentences = torch.full((len(run.logits),), torch.nan)
+            at = int(offsets[first + run.bags.start])
+            size = int(offsets[first + run.bags.stop]) - at
+            of_sentences[:size] = truths[at : at + size]
+            scores = aggregation.probabilities(run.logits)
+            values, _ = labels_given(aggregation, scores, run.offsets, known, None, of_sentences, soft=soft)
+            out += [values[int(run.offsets[n]) : int(run.offsets[n + 1])].tolist() for n in range(len(here))]
+        return out
+
+    whole = given(0, len(sizes))
+    alone = [(number, number + 1) for number in (0, 5, *range(90, 130))]
+    for first, last in ((3, 20), (100, 140), (1, 139), *alone):
+        assert given(first, last) == whole[first:last]
+
+
+@pytest.mark.parametrize("threads_at_once", [1, 2])
+def test_disaggregated_labels_are_the_same_bits_alone_and_in_company(scorer: Scorer, threads_at_once: int) -> None:
+    responses = rated(60, 9)
+    if isinstance(scorer, AspectScorer):
+        responses = with_aspects(responses)
+
+    def labelled(some: list[Response]) -> list[tuple[object, ...]]:
+        return [(one.response.id, one.aspect, one.sentence_scores) for one in scorer.disaggregate(some)]
+
+    with threads(threads_at_once):
+        whole = labelled(responses)
+        each = len(whole) // len(responses)
+        for first, last in ((0, 1), (1, 2), (7, 8), (20, 21), (3, 30), (59, 60)):
+            assert labelled(responses[first:last]) == whole[each * first : each * last]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 300])

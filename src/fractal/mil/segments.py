@@ -21,6 +21,7 @@ __all__ = [
     "segment_min",
     "segment_prod",
     "segment_rank",
+    "segment_running_sum",
     "segment_softmax",
     "segment_sum",
 ]
@@ -113,6 +114,16 @@ def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
     place = torch.arange(len(values), device=values.device) - offsets[:-1].index_select(0, bag)
     rank = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
     return rank.T.reshape(values.shape)
+
+
+def segment_running_sum(values: Tensor, offsets: Tensor) -> Tensor:
+    """Add up the sentences of each bag up to each one, itself included: (sentence, …); no other bag has a part in it."""
+    sizes = offsets.diff()
+    bag = bag_index(offsets, len(values))
+    place = torch.arange(len(values), device=values.device) - offsets[:-1].index_select(0, bag)
+    padded = values.new_zeros(len(sizes), int(sizes.max()), *values.shape[1:])
+    summed: Tensor = padded.index_put((bag, place), values).cumsum(1)[bag, place]
+    return summed
 
 
 def ragged_rows(offsets: Tensor, bags: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:

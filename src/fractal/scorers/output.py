@@ -82,10 +82,9 @@ def steady_runs(logits: Tensor, offsets: NDArray[np.int64]) -> Iterator[Run]:
         sentences = slice(int(offsets[first]), int(offsets[last]))
         size = sentences.stop - sentences.start
         more_bags = LANES - (last - first) % LANES
-        more = more_bags + -(size + more_bags) % LANES
+        more = 2 * LANES + -size % LANES  # where labelled sentences are taken out, too, the last are none of these
         filling = logits.new_zeros(more, *logits.shape[1:])
-        ends = size + np.arange(1, more_bags + 1)
-        ends[-1] = size + more  # the last response takes all the sentences that are left
+        ends = size + np.arange(1, more_bags + 1) * more // more_bags
         cut = np.concatenate([offsets[first : last + 1] - offsets[first], ends])
         yield Run(torch.cat([logits[sentences], filling]), torch.from_numpy(cut), slice(first, last))
         first = last

@@ -10,7 +10,7 @@ from torch import Tensor
 from fractal.mil.aggregations.base import AGGREGATIONS
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
 from fractal.mil.aggregations.soft import Product
-from fractal.mil.segments import bag_index, lift, segment_first, segment_max, segment_sum
+from fractal.mil.segments import bag_index, lift, segment_first, segment_max, segment_running_sum, segment_sum
 
 __all__ = ["FirstError", "blame_of_order", "first_error_chances"]
 
@@ -76,8 +76,7 @@ def most_blamed(blame: Tensor, scores: Tensor, offsets: Tensor, labels: Tensor) 
 def first_error_chances(scores: Tensor, offsets: Tensor) -> Tensor:
     """P(step t is wrong, none before it | some step is wrong); equal shares where every score is 1: (sentence, …)."""
     logs = scores.clamp(min=1e-300 if scores.dtype == torch.float64 else 1e-38).log()
-    passed = logs.cumsum(0) - logs  # of all steps before, those of other responses too
-    passed = (passed - lift(passed[offsets[:-1]], offsets, len(scores))).exp()
+    passed = (segment_running_sum(logs, offsets) - logs).exp()  # of all steps before
     total = -torch.expm1(segment_sum(logs, offsets))
     return shares_of(passed * (1 - scores), total, offsets)
 
@@ -89,7 +88,7 @@ def lasting_error_chances(scores: Tensor, offsets: Tensor, recovery: float) -> T
     places = torch.arange(len(scores), device=scores.device) - offsets[:-1][bags]
     before = right[places, bags]  # the first state is the one before any step
     logs = torch.log1p(-recovery * scores)  # that a step mends nothing
-    later = lift(segment_sum(logs, offsets), offsets, len(scores)) - _within(logs, offsets)
+    later = lift(segment_sum(logs, offsets), offsets, len(scores)) - segment_running_sum(logs, offsets)
     return shares_of(before * (1 - scores) * later.exp(), wrong[-1], offsets)
 
 
@@ -99,12 +98,6 @@ def shares_of(parts: Tensor, total: Tensor, offsets: Tensor) -> Tensor:
     count = lift(offsets.diff().to(parts.dtype).reshape(-1, *(1,) * (parts.ndim - 1)), offsets, len(parts))
     shares = parts / torch.where(whole > 0, whole, 1.0)
     return torch.where(whole > 0, shares, (1 / count).expand_as(parts)).clamp(max=1)
-
-
-def _within(values: Tensor, offsets: Tensor) -> Tensor:
-    """Return the running sum inside each bag, the step itself included: (sentence, …)."""
-    sums = values.cumsum(0)
-    return sums - lift((sums - values)[offsets[:-1]], offsets, len(values))
 
 
 def _states(scores: Tensor, complements: Tensor, offsets: Tensor, recovery: float) -> tuple[Tensor, Tensor]:

@@ -114,11 +114,16 @@ def _group(p: Tensor, length: Tensor, k: Tensor, posterior: bool) -> tuple[Tenso
     to_come = torch.zeros_like(ended).scatter_(2, k.unsqueeze(2), 1.0)
     for i in reversed(range(places)):
         some, one, rest = so_far[i, : active[i]], p[: active[i], :, i : i + 1], to_come[: active[i]]
-        posteriors[: active[i], :, i] = one.squeeze(2) * (some[..., :-1] * rest[..., 1:]).sum(2)
+        posteriors[: active[i], :, i] = one.squeeze(2) * _steady_sum(some[..., :-1] * rest[..., 1:])
         grown = rest * (1 - one)
         grown[..., :-1] += rest[..., 1:] * one
         to_come[: active[i]] = grown
     return chance, (posteriors / chance.unsqueeze(2)).clamp(0, 1)
+
+
+def _steady_sum(values: Tensor) -> Tensor:
+    """Add up the last axis in one order, so that zeros behind, of which other bags ask for some, change no bit."""
+    return values.cumsum(-1)[..., -1] if values.shape[-1] else values.sum(-1)
 
 
 class _CountLikelihood(torch.autograd.Function):
