@@ -16,6 +16,7 @@ KILLS = os.environ.get("FUZZ_KILLS", "6")
 SEED = os.environ.get("FUZZ_SEED", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
 def test_nothing_is_lost_by_kills():
     script = Path(__file__).with_name("kills.py")

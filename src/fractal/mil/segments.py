@@ -117,7 +117,7 @@ def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
 
 
 def segment_running_sum(values: Tensor, offsets: Tensor) -> Tensor:
-    """Add up the sentences of each bag up to each one, itself included: (sentence, …); no other bag has a part in it."""
+    """Add up the sentences of each bag up to each one, itself included: (sentence, …), nothing of other bags."""
     sizes = offsets.diff()
     bag = bag_index(offsets, len(values))
     place = torch.arange(len(values), device=values.device) - offsets[:-1].index_select(0, bag)
