@@ -9,11 +9,17 @@ import pytest
 
 from features.test_passed_runs import tasks
 from fractal import SentenceScorer, TrainingPlan, make_responses, write
+from fractal.encoders import ENCODERS
+from fractal.encoders.block import texts_only
+from fractal.encoders.embedding import embed
+from fractal.encoders.hashing import Hashing
 from fractal.errors import BadData
+from fractal.features import FEATURES, compute, reads_vectors
+from fractal.features.table import WITHOUT_VECTORS
 from fractal.readers.scored import read_scored
 from fractal.records import Response
 from fractal.records.steps import MISSING_CALL, call_name, step_of
-from fractal.scorers.runs import run_memory, run_verdicts, texts_only
+from fractal.scorers.runs import run_memory, run_verdicts
 from fractal.scorers.runtime import load_runtime
 
 QUICK = {"encoder": "hashing(dim=32)", "cache": False, "plan": TrainingPlan(epochs=6, members=2, folds=2)}
@@ -92,3 +98,25 @@ def test_a_scorer_of_text_has_no_verdicts_on_runs():
     scorer = SentenceScorer(recipe="own", **QUICK).fit(responses)
     with pytest.raises(BadData, match="not fitted on runs of agents"):
         run_verdicts(scorer, scorer.score_responses(responses))
+
+
+def test_runs_are_scored_and_labelled_without_encoding_a_word(runs, scorer, tmp_path, monkeypatch):
+    scored, labelled = scorer.score_responses(runs), scorer.disaggregate(runs)
+    scorer.save_pretrained(tmp_path / "scorer")
+    monkeypatch.setattr(Hashing, "encode", None)  # called, it would raise
+    monkeypatch.setattr(Hashing, "encode_tokens", None)
+    assert not scorer.ensemble_.reads_vectors
+    assert scorer.score_responses(runs) == scored
+    assert scorer.disaggregate(runs) == labelled
+    again = load_runtime(tmp_path / "scorer", cache=False).score_responses(runs)
+    np.testing.assert_allclose(again[0].sentence_scores, scored[0].sentence_scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_VECTORS - {"precomputed"}))
+def test_features_that_are_said_to_read_texts_alone_do_so(runs, name):
+    block = embed(runs, ENCODERS.build("hashing(dim=32)"))
+    fitted = {name: FEATURES.build(name).fit(block)} if hasattr(FEATURES.build(name), "fit") else {}
+    with_vectors = compute(block, (name,), fitted=fitted)
+    np.testing.assert_array_equal(compute(texts_only(runs), (name,), fitted=fitted).dense, with_vectors.dense)
+    assert not reads_vectors([name])
+    assert reads_vectors([name, "cosine"])

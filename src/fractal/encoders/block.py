@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.records import Response
 
-__all__ = ["EncodedBlock", "joined_offsets", "offsets_of", "ragged_rows"]
+__all__ = ["EncodedBlock", "joined_offsets", "offsets_of", "ragged_rows", "texts_only"]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -100,6 +100,15 @@ class EncodedBlock:
             chunk_offsets=joined_offsets([block.chunk_offsets for block in blocks]),
             late=np.concatenate([block.late for block in blocks]),
         )
+
+
+def texts_only(responses: Sequence[Response]) -> EncodedBlock:
+    """Return a block without vectors, for features that read texts alone."""
+    offsets = offsets_of([len(response.sentences) for response in responses])
+    none = np.zeros((int(offsets[-1]), 0), np.float32)
+    queries = np.zeros((len(responses), 0), np.float32)
+    late = np.zeros((int(offsets[-1]), 10), np.float32)
+    return EncodedBlock(tuple(responses), offsets, none, queries, none[:0], np.zeros(len(offsets), np.int64), late)
 
 
 def ragged_rows(offsets: Indices, bags: Indices) -> tuple[Indices, Indices]:

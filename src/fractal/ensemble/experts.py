@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fractal.encoders.block import EncodedBlock
+from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.ensemble.initialisation import InitialLogits
 from fractal.ensemble.tensors import build_bags
 from fractal.ensemble.weighting import without_common
-from fractal.features import Standardiser
+from fractal.features import Standardiser, reads_vectors
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.bags import Bags
@@ -23,8 +23,9 @@ from fractal.mil.head import Head, HeadShape
 from fractal.mil.outputs import Outputs, read_outputs
 from fractal.mil.training.validation import steady_logits
 from fractal.prefixes import under
+from fractal.records import Response
 
-__all__ = ["Ensemble", "Expert", "Predictor", "expert_arrays", "restored_experts"]
+__all__ = ["Ensemble", "Expert", "Predictor", "block_for", "expert_arrays", "restored_experts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,13 @@ class Expert:
         columns = FeaturePipeline.restored(config["recipe"], Standardiser.from_dict(config["standardiser"]), arrays)
         outputs = config.get("outputs")
         return cls(columns, InitialLogits(**config["initial_logits"]), head, tuple(outputs) if outputs else None)
+
+
+def block_for(
+    ensemble: Ensemble, responses: Sequence[Response], embed: Callable[[Sequence[Response]], EncodedBlock]
+) -> EncodedBlock:
+    """Return responses as the ensemble's experts read them: encoded, or as texts alone where none reads a vector."""
+    return embed(responses) if ensemble.reads_vectors else texts_only(responses)
 
 
 class Predictor:
@@ -112,6 +120,12 @@ class Ensemble:
         for part in parts[1:]:  # one after another: a sum over an axis is taken differently at the end of a tensor
             total = total + part
         return without_common(total, torch.from_numpy(read.block.offsets), self.topic_share) + self.shift
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether an expert that counts reads vectors."""
+        counted = (expert for expert, weight in zip(self.experts, self.weights, strict=True) if weight)
+        return any(expert.initial.scale or reads_vectors(expert.pipeline.recipe) for expert in counted)
 
     def labelling_logits(self, read: Predictor, trained_on: NDArray[np.bool_]) -> Tensor:
         """Return the log-odds by which responses are labelled, of which some (bag,) were trained on."""

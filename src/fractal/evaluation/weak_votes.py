@@ -77,7 +77,7 @@ def label_levels(votes: Sequence[Sequence[Any]], names: Sequence[str], levels: i
     reached = np.minimum.accumulate(np.array([model.labels for model in models]), axis=0)  # (level − 1, row)
     edges = np.concatenate([np.ones((1, len(table))), reached, np.zeros((1, len(table)))])
     likeliest = np.argmax(-np.diff(edges, axis=0), axis=0)
-    known = (~np.isnan(reached)).all(axis=0).tolist()
+    known: list[bool] = np.isfinite(reached.sum(axis=0)).tolist()
     labels = tuple(float(level) if sure else None for level, sure in zip(likeliest, known, strict=True))
     report = tuple(f"level {k} and above: {line}" for k, model in enumerate(models, 1) for line in model.report)
     return WeakLabels(labels, models, report)
@@ -91,7 +91,7 @@ def label_pairs(votes: Sequence[Sequence[Any]], names: Sequence[str], seed: int 
     """
     table = np.array([[_side(vote) for vote in row] for row in votes], dtype=np.float64).reshape(len(votes), -1)
     combined = combine(np.where(table == 0.5, np.nan, table), names, seed=seed)
-    voted = (~np.isnan(table)).any(axis=1).tolist()
+    voted: list[bool] = (np.isfinite(table).sum(axis=1) > 0).tolist()
     labels = tuple(_better(chance) if some else None for chance, some in zip(combined.labels, voted, strict=True))
     return WeakLabels(labels, (combined,), combined.report)
 

@@ -21,6 +21,7 @@ from fractal.features.table import (
     Standardiser,
     compute,
     feature_specs,
+    reads_vectors,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "compute",
     "feature_specs",
     "prior_similarity",
+    "reads_vectors",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ _FAILED = re.compile(
 _BEGINS_FAILED = re.compile(r"\W*(error|exception|traceback|failed|failure)\b", re.I)
 _EMPTY = {"", "[]", "{}", "null", "none", '""', "''", "()"}
 _FACT = re.compile(r"[#$]?\w*\d(?:[\w.,:/-]*\w)?|[\w.+-]+@[\w.-]+")  # ids, amounts, dates, addresses of mail
+REMEMBERED = 4096  # texts whose words and facts are kept: a policy is the context of every run
 _WORD = re.compile(r"[^\W_]+(?:[_'.@-][^\W_]+)*")
 
 
@@ -40,9 +42,15 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _facts(text: str) -> set[str]:
+@functools.lru_cache(REMEMBERED)
+def _facts(text: str) -> frozenset[str]:
     """Return the ids and amounts of a text, written in one way."""
-    return {match.strip("#$.,:").replace(",", "").casefold() for match in _FACT.findall(text)}
+    return frozenset(match.strip("#$.,:").replace(",", "").casefold() for match in _FACT.findall(text))
+
+
+@functools.lru_cache(REMEMBERED)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.casefold() for word in _WORD.findall(text))
 
 
 def _rows(rows: Sequence[Sequence[float]], names: Sequence[str], feature: str) -> Columns:
@@ -123,7 +131,7 @@ def new_arguments(block: EncodedBlock) -> Columns:
             heard.add((step.user,))
             values = [value for call in step.calls for value in call_arguments(call).values() if CUT not in value]
             facts = set().union(*map(_facts, values)) if values else set()
-            words = {word.casefold() for value in values for word in _WORD.findall(value) if len(word) > 1}
+            words = {word for value in values for word in _words(value) if len(word) > 1}
             new_facts, new_words = facts - heard.facts, words - heard.words
             share = len(new_words) / max(len(words), 1)
             rows.append((np.log1p(len(words)), share, np.log1p(len(new_facts)), len(new_facts) / max(len(facts), 1)))
@@ -156,5 +164,5 @@ class _Heard:
 
     def add(self, texts: Iterable[str]) -> None:
         for text in texts:
-            self.words.update(word.casefold() for word in _WORD.findall(text))
+            self.words |= _words(text)
             self.facts |= _facts(text)

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.features.base import FEATURES, Columns, Feature, Indices
+from fractal.registry import parse
 
 NONE_FITTED: Mapping[str, Feature] = MappingProxyType({})
 TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
@@ -33,6 +34,9 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence", "product", "difference"),
 }
+WITHOUT_VECTORS = frozenset(  # features that read texts alone
+    ("passed_runs", "step_kind", "tool_name", "call_result", "new_arguments", "stated_facts", "position", "precomputed")
+)
 RECIPE_SUMMARIES = {
     "paper": "vectors of sentence, query and every context chunk, as in the paper",
     "own": "scalar features of sentence and context",
@@ -118,6 +122,11 @@ class Standardiser:
 
 def _slices(count: int) -> Iterator[slice]:
     return (slice(start, start + TILE) for start in range(0, count, TILE))
+
+
+def reads_vectors(specs: Sequence[str]) -> bool:
+    """Whether any of these features reads vectors; where none does, nothing needs to be encoded."""
+    return any(parse(spec, "feature")[0] not in WITHOUT_VECTORS for spec in specs)
 
 
 def feature_specs(recipe: str | Sequence[str | Feature]) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from fractal.encoders.block import EncodedBlock, offsets_of
+from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.ensemble.experts import Ensemble
 from fractal.errors import BadData
 from fractal.features.passed_runs import FLOOR, RunMemory
-from fractal.records import Response, ScoredResponse
+from fractal.records import ScoredResponse
 from fractal.records.steps import MISSING_CALL
 
 __all__ = ["RunVerdict", "run_verdicts", "with_missing_calls"]
@@ -88,12 +88,3 @@ def run_memory(ensemble: Ensemble) -> RunMemory | None:
             if isinstance(feature, RunMemory):
                 return feature
     return None
-
-
-def texts_only(responses: Sequence[Response]) -> EncodedBlock:
-    """Return a block without vectors, for features that read texts alone."""
-    offsets = offsets_of([len(response.sentences) for response in responses])
-    none = np.zeros((int(offsets[-1]), 0), np.float32)
-    bags = np.zeros((len(responses), 0), np.float32)
-    late = np.zeros((int(offsets[-1]), 10), np.float32)
-    return EncodedBlock(tuple(responses), offsets, none, bags, none[:0], np.zeros(len(offsets), np.int64), late)

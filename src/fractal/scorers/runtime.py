@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.encoders import EmbeddingCache
-from fractal.encoders.block import EncodedBlock
+from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.encoders.embedding import embed
 from fractal.errors import BadFolder, BadSpec
 from fractal.evaluation.calibration.calibrators import Calibrator
-from fractal.features import Standardiser, prior_similarity
+from fractal.features import Standardiser, prior_similarity, reads_vectors
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.inference.head import NumpyHead
 from fractal.mil.inference.responses import RESPONSE_LOG_ODDS, hard_rule, response_scores, sentence_scores
@@ -125,6 +125,8 @@ class RuntimeScorer:
         experts = config["experts"] if "aspects" in config else config["ensemble"]["experts"]
         needed = {number for ensemble in self._ensembles for number, _, _ in ensemble.parts}
         self._experts = {number: _expert(experts[number], under(f"{number}.", saved.arrays)) for number in needed}
+        read = ((expert.scale, expert.pipeline.recipe) for expert in self._experts.values())
+        self._reads_vectors = any(scale or reads_vectors(recipe) for scale, recipe in read)
         self._encoder_checked = False
 
     @property
@@ -144,7 +146,9 @@ class RuntimeScorer:
             yield from self.score_block(self.embed(responses))
 
     def embed(self, responses: Sequence[Response]) -> EncodedBlock:
-        """Encode responses, through the cache where one is wanted and pays."""
+        """Encode responses, through the cache where one is wanted and pays; not at all where nothing reads vectors."""
+        if not self._reads_vectors:
+            return texts_only(responses)
         if not self._encoder_checked and self.encoder.fingerprint != self.encoder_fingerprint:
             learned, here = self.encoder_fingerprint, self.encoder.fingerprint
             warnings.warn(

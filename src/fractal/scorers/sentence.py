@@ -21,7 +21,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
-from fractal.ensemble.experts import Ensemble, Predictor
+from fractal.ensemble.experts import Ensemble, Predictor, block_for
 from fractal.ensemble.fit import fit_ensembles, refuse_levels_of_pairs, refuse_loss, refuse_unlabelled
 from fractal.ensemble.learning_curve import LearningCurve, learning_curve
 from fractal.ensemble.result import Choice, FitResult
@@ -354,7 +354,7 @@ class SentenceScorer(Remembers, Scorer):
             )
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
-        block = self.embed(responses)
+        block = block_for(self.ensemble_, responses, self.embed)
         return self.to_records(block, self.ensemble_.logits(Predictor(block)))
 
     def to_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
@@ -376,7 +376,7 @@ class SentenceScorer(Remembers, Scorer):
     def _disaggregated(
         self, responses: Sequence[Response], pairs: NDArray[np.int64] | None = None
     ) -> Iterator[ScoredResponse]:
-        block = self.embed(responses)
+        block = block_for(self.ensemble_, responses, self.embed)
         logits = self.ensemble_.labelling_logits(Predictor(block), self.held_out_index_.knows(responses))
         return with_missing_calls(self.ensemble_, block, self.to_labelled_records(block, logits, pairs))
 

@@ -65,6 +65,11 @@ class TunedEnsemble(Ensemble):
         parts = (ensemble.experts, ensemble.weights, ensemble.shift, ensemble.aggregation, ensemble.topic_share)
         return cls(*parts, tuned=tuned, tuned_scale=scale, tuned_shift=shift, share=share)
 
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether anything reads vectors: a tuned encoder sees the passages that they say are near."""
+        return True
+
     def logits(self, read: Predictor) -> Tensor:
         """Return the log-odds of all experts: (sentence, [level − 1,] member)."""
         return self.labelling_logits(read, np.zeros(len(read.block), dtype=bool))
