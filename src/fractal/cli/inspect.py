@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fractal.cli._command import subcommand
 from fractal.cli._data_summary import DataSummary, leaks, summarise
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
-from fractal.cli._output import emit, print_json, table
+from fractal.cli._output import emit, note, print_json, table
+from fractal.errors import BadSpec
+
+if TYPE_CHECKING:
+    from fractal.evaluation.suspects import Suspect
+    from fractal.records import ScoredResponse
 
 __all__ = ["command"]
 
@@ -22,16 +27,27 @@ FOUND_BAD = 1
     "inspect",
     "fractal inspect ratings.jsonl",
     "fractal inspect train.jsonl valid.jsonl test.jsonl --strict",
+    "fractal inspect ratings.jsonl --scorer scorer/ -n 50 --suspects rate-again.jsonl",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
 @click.option("--strict", is_flag=True, help="Exit with 1 where anything suspicious was found.")
 @click.option("-n", "--limit", default=5, show_default=True, help="Suspicious rows to show of each kind.")
+@click.option("--scorer", metavar="FOLDER", help="Also rank ratings that their sentences contradict by this scorer.")
+@click.option("--suspects", metavar="FILE", help="Of --scorer: write all ratings there, the most suspect first.")
 @click.option("--by", metavar="FIELD", help="Also count by the values of a field that responses carry, as model.")
 @reading_options
 @json_option
 @quiet_option
 def command(
-    sources: tuple[str, ...], strict: bool, limit: int, by: str | None, as_json: bool, quiet: bool, reading: ReadOptions
+    sources: tuple[str, ...],
+    strict: bool,
+    limit: int,
+    scorer: str | None,
+    suspects: str | None,
+    by: str | None,
+    as_json: bool,
+    quiet: bool,
+    reading: ReadOptions,
 ) -> int:
     """Say what is in files, and what in them would mislead.
 
@@ -39,20 +55,29 @@ def command(
     training rests on, as labels that length alone gives away. Leaks are looked for between every two files given: the
     same response, or the same query or group on both sides. Wrong records stop it; with --on-error reject they are
     counted.
+
+    With --scorer, ratings are held against the scores of their sentences, by the heads that held a response out where
+    the scorer trained on it: those that surprise most are worth another look. They are no reason for --strict to fail.
     """
+    if suspects is not None and scorer is None:
+        raise BadSpec("--suspects ranks ratings by a scorer: give --scorer too")
     summaries = [summarise(source, reading) for source in sources]
     crossings = leaks(summaries)
     suspicious = sum(len(findings) for summary in summaries for findings in summary.suspicious.values()) + len(
         crossings
     )
     checks = [summary.checks() for summary in summaries]
+    ranked = _suspects(sources, scorer, suspects, reading, quiet or as_json) if scorer else []
     failed = any(finding.verdict != "ok" for findings in checks for finding in findings)
     if as_json:
         files = [
             {**summary.facts(), **_by_facts(summary, by), "checks": [finding.to_dict() for finding in findings]}
             for summary, findings in zip(summaries, checks, strict=True)
         ]
-        print_json({"files": files, "leaks": crossings, "suspicious": suspicious})
+        facts: dict[str, Any] = {"files": files, "leaks": crossings, "suspicious": suspicious}
+        if scorer:
+            facts["suspects"] = [suspect.to_dict() for suspect in ranked[:limit]]
+        print_json(facts)
     elif not quiet:
         for summary, findings in zip(summaries, checks, strict=True):
             _show(summary, limit)
@@ -62,8 +87,43 @@ def command(
         for summary in summaries if by else ():
             _show_by(summary, by or "")
         _show_leaks(sources, crossings)
+        _show_suspects(ranked, limit)
         _say_next(sources[0], summaries[0], reading)
     return FOUND_BAD if strict and (suspicious or failed) else 0
+
+
+def _suspects(
+    sources: Iterable[str], folder: str, output: str | None, reading: ReadOptions, quiet: bool
+) -> list[Suspect]:
+    """Rank the ratings of all files by a scorer, and write them down where that is asked for."""
+    from fractal.cli._scoring import read_as_in_training
+    from fractal.evaluation.suspects import suspects
+    from fractal.files import open_target
+    from fractal.readers import ReadReport
+    from fractal.scorers.aspects import load_scorer
+    from fractal.writers.jsonl import encoded
+
+    loaded = load_scorer(folder)
+    scored: list[ScoredResponse] = []
+    for source in sources:
+        responses = read_as_in_training(loaded, reading, source, ReadReport(), allow_missing=False, quiet=quiet)
+        scored += loaded.held_out_scores(responses)
+    ranked = suspects(scored)
+    trained = int(loaded.held_out_index_.knows([suspect.scored.response for suspect in ranked]).sum()) if ranked else 0
+    note(f"{len(ranked):,} ratings held against {folder}, which trained on {trained:,} of them", quiet)
+    if output is not None:
+        with open_target(output) as stream:
+            stream.writelines(encoded(suspect.to_dict()) + b"\n" for suspect in ranked)
+    return ranked
+
+
+def _show_suspects(ranked: Sequence[Suspect], limit: int) -> None:
+    rows = [
+        (s.scored.response.id, f"{s.surprise:.2f}", f"{s.scored.response_score:.2f}", s.why) for s in ranked[:limit]
+    ]
+    if rows:
+        more = f" (the first {limit} of {len(ranked):,})" if len(ranked) > limit else ""
+        table(f"Ratings that their sentences contradict most{more}", ("id", "surprise", "score", "why"), rows)
 
 
 def _show(summary: DataSummary, limit: int) -> None:

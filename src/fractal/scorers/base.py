@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fractal.errors import BadFolder, MissingExtra, NotFitted
 from fractal.evaluation.best_of import Pick, best_of
 from fractal.evaluation.calibration.guarantees import Guarantee, guarantee
+from fractal.evaluation.suspects import Suspect, suspects
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import gather
 from fractal.reports import card_fragment
@@ -108,10 +110,16 @@ class Scorer(BaseEstimator, ABC):
         """Return scores as `score_responses` does, of responses trained on by the heads that held them out alone.
 
         They tell nothing of the responses' labels, which stay beside them: so they can be held against these.
+        Responses that no head held out are left out, and counted in a warning.
         """
         self._refuse_unfitted()
-        scored = ScoredResponses()
-        for responses in runs(self._responses(X, columns)):
+        scored, seen = ScoredResponses(), 0
+        for run in runs(self._responses(X, columns)):
+            by_all = self.held_out_index_.seen_by_all(run)
+            responses = [response for response, one in zip(run, by_all.tolist(), strict=True) if not one]
+            seen += len(run) - len(responses)
+            if not responses:
+                continue
             warn_of_missing(self.memory_, responses)
             records = list(self._disaggregated([response.without_labels() for response in responses]))
             each = len(records) // len(responses)
@@ -119,6 +127,8 @@ class Scorer(BaseEstimator, ABC):
                 dataclasses.replace(item, response=responses[place // each], sentence_labels=())
                 for place, item in enumerate(records)
             ]
+        if seen:
+            warnings.warn(f"{seen:,} responses were held out by no head, and are left out", stacklevel=2)
         return scored
 
     def guarantee(
@@ -165,6 +175,14 @@ class Scorer(BaseEstimator, ABC):
         taken off the scores of sentences first. `per` "group" picks among the runs of one task whatever their queries.
         """
         return best_of((item for item in self.stream(X, columns=columns) if item.aspect == aspect), by, kappa, per)
+
+    def suspects(self, X: Any, *, by: str = "both", columns: Mapping[str, str] | None = None) -> list[Suspect]:
+        """Rank rated responses by how much their label contradicts their sentences, by heads that held them out.
+
+        Of several aspects each label is ranked on its own. `by` is "response", "sentence" or "both": see
+        `fractal.evaluation.suspects`.
+        """
+        return suspects(self.held_out_scores(X, columns=columns), by)
 
     def save_pretrained(self, folder: str | PathLike[str], facts: CardFacts | None = None) -> Path:
         """Write the scorer to a folder: config.json, head.safetensors, README.md; `facts` are for the last."""

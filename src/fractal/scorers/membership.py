@@ -35,6 +35,13 @@ class HeldOutIndex:
         keys = _keys(responses)
         return np.asarray(self.keys[self._places(keys)] == keys) if len(self.keys) else np.zeros(len(keys), dtype=bool)
 
+    def seen_by_all(self, responses: Sequence[Response]) -> NDArray[np.bool_]:
+        """Say which responses were trained on and held out by no member: (response,)."""
+        known = self.knows(responses)
+        if known.any():
+            known &= self.members[self._places(_keys(responses))] == 0
+        return known
+
     def shares(self, responses: Sequence[Response], members: int) -> NDArray[np.float32]:
         """Who may label each response, and by what share: the members that held it out, else all (response, member)."""
         held_out = np.zeros(len(responses), dtype=np.uint64)
