@@ -1,93 +1,163 @@
-"""How much memory it takes to lay the bags of a million sentences for training with the default recipes.
+"""Training with vectors and columns in memory and in files: the most memory held, and how fast it is.
 
-python -m benchmarks.memory --sentences 1000000
+    python -m benchmarks.memory --responses 100000 --mode memory files
+    python -m benchmarks.memory --responses 1000000 --mode files --encoder "hashing(dim=64)"
+
+Every fit is a process of its own. Rows are added to a file of JSON lines, which the page is made of. Responses are
+made of random words, ten sentences each, all texts different.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
-import resource
+import subprocess
+import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from benchmarks.logbook import RESULTS, Logbook
+from benchmarks.machine import setting
 from fractal.datasets.synthetic import make_responses
-from fractal.encoders.block import EncodedBlock
-from fractal.ensemble.config import FitConfig
-from fractal.ensemble.datasets import build_training_sets
-from fractal.ensemble.specs import RESPONSE_EXPERTS
-from fractal.records.corpus import gather
+from fractal.records import Response
 
-DIM, DIRECTIONS = 384, 64  # of a vector, and how many of its principal ones a scorer keeps
+SENTENCES, WORDS = 10, 10  # of a response, of a sentence
+LOOK_EVERY = 0.05  # seconds
+ENOUGH, TINY = 1e6, 1e-6  # GB
 
 
-def peak_gb() -> float:
-    """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def made_block(sentences: int) -> EncodedBlock:
-    """Return a block of made texts, again and again, with random unit vectors: their values do not matter here."""
-    some = make_responses(2_000, task="answers", seed=0)
-    responses, count = [], 0
-    for response in itertools.cycle(some):
-        if count >= sentences:
-            break
-        responses.append(response)
-        count += len(response.sentences)
+def random_responses(count: int) -> Iterator[Response]:
+    """Give responses of random words, each with a context of two passages, good where few words are rare."""
     rng = np.random.default_rng(0)
-    sizes = [len(response.sentences) for response in responses]
-    chunks = [len(response.context) for response in responses]
+    texts = (response.text for task in ("answers", "summaries") for response in make_responses(500, task=task, seed=0))
+    words = sorted({word.strip(".,").lower() for text in texts for word in text.split()})
+    middle = len(words) * 0.82
+    for number in range(count):
+        drawn = (rng.random((SENTENCES + 6, WORDS)) ** 2 * len(words)).astype(int)
+        texts = [" ".join(words[word] for word in row).capitalize() + "." for row in drawn.tolist()]
+        label = float(np.quantile(drawn[:SENTENCES], 0.9) < middle)
+        context = (" ".join(texts[SENTENCES : SENTENCES + 3]), " ".join(texts[SENTENCES + 3 :]))
+        yield Response.from_sentences(str(number), texts[:SENTENCES], query=texts[0][:40], context=context, label=label)
 
-    def unit(rows: int) -> np.ndarray:
-        values = rng.standard_normal((rows, DIM), dtype=np.float32)
-        values /= np.linalg.norm(values, axis=1, keepdims=True)
-        return values
 
-    return EncodedBlock(
-        responses=tuple(responses),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        sentences=unit(sum(sizes)),
-        queries=unit(len(responses)),
-        chunks=unit(sum(chunks)),
-        chunk_offsets=np.concatenate([[0], np.cumsum(chunks)]).astype(np.int64),
-        late=rng.random((sum(sizes), 10), dtype=np.float32),
+def fit_once(count: int, encoder: str, mode: str, epochs: int) -> dict[str, float]:
+    """Fit one scorer in this process; return processor times in seconds, and epochs' sentences a second of it."""
+    from fractal import SentenceScorer, TrainingPlan
+
+    responses = list(random_responses(count))
+    held = status(os.getpid())["VmRSS"]
+    limit = ENOUGH if mode == "memory" else TINY
+    scorer = SentenceScorer(
+        "product", encoder=encoder, plan=TrainingPlan(epochs=epochs), cache=False, memory_limit=limit
     )
+    marks: list[tuple[str, int, float]] = []
+    encoded = 0.0
+
+    def on_encode(done: int, total: int) -> None:
+        nonlocal encoded
+        encoded = time.process_time()
+
+    def listen(epoch: object) -> None:
+        marks.append((epoch.stage, epoch.epoch, time.process_time()))
+
+    begun = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scorer.fit(responses, callbacks=[listen], on_encode=on_encode)
+    ended = time.process_time()
+    spent = [after[2] - before[2] for before, after in itertools.pairwise(marks) if before[0] == after[0]]
+    return {
+        "texts_gb": held,
+        "encode_s": encoded - begun,
+        "fit_s": ended - begun,
+        "epochs": len(spent),
+        "train_rate": count * SENTENCES * len(spent) / sum(spent),
+        "cost": scorer.cost_,
+    }
 
 
-def main() -> None:
-    """Lay the bags and write what it took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=1_000_000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "memory.md")
-    args = parser.parse_args()
-    block = made_block(args.sentences)
-    held = peak_gb()
-    corpus = gather(block.responses)
+def status(process: int) -> dict[str, float]:
+    """Return what the system says of a process's memory, in GB."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    sizes = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM", "RssAnon")))
+    return {name.rstrip(":"): int(size) / 2**20 for name, size, *_ in sizes}
+
+
+def measured(count: int, encoder: str, mode: str, epochs: int) -> dict[str, object]:
+    """Fit in a process of its own, and watch its memory."""
+    given = json.dumps([count, encoder, mode, epochs])
+    child = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.memory", "--child", given], stdout=subprocess.PIPE, text=True
+    )
+    most = {"VmHWM": 0.0, "RssAnon": 0.0}
+    while child.poll() is None:
+        try:
+            now = status(child.pid)
+        except OSError:
+            break
+        most = {name: max(value, now.get(name, 0.0)) for name, value in most.items()}
+        time.sleep(LOOK_EVERY)
+    output, _ = child.communicate()
+    if child.returncode:
+        raise SystemExit(f"the fit ended with {child.returncode}")
+    row = {name: round(value, 5) for name, value in json.loads(output.splitlines()[-1]).items()}
+    names = {"responses": count, "encoder": encoder, "mode": mode, "epochs_planned": epochs}
+    return {**names, **row, "peak_gb": round(most["VmHWM"], 3), "peak_anonymous_gb": round(most["RssAnon"], 3)}
+
+
+def page(rows: list[dict], command: str) -> list[str]:
+    """Return the lines of the page."""
     lines = [
         "# Memory",
         "",
-        f"{len(block.sentences):,} sentences of {len(block):,} responses, vectors of {DIM}: with texts and vectors the "
-        f"process holds {held:.2f} GB before it lays a bag. Command: `python -m benchmarks.memory`.",
+        f"Training on responses of random words, {SENTENCES} sentences each, all texts different; the default recipe "
+        "under a minimum. Most resident memory with the pages of files that are in it, and without (anonymous); texts "
+        "are held in memory in both. Rates are per second of processor time: the machine did other work.",
         "",
-        "| recipe | columns | seconds of processor time | most memory ever held, GB |",
-        "|---|---:|---:|---:|",
+        setting(command),
+        "",
+        "| sentences | encoder | vectors and columns | epochs | texts, GB | most resident, GB | most anonymous, GB "
+        "| encoding, s | whole fit, s | training, sentences/s | held-out cost |",
+        "|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    training_sets = []
-    for spec in RESPONSE_EXPERTS:
-        if spec.linear:
-            continue  # it reads the columns of one that is not
-        started = time.process_time()
-        (data,) = build_training_sets(block, corpus, [spec], FitConfig((spec,)))
-        training_sets.append(data)
-        spent = time.process_time() - started
-        lines.append(f"| {spec} | {data.bags.features.shape[1]} | {spent:.0f} | {peak_gb():.2f} |")
-        print(lines[-1], flush=True)
+    for row in rows:
+        sizes = " | ".join(f"{row[name]:.2f}" for name in ("texts_gb", "peak_gb", "peak_anonymous_gb"))
+        what = f"{row['responses'] * SENTENCES:,} | {row['encoder']} | in {row['mode']} | {row['epochs_planned']}"
+        lines.append(
+            f"| {what} | {sizes} | {row['encode_s']:.0f} | {row['fit_s']:.0f} "
+            f"| {row['train_rate']:,.0f} | {row['cost']:.5f} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Fit what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--responses", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--mode", nargs="+", default=["memory", "files"], choices=["memory", "files"])
+    parser.add_argument("--encoder", default="static")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--log", type=Path, default=RESULTS / "memory.jsonl")
+    parser.add_argument("--out", type=Path, default=RESULTS / "memory.md")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(fit_once(*json.loads(args.child))))
+        return
+    book = Logbook(args.log, "responses", "encoder", "mode", "epochs_planned")
+    for count in args.responses:
+        for mode in args.mode:
+            if (count, args.encoder, mode, args.epochs) not in book:
+                print(book.add(measured(count, args.encoder, mode, args.epochs)), flush=True)
+    lines = page(book.rows, "python -m benchmarks.memory --responses N --encoder ENCODER --epochs E")
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

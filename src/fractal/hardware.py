@@ -7,6 +7,7 @@ import functools
 import platform
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from fractal.errors import BadSpec, MissingExtra
@@ -15,6 +16,7 @@ __all__ = [
     "choose_device",
     "choose_encoder_dtype",
     "choose_precision",
+    "free_memory",
     "native_bf16",
     "one_blas_thread",
     "require_torch",
@@ -23,6 +25,7 @@ __all__ = [
 
 DTYPES = ("auto", "float32", "bfloat16")
 PROBED_GAIN = 1.5  # how much faster than fp32 a bf16 product must be to count as native
+UNKNOWN_MEMORY = 8 << 30  # bytes, where the system does not tell how many are free
 WIDE = 96 * 384  # from so many weights in the first layer on, bf16 gains more than its conversions cost
 
 
@@ -33,6 +36,21 @@ def require_torch(what: str) -> Any:
     except ImportError as error:
         raise MissingExtra(what, "train", "torch") from error
     return torch
+
+
+def free_memory() -> int:
+    """Return how many bytes a process may still take: of the machine, or of the container where that allows less."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+        free = kilobytes["MemAvailable"] * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return UNKNOWN_MEMORY
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, max(limit - used, 0))
+    return free
 
 
 def choose_device(name: str = "auto", what: str = "Training") -> Any:

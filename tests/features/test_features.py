@@ -15,7 +15,7 @@ import support.slow_twins_features as slow
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.features import FEATURES, RECIPES, Standardiser, compute, feature_specs, prior_similarity, table
+from fractal.features import FEATURES, RECIPES, Standardiser, compute, feature_specs, prior_similarity
 from fractal.features.arithmetic import sums, value
 from fractal.features.base import bag_rank
 from fractal.features.words import number, words_of
@@ -295,7 +295,7 @@ def test_tiles_do_not_change_the_table(monkeypatch):
     ]
     block = embed(batch, WordEncoder())
     whole = [compute(block, recipe) for recipe in ("default", "paper")]
-    monkeypatch.setattr(table, "TILE", 4)
+    monkeypatch.setattr("fractal.encoders.block.TILE", 4)
     for one, other in zip(whole, [compute(block, recipe) for recipe in ("default", "paper")], strict=True):
         np.testing.assert_allclose(one.dense, other.dense, atol=1e-6)
         for left, right in zip(one.shared, other.shared, strict=True):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.array_space import IN_MEMORY, ArraySpace
 from fractal.records import Response
 
 __all__ = ["EncodedBlock", "joined_offsets", "offsets_of", "ragged_rows", "texts_only"]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
+
+TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class EncodedBlock:
     chunks: Floats  # (chunk, dim)
     chunk_offsets: Indices  # (bag + 1,)
     late: Floats  # (sentence, 10), zero where there is nothing to compare with
+    space: ArraySpace = IN_MEMORY  # where these arrays stand, and where columns are laid that are made of them
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -53,22 +57,42 @@ class EncodedBlock:
         return {}
 
     def run(self, first: int, last: int) -> Self:
-        """Return consecutive responses as views; the same run is the same object, so what it remembers is kept."""
+        """Return consecutive responses as views.
+
+        In memory the same run is the same object, so what it remembers is kept; of a block in files nothing is.
+        """
         if (first, last) == (0, len(self)):
             return self
+        if self.space.in_files:
+            return self._viewed(first, last)
         if (first, last) not in self._runs:
-            rows, chunks = slice(*self.offsets[[first, last]]), slice(*self.chunk_offsets[[first, last]])
-            self._runs[first, last] = dataclasses.replace(
-                self,
-                responses=self.responses[first:last],
-                offsets=self.offsets[first : last + 1] - rows.start,
-                sentences=self.sentences[rows],
-                queries=self.queries[first:last],
-                chunks=self.chunks[chunks],
-                chunk_offsets=self.chunk_offsets[first : last + 1] - chunks.start,
-                late=self.late[rows],
-            )
+            self._runs[first, last] = self._viewed(first, last)
         return self._runs[first, last]
+
+    def _viewed(self, first: int, last: int) -> Self:
+        rows, chunks = slice(*self.offsets[[first, last]]), slice(*self.chunk_offsets[[first, last]])
+        return dataclasses.replace(
+            self,
+            responses=self.responses[first:last],
+            offsets=self.offsets[first : last + 1] - rows.start,
+            sentences=self.sentences[rows],
+            queries=self.queries[first:last],
+            chunks=self.chunks[chunks],
+            chunk_offsets=self.chunk_offsets[first : last + 1] - chunks.start,
+            late=self.late[rows],
+            space=IN_MEMORY,
+        )
+
+    def tiles(self) -> Iterator[Self]:
+        """Cut into runs of at most `TILE` sentences, or one longer response; a block of none is one run."""
+        if not len(self):
+            yield self
+        first = 0
+        while first < len(self):
+            last = int(np.searchsorted(self.offsets, self.offsets[first] + TILE, side="right")) - 1
+            last = max(last, first + 1)
+            yield self.run(first, last)
+            first = last
 
     def take(self, bags: Sequence[int] | Indices) -> Self:
         """Return these responses, in this order; all as they stand are the same object, as in `run`."""
@@ -86,6 +110,7 @@ class EncodedBlock:
             chunks=self.chunks[chunk_rows],
             chunk_offsets=chunk_offsets,
             late=self.late[rows],
+            space=IN_MEMORY,
         )
 
     @classmethod

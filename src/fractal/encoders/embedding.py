@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.encoders.block import EncodedBlock, offsets_of, ragged_rows
+from fractal.array_space import IN_MEMORY, ArraySpace
+from fractal.encoders.block import EncodedBlock, joined_offsets, offsets_of, ragged_rows
 from fractal.encoders.cache import key
 from fractal.hardware import one_blas_thread
 from fractal.mil.inference.products import tiled_product
@@ -37,6 +38,7 @@ LONGEST_CHUNK = 600  # characters; longer sentences (tables, lists) are cut at b
 TILE = 4_000_000  # token similarities held at once
 ROWS = 64  # tokens compared at once, in a product of one shape: see tiled_product
 LOOKUP = 65_536  # keys asked of the cache at once
+RESPONSES_AT_ONCE = 4_096  # that are encoded together where vectors are laid in files
 
 
 def chunk_context(context: Sequence[str]) -> tuple[str, ...]:
@@ -163,9 +165,16 @@ def embed(
     cache: EmbeddingCache | None = None,
     late: bool = True,
     progress: Progress | None = None,
+    space: ArraySpace = IN_MEMORY,
 ) -> EncodedBlock:
-    """Encode responses; `late=False` leaves the token-level comparisons out (zeros) and needs less time."""
+    """Encode responses; `late=False` leaves the token-level comparisons out (zeros) and needs less time.
+
+    In files, some responses at a time are encoded: a text that several of these parts share is encoded in each,
+    unless the cache has it.
+    """
     responses = tuple(responses)
+    if space.in_files:
+        return _embedded_in_parts(responses, encoder, cache, late, progress, space)
     chunked = {context: chunk_context(context) for context in dict.fromkeys(r.context for r in responses)}
     bags = [_Bag(tuple(s.text for s in r.sentences), r.query, chunked[r.context]) for r in responses]
     distinct = dict.fromkeys(text for bag in bags for text in bag.texts)
@@ -175,6 +184,33 @@ def embed(
     matched = _Rows(compared, len(MATCHES), cache, encoder.fingerprint + "/late")
     _encode(bags, encoder, pooled, matched, progress)
     return _assembled(responses, bags, pooled, matched if late else None)
+
+
+def _embedded_in_parts(
+    responses: tuple[Response, ...],
+    encoder: Encoder,
+    cache: EmbeddingCache | None,
+    late: bool,
+    progress: Progress | None,
+    space: ArraySpace,
+) -> EncodedBlock:
+    arrays = {name: space.rows() for name in ("sentences", "queries", "chunks", "late")}
+    offsets, chunk_offsets = [], []
+    for first in range(0, max(len(responses), 1), RESPONSES_AT_ONCE):
+        part = embed(responses[first : first + RESPONSES_AT_ONCE], encoder, cache, late)
+        for name, rows in arrays.items():
+            rows.append(getattr(part, name))
+        offsets.append(part.offsets)
+        chunk_offsets.append(part.chunk_offsets)
+        if progress is not None:
+            progress(first + len(part), len(responses))
+    return EncodedBlock(
+        responses=responses,
+        offsets=joined_offsets(offsets),
+        chunk_offsets=joined_offsets(chunk_offsets),
+        **{name: rows.array() for name, rows in arrays.items()},
+        space=space,
+    )
 
 
 def _compared(bags: Sequence[_Bag]) -> Iterator[Pair]:

@@ -57,14 +57,15 @@ def build_training_sets(
     pairwise = any(isinstance(term, CorrelationPrior) for term in config.priors)
     built: dict[tuple[tuple[str, ...], int], tuple[Bags, FeaturePipeline]] = {}
     inputs = [(spec.features, spec.kept_directions(config.directions)) for spec in specs]
-    for features, directions in dict.fromkeys(inputs):
-        pipeline, table = FeaturePipeline.fit(block, features, directions, config.plan.seed)
+    distinct = list(dict.fromkeys(inputs))
+    fitted = FeaturePipeline.fit_several(block, distinct, config.plan.seed)
+    for key, (pipeline, table) in zip(distinct, fitted, strict=True):
         bags = build_bags(block, table, InitialLogits(), **labels)
         if pairwise:
             vectors = replace(bags, vectors=torch.from_numpy(block.sentences))
             bags = replace(bags, sentence_pairs=pairwise_similarity(vectors))
-        built[features, directions] = bags, pipeline
-    return [ExpertData(spec, *built[key], similarity) for spec, key in zip(specs, inputs, strict=True)]
+        built[key] = bags, pipeline
+    return [ExpertData(spec, *built[used], similarity) for spec, used in zip(specs, inputs, strict=True)]
 
 
 def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str, Any]:

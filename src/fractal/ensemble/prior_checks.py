@@ -70,13 +70,19 @@ def _likeness(block: EncodedBlock, direction: str) -> Floats:
     """
     if direction == "mean":
         return np.full(len(block), np.nan)
+    squares = np.concatenate([_squared_sums(tile) for tile in block.tiles()])
+    count = np.diff(block.offsets).astype(np.float64)
+    pairs = np.where(count > 1, count * (count - 1), np.nan)
+    mean = (squares - count) / pairs
+    return np.asarray(mean if direction == "min" else -mean)
+
+
+def _squared_sums(block: EncodedBlock) -> Floats:
+    """The squared length of the sum of each response's vectors, each brought to mean 0 and length 1: (bag,)."""
     vectors = block.sentences - block.sentences.mean(1, keepdims=True)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     sums = np.add.reduceat(vectors.astype(np.float64), block.offsets[:-1])
-    count = np.diff(block.offsets).astype(np.float64)
-    pairs = np.where(count > 1, count * (count - 1), np.nan)
-    mean = ((sums**2).sum(1) - count) / pairs
-    return np.asarray(mean if direction == "min" else -mean)
+    return np.asarray((sums**2).sum(1))
 
 
 def _signal(name: str, wholes: Floats, outcome: Outcome, seed: int) -> Finding | None:

@@ -73,7 +73,7 @@ def select_aggregations(
     selection = Selection({}, {}, {}, {})
     for number, (name, options) in enumerate(forms.items(), 1):
         rated = corpus.of_aspect(name)
-        read = replace(block, responses=rated.responses)
+        read = block if rated is corpus else replace(block, responses=rated.responses)
         by_direction = _by_direction(options)
         options = [first for first, *_ in by_direction.values()]
         options, screened, selection.screening[name] = _screened(read, rated, options, config)

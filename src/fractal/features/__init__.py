@@ -20,6 +20,7 @@ from fractal.features.table import (
     SharedColumns,
     Standardiser,
     compute,
+    compute_tables,
     feature_specs,
     reads_vectors,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "SharedColumns",
     "Standardiser",
     "compute",
+    "compute_tables",
     "feature_specs",
     "prior_similarity",
     "reads_vectors",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +14,16 @@ from fractal.encoders.block import EncodedBlock
 from fractal.features import (
     FEATURES,
     SAMPLE,
-    Feature,
     FeatureTable,
     FittedFeature,
     Projection,
     Standardiser,
     compute,
+    compute_tables,
 )
 from fractal.prefixes import under
 
 __all__ = ["FeaturePipeline"]
-
-BAGS_AT_ONCE = 2_048  # whose raw vectors are held at once
 
 
 @dataclass(frozen=True)
@@ -41,21 +40,29 @@ class FeaturePipeline:
         cls, block: EncodedBlock, recipe: tuple[str, ...], directions: int, seed: int = 0
     ) -> tuple[FeaturePipeline, FeatureTable]:
         """Learn directions and scales from a block, and return its table too."""
-        fitted = _fitted(block, recipe)
-        projection = None
-        if directions:
-            bags = np.random.default_rng(seed).permutation(len(block))
-            enough = int(np.searchsorted(np.cumsum(np.diff(block.offsets)[bags]), SAMPLE)) + 1
-            projection = Projection.fit(
-                compute(block.take(np.sort(bags[:enough])), recipe, fitted=dict(fitted)), directions
-            )
-        table = _projected(block, recipe, projection, dict(fitted))
-        standardiser = Standardiser.fit(table)
-        return cls(recipe, standardiser, projection, fitted), standardiser(table, in_place=True)
+        (fitted,) = cls.fit_several(block, [(recipe, directions)], seed)
+        return fitted
+
+    @classmethod
+    def fit_several(
+        cls, block: EncodedBlock, recipes: Sequence[tuple[tuple[str, ...], int]], seed: int = 0
+    ) -> list[tuple[FeaturePipeline, FeatureTable]]:
+        """Do the same for several recipes, each with the number of directions that it keeps, in one way through.
+
+        Tables in files are laid once a block: fits that are compared read the same.
+        """
+        laid = _LAID.setdefault(block, {}) if block.space.in_files else {}
+        missing = [key for key in ((*chosen, seed) for chosen in recipes) if key not in laid]
+        makers = [_Columns.fit(block, *key) for key in missing]
+        for key, columns, table in zip(missing, makers, compute_tables(block, makers), strict=True):
+            standardiser = Standardiser.fit(table)
+            pipeline = cls(columns.recipe, standardiser, columns.projection, columns.fitted)
+            laid[key] = pipeline, standardiser(table, in_place=True)
+        return [laid[recipe, directions, seed] for recipe, directions in recipes]
 
     def __call__(self, block: EncodedBlock) -> FeatureTable:
         """Return the columns of other responses."""
-        table = _projected(block, self.recipe, self.projection, dict(self.fitted))
+        (table,) = compute_tables(block, [_Columns(self.recipe, self.projection, self.fitted)])
         return self.standardiser(table, in_place=True)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -80,20 +87,35 @@ class FeaturePipeline:
         return cls(tuple(recipe), standardiser, Projection.restored(projection) if projection else None, tuple(fitted))
 
 
+_Key = tuple[tuple[str, ...], int, int]  # recipe, directions, seed
+_LAID: WeakKeyDictionary[EncodedBlock, dict[_Key, tuple[FeaturePipeline, FeatureTable]]] = WeakKeyDictionary()
+
+
 def _fitted(block: EncodedBlock, recipe: Sequence[str]) -> tuple[tuple[str, FittedFeature], ...]:
     """Let the features that learn do so."""
     features = ((spec, FEATURES.build(spec)) for spec in recipe)
     return tuple((spec, feature.fit(block)) for spec, feature in features if hasattr(feature, "fit"))
 
 
-def _projected(
-    block: EncodedBlock, recipe: Sequence[str], projection: Projection | None, fitted: Mapping[str, Feature]
-) -> FeatureTable:
-    """Compute in tiles, so that the vectors of all sentences never stand side by side."""
-    if projection is None or not projection.blocks:
-        return compute(block, recipe, fitted=fitted)
-    bounds = range(0, max(len(block), 1), BAGS_AT_ONCE)
-    tiles = [
-        projection(compute(block.run(i, min(i + BAGS_AT_ONCE, len(block))), recipe, fitted=fitted)) for i in bounds
-    ]
-    return replace(tiles[0], dense=np.concatenate([tile.dense for tile in tiles]), offsets=block.offsets)
+@dataclass(frozen=True)
+class _Columns:
+    """How the columns of a few responses are made, before they are brought to one scale."""
+
+    recipe: tuple[str, ...]
+    projection: Projection | None
+    fitted: tuple[tuple[str, FittedFeature], ...]
+
+    @classmethod
+    def fit(cls, block: EncodedBlock, recipe: tuple[str, ...], directions: int, seed: int) -> _Columns:
+        """Learn the directions from some sentences of a block, and what single features learn from all of them."""
+        fitted = _fitted(block, recipe)
+        if not directions:
+            return cls(recipe, None, fitted)
+        bags = np.random.default_rng(seed).permutation(len(block))
+        enough = int(np.searchsorted(np.cumsum(np.diff(block.offsets)[bags]), SAMPLE)) + 1
+        sample = compute(block.take(np.sort(bags[:enough])), recipe, fitted=dict(fitted))
+        return cls(recipe, Projection.fit(sample, directions), fitted)
+
+    def __call__(self, tile: EncodedBlock) -> FeatureTable:
+        table = compute(tile, self.recipe, fitted=dict(self.fitted))
+        return self.projection(table) if self.projection is not None and self.projection.blocks else table

@@ -80,8 +80,13 @@ def similarities(block: EncodedBlock) -> Similarities:
     return Similarities(best, cosines, earlier, others, np.where(best >= 0, first, query))
 
 
+@per_block
 def prior_similarity(block: EncodedBlock) -> Floats:
     """Return (1 + cosine) / 2 with the nearest context chunk, or the query where there is no context; else nan."""
+    return np.concatenate([_prior_similarity(tile) for tile in block.tiles()])
+
+
+def _prior_similarity(block: EncodedBlock) -> Floats:
     comparable = (block.has_context | block.has_query)[block.sentence_bag]
     target = ((1 + similarities(block).closeness) / 2).clip(0, 1)
     return np.where(comparable, target, np.nan).astype(np.float32)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fractal.array_space import GrowingRows
 from fractal.encoders.block import EncodedBlock
 from fractal.errors import BadData, BadSpec
 from fractal.features.base import FEATURES, Columns, Feature, Indices
 from fractal.registry import parse
 
 NONE_FITTED: Mapping[str, Feature] = MappingProxyType({})
-TILE = 8192  # sentences whose columns are made at once, so that memory above the table stays flat
+ROWS_AT_ONCE = 8192  # of a table, brought to one scale
 
 _OWN = (
     *("cosine", "late_interaction", "overlap", "coverage", "novel_numbers", "novel_names"),
@@ -70,6 +70,9 @@ class FeatureTable:
     shared: tuple[SharedColumns, ...] = ()
 
 
+TileColumns = Callable[[EncodedBlock], FeatureTable]  # how the columns of a few responses are made
+
+
 @dataclasses.dataclass(frozen=True)
 class Standardiser:
     """The mean and the scale of each scalar column over the training sentences; plain numbers, to be saved."""
@@ -84,9 +87,12 @@ class Standardiser:
         """Learn from a training table; a column that never changes keeps the scale 1."""
         columns = np.flatnonzero(table.scalars)
         count = max(len(table.dense), 1)
-        parts = [table.dense[rows][:, columns].astype(np.float64) for rows in _slices(len(table.dense))]
-        mean = sum((part.sum(axis=0) for part in parts), np.zeros(len(columns))) / count
-        square = sum((((part - mean) ** 2).sum(axis=0) for part in parts), np.zeros(len(columns))) / count
+
+        def parts() -> Iterator[NDArray[np.float64]]:
+            return (table.dense[rows][:, columns].astype(np.float64) for rows in _slices(len(table.dense)))
+
+        mean = sum((part.sum(axis=0) for part in parts()), np.zeros(len(columns))) / count
+        square = sum((((part - mean) ** 2).sum(axis=0) for part in parts()), np.zeros(len(columns))) / count
         scale = np.where(square > 1e-12, np.sqrt(square), 1.0)
         return cls(tuple(table.names[column] for column in columns), tuple(mean.tolist()), tuple(scale.tolist()))
 
@@ -121,7 +127,7 @@ class Standardiser:
 
 
 def _slices(count: int) -> Iterator[slice]:
-    return (slice(start, start + TILE) for start in range(0, count, TILE))
+    return (slice(start, start + ROWS_AT_ONCE) for start in range(0, count, ROWS_AT_ONCE))
 
 
 def reads_vectors(specs: Sequence[str]) -> bool:
@@ -172,33 +178,70 @@ def compute(
     Features that have learned stand in `fitted` by their text form.
     """
     features = [fitted[spec] if spec in fitted else FEATURES.build(spec) for spec in feature_specs(recipe)]
-    bounds = _tiles(block.offsets)
-    dense = np.empty((0, 0), dtype)
-    shared: dict[str, list[Columns]] = {}
-    dense_parts: list[Columns] = []
-    for first, last in bounds:
-        tile = block.run(first, last)
-        columns = [feature(tile) for feature in features]
-        dense_parts = [part for part in columns if part.index is None]
-        if first == 0:
-            dense = np.empty((len(block.sentences), sum(len(part.names) for part in dense_parts)), dtype)
-        _write(dense[block.offsets[first] : block.offsets[last]], dense_parts)
-        for part in columns:
-            if part.index is not None:
-                shared.setdefault(part.names[0].partition("[")[0], []).append(part)
+    (table,) = compute_tables(block, [lambda tile: _of_tile(tile, features, dtype)])
+    return table
+
+
+def compute_tables(block: EncodedBlock, recipes: Sequence[TileColumns]) -> list[FeatureTable]:
+    """Return a table of each recipe, tile by tile: what several recipes read of a tile is worked out once."""
+    if not recipes:
+        return []
+    growing = [_GrowingTable(block) for _ in recipes]
+    for tile in block.tiles():
+        if tile is block:
+            return [columns(block) for columns in recipes]
+        for table, columns in zip(growing, recipes, strict=True):
+            table.append(columns(tile))
+    return [table.whole() for table in growing]
+
+
+class _GrowingTable:
+    """The table of a block, laid where the block is."""
+
+    def __init__(self, block: EncodedBlock) -> None:
+        self.block = block
+        self.first = 0
+        self.dense = np.empty((0, 0))
+        self.values: list[GrowingRows] = []
+        self.tiles: list[FeatureTable] = []  # without their values
+
+    def append(self, tile: FeatureTable) -> None:
+        """Add the columns of the next tile."""
+        if not self.tiles:
+            self.dense = self.block.space.empty((len(self.block.sentences), tile.dense.shape[1]), tile.dense.dtype)
+            self.values = [self.block.space.rows(part.values.dtype) for part in tile.shared]
+        self.dense[self.first : self.first + len(tile.dense)] = tile.dense
+        self.first += len(tile.dense)
+        shared = []
+        for values, part in zip(self.values, tile.shared, strict=True):
+            moved = (part.row_offsets + values.count, part.index + values.count)
+            shared.append(SharedColumns(part.name, part.values[:0].copy(), *moved, part.every))
+            values.append(part.values)
+        self.tiles.append(dataclasses.replace(tile, dense=tile.dense[:0].copy(), shared=tuple(shared)))
+
+    def whole(self) -> FeatureTable:
+        """Return the table of all tiles."""
+        by_block = zip(*(tile.shared for tile in self.tiles), strict=True)
+        shared = tuple(_joined(values.array(), parts) for values, parts in zip(self.values, by_block, strict=True))
+        return dataclasses.replace(self.tiles[0], dense=self.dense, offsets=self.block.offsets, shared=shared)
+
+
+def _joined(values: NDArray[Any], parts: Sequence[SharedColumns]) -> SharedColumns:
+    offsets = [np.zeros(1, np.int64), *(part.row_offsets[1:] for part in parts)]
+    index = np.concatenate([part.index for part in parts])
+    return SharedColumns(parts[0].name, values, np.concatenate(offsets), index, parts[0].every)
+
+
+def _of_tile(tile: EncodedBlock, features: Sequence[Feature], dtype: DTypeLike) -> FeatureTable:
+    """Return the columns of a few responses."""
+    columns = [feature(tile) for feature in features]
+    dense_parts = [part for part in columns if part.index is None]
+    dense = np.empty((len(tile.sentences), sum(len(part.names) for part in dense_parts)), dtype)
+    _write(dense, dense_parts)
     names = tuple(name for part in dense_parts for name in part.names)
     scalar = np.asarray([part.scalar for part in dense_parts for _ in part.names], bool)
-    joined = tuple(_joined(name, parts, dtype) for name, parts in shared.items())
-    return FeatureTable(dense, names, scalar, block.offsets, joined)
-
-
-def _tiles(offsets: Indices) -> list[tuple[int, int]]:
-    """Cut the bags into runs of about `TILE` sentences; no bags are one empty run."""
-    bounds = [0]
-    while bounds[-1] < len(offsets) - 1:
-        last = int(np.searchsorted(offsets, offsets[bounds[-1]] + TILE, side="right")) - 1
-        bounds.append(max(last, bounds[-1] + 1))
-    return list(pairwise(bounds)) or [(0, 0)]
+    shared = tuple(_shared(part, dtype) for part in columns if part.index is not None)
+    return FeatureTable(dense, names, scalar, tile.offsets, shared)
 
 
 def _write(out: NDArray[Any], parts: Sequence[Columns]) -> None:
@@ -211,13 +254,8 @@ def _write(out: NDArray[Any], parts: Sequence[Columns]) -> None:
         start += len(part.names)
 
 
-def _joined(name: str, parts: Sequence[Columns], dtype: DTypeLike) -> SharedColumns:
-    rows, index, offsets = 0, [], [np.zeros(1, np.int64)]
-    for part in parts:
-        if part.index is None or part.row_offsets is None:
-            raise BadSpec(f"the feature {name!r} shares rows without saying which bag each row belongs to")
-        index.append(part.index + rows)
-        offsets.append(part.row_offsets[1:] + rows)
-        rows += len(part.values)
-    values = np.concatenate([part.values for part in parts]).astype(dtype)
-    return SharedColumns(name, values, np.concatenate(offsets), np.concatenate(index), parts[0].every)
+def _shared(part: Columns, dtype: DTypeLike) -> SharedColumns:
+    name = part.names[0].partition("[")[0]
+    if part.index is None or part.row_offsets is None:
+        raise BadSpec(f"the feature {name!r} shares rows without saying which bag each row belongs to")
+    return SharedColumns(name, part.values.astype(dtype), part.row_offsets, part.index, part.every)

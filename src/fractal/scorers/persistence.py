@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,11 @@ from fractal.registry import parse
 from fractal.scorers.schema import check_saved
 from fractal.scorers.trust import pinned_spec, trusted_spec
 
-__all__ = ["CARRIED", "RENAMED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
+if TYPE_CHECKING:
+    from fractal.mil.training.plan import TrainingPlan
+
+__all__ = ["CARRIED", "Saved", "load_folder", "push_folder", "restored_encoder", "save_folder"]
+__all__ += ["saved_plan"]
 
 FORMAT = 2  # of the folder; raised when an older version of the library could no longer read it
 # names of format 1 → names of today
@@ -203,3 +207,11 @@ def _download(repo: str, revision: str | None) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BadFolder(f"There is no folder {repo!r} here, and the Hub did not give it either: {reason}") from error
+
+
+def saved_plan(written: str) -> TrainingPlan:
+    """Return the plan that a saved scorer was trained by, as its configuration writes it."""
+    from fractal.mil.training.plan import TrainingPlan
+
+    options = {"shrink": False, **parse(written, "training plan")[1]}  # plans of before shrank nothing
+    return TrainingPlan(**{RENAMED.get(name, name): value for name, value in options.items()})

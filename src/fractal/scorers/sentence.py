@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fractal.array_space import IN_MEMORY, ArraySpace
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.encoders.base import Progress
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
+from fractal.ensemble import summary
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Predictor, block_for
@@ -28,14 +30,6 @@ from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import ExpertChoice, ExpertSpec, experts_for, in_order
-from fractal.ensemble.summary import (
-    calibrated,
-    concordance,
-    contradictions,
-    described,
-    held_out_metrics,
-    preferences_right,
-)
 from fractal.ensemble.tasks import forms_of, task_choice
 from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
@@ -50,15 +44,15 @@ from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.records.corpus import Corpus, gather, response_labels, sentence_labels
 from fractal.records.splitting import SPLITTERS
-from fractal.registry import parse
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import Remembers
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, model_card
 from fractal.scorers.output import Run, records, steady_runs
-from fractal.scorers.persistence import CARRIED, RENAMED, Saved, restored_encoder
+from fractal.scorers.persistence import CARRIED, Saved, restored_encoder, saved_plan
 from fractal.scorers.runs import with_missing_calls
+from fractal.scorers.training_space import training_space
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
 __all__ = ["SentenceScorer"]
@@ -118,6 +112,9 @@ class SentenceScorer(Remembers, Scorer):
     task : {"factuality", "reasoning", "retrieval", "quality"} or None, default=None
         What is rated, which states the direction: one bad sentence makes a response bad (factuality, reasoning), one
         good one makes it good (retrieval), or all count (quality).
+    memory_limit : float, default=0
+        GB of memory that vectors and columns may take while training; what takes more is laid in files, and the same is
+        learned. 0 allows half of what is free.
 
     Attributes
     ----------
@@ -157,6 +154,7 @@ class SentenceScorer(Remembers, Scorer):
         tune: str | TuningPlan | None = None,
         cache: str | PathLike[str] | bool = True,
         task: str | None = None,
+        memory_limit: float = 0.0,
     ) -> None:
         self.aggregation = aggregation
         self.recipe = recipe
@@ -174,6 +172,7 @@ class SentenceScorer(Remembers, Scorer):
         self.tune = tune
         self.cache = cache
         self.task = task
+        self.memory_limit = memory_limit
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the options, those of the plan too when deep."""
@@ -215,7 +214,7 @@ class SentenceScorer(Remembers, Scorer):
         records, report = records_of(X, self.splitter, options)
         corpus, config = self.prepare(list(records), labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = self.embed(corpus.responses, on_encode)
+        block = self.embed_for_training(corpus.responses, on_encode)
         result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
         if self.tune is not None:
             tuning = tuning_plan(self.tune, config.plan.seed)
@@ -243,14 +242,14 @@ class SentenceScorer(Remembers, Scorer):
         experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
         self.choices_ = (*task_choice(self.task, self.aggregation_), *experts, *result.choices)
         self.history_, self.cost_, self.guarantees_ = result.history, result.cost, {}
-        self.calibrator_ = calibrated(result, block.offsets, corpus)
+        self.calibrator_ = summary.calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
         self.remember_inputs(corpus.responses)
-        self.data_ = described(corpus)
-        if count := contradictions(result.ensemble.aggregation, corpus.responses):
+        self.data_ = summary.described(corpus)
+        if count := summary.contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
-        self.metrics_ = held_out_metrics(result, block.offsets, corpus)
+        self.metrics_ = summary.held_out_metrics(result, block.offsets, corpus)
         self.learning_curve_ = learning_curve(block, corpus, result.ensemble.aggregation, config.plan.seed)
         self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
         return self
@@ -279,8 +278,8 @@ class SentenceScorer(Remembers, Scorer):
         corpus = gather(list(records), labels_of(y, scale, levels, None))
         scores = self.predict(corpus.responses)
         if len(corpus.pairs):
-            return preferences_right(corpus.pairs, scores)
-        return concordance(corpus.labels, scores)
+            return summary.preferences_right(corpus.pairs, scores)
+        return summary.concordance(corpus.labels, scores)
 
     @property
     def direction_(self) -> str:
@@ -338,12 +337,18 @@ class SentenceScorer(Remembers, Scorer):
         """Return what a saved scorer carries so that its encoder works anywhere."""
         return {f"{CARRIED}{name}": array for name, array in self._encoder().arrays().items()}
 
-    def embed(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
+    def embed(
+        self, responses: Sequence[Response], on_encode: Progress | None = None, space: ArraySpace = IN_MEMORY
+    ) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted."""
         self._warn_of_another_encoder()
         encoder = self._encoder()
         cache = None if encoder.quick else EmbeddingCache.at(self.cache)
-        return embed(responses, encoder, cache, progress=on_encode)
+        return embed(responses, encoder, cache, progress=on_encode, space=space)
+
+    def embed_for_training(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
+        """Encode responses to learn from, in files where memory has no room for what is made of them."""
+        return self.embed(responses, on_encode, training_space(responses, self._encoder().dim, self.memory_limit))
 
     def _warn_of_another_encoder(self) -> None:
         """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
@@ -384,7 +389,7 @@ class SentenceScorer(Remembers, Scorer):
         self, block: EncodedBlock, logits: Tensor, pairs: NDArray[np.int64] | None = None
     ) -> Iterator[ScoredResponse]:
         """Return records of what the log-odds say of the block's responses beside their known labels and pairs."""
-        if count := contradictions(self.ensemble_.aggregation, block.responses):
+        if count := summary.contradictions(self.ensemble_.aggregation, block.responses):
             warnings.warn(
                 f"{count:,} responses have a label that the labels of their sentences contradict: these stand, and "
                 "their other sentences are scored as if the response had no label",
@@ -473,7 +478,7 @@ class SentenceScorer(Remembers, Scorer):
             recipe=ensemble.experts[0].pipeline.recipe if len(ensemble.experts) == 1 else "auto",
             encoder=config["encoder"],
             splitter=config["splitter"],
-            plan=_saved_plan(config["plan"]),
+            plan=saved_plan(config["plan"]),
         )
         scorer.ensemble_, scorer.aggregation_ = ensemble, AGGREGATIONS.spec(ensemble.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None
@@ -491,9 +496,3 @@ class SentenceScorer(Remembers, Scorer):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ensemble_")
-
-
-def _saved_plan(written: str) -> TrainingPlan:
-    """Return the plan that a saved scorer was trained by, as its configuration writes it."""
-    options = {"shrink": False, **parse(written, "training plan")[1]}  # plans of before shrank nothing
-    return TrainingPlan(**{RENAMED.get(name, name): value for name, value in options.items()})

@@ -19,6 +19,8 @@ from fractal.mil.training.plan import Objective, TrainingPlan
 
 __all__ = ["checkpoint_of", "load_checkpoint", "run_fingerprint", "save_checkpoint"]
 
+ROWS_AT_ONCE = 65_536
+
 
 def save_checkpoint(path: Path, belongs_to: str, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write the whole state of a run, plain data and tensors; never a pickle."""
@@ -73,11 +75,19 @@ def run_fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str
     small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
     small |= {} if bags.pairs is None else {"pairs": bags.pairs}
     large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
-    small |= {f"block {i}": torch.sum(block, 0, dtype=torch.float64) for i, block in enumerate(large)}
+    small |= {f"block {i}": _column_sums(block) for i, block in enumerate(large)}
     for name, values in small.items():
         digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
         digest.update(values.cpu().contiguous().numpy().tobytes())
     return f"{replace(plan, device='auto')}|{objective}|{digest.hexdigest()}"
+
+
+def _column_sums(block: Tensor) -> Tensor:
+    """Add up the rows, some at a time: in one piece all of them would be copied into double precision."""
+    total = block.new_zeros(block.shape[1], dtype=torch.float64)
+    for part in block.split(ROWS_AT_ONCE):
+        total += torch.sum(part, 0, dtype=torch.float64)
+    return total
 
 
 def checkpoint_of(folder: Path | None, *identity: object) -> Path | None:

@@ -68,7 +68,14 @@ def held_out_logits(head: Head, bags: Bags) -> Tensor:
 
     A bag that every member learned from, or none did, is scored by all of them.
     """
-    logits = predict_logits(head, bags)
+    head.eval()
+    device = head.enter.device
+    with torch.inference_mode():
+        parts = [_by_unseen(head(block.to(device)).to(bags.offsets.device), block) for block in _blocks(bags, None)]
+    return torch.cat(parts)
+
+
+def _by_unseen(logits: Tensor, bags: Bags) -> Tensor:
     unseen = (bags.weights == 0).expand(-1, logits.shape[-1])  # (bag, member)
     by = torch.where(unseen.any(1, keepdim=True), unseen, True).to(logits.dtype)
     share = (by / by.sum(1, keepdim=True))[bags.sentence_bag]  # (sentence, member)
