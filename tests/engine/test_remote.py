@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -50,6 +56,14 @@ def s3(monkeypatch):
     running.stop()
 
 
+def sent(work, system, address) -> str:
+    """Send the inputs to the store, and return the bucket's name."""
+    bucket = address.removeprefix("s3://")
+    for number in range(2):
+        system.put_file(str(work / "in" / f"{number}.jsonl"), f"{bucket}/in/{number}.jsonl")
+    return bucket
+
+
 def shards(folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in digests(folder).items() if name.startswith("part-")}
 
@@ -67,9 +81,7 @@ def test_a_file_system_without_rename_gets_the_same_shards(tmp_path, work):
 
 def test_an_object_store_gets_the_same_shards(tmp_path, work, s3):
     address, system = s3
-    bucket = address.removeprefix("s3://")
-    for number in range(2):
-        system.put_file(str(work / "in" / f"{number}.jsonl"), f"{bucket}/in/{number}.jsonl")
+    bucket = sent(work, system, address)
     score_files(work / "scorer", work / "in", tmp_path / "local", **OPTIONS)
 
     def stop(done, total):
@@ -84,3 +96,41 @@ def test_an_object_store_gets_the_same_shards(tmp_path, work, s3):
     system.get(f"{bucket}/out", str(tmp_path / "got"), recursive=True)
     assert shards(tmp_path / "got") == shards(tmp_path / "local")
     assert not any(path.name.startswith("_fractal") for path in (tmp_path / "got").iterdir())
+
+
+DRIVER = """
+import sys
+from fractal.engine import score_files
+if __name__ == "__main__":
+    score_files(*sys.argv[1:4], resume=True, workers=2, cache=False, unit_bytes=2_000)
+"""
+
+
+@pytest.mark.slow
+def test_kills_leave_an_object_store_as_an_undisturbed_run_does(tmp_path, work, s3):
+    address, system = s3
+    bucket, draw = sent(work, system, address), random.Random(0)
+    score_files(work / "scorer", work / "in", tmp_path / "local", **{**OPTIONS, "unit_bytes": 2_000})
+    kills = 0
+    while True:
+        before = len(objects(system, bucket))
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, work / "scorer", f"{address}/in", f"{address}/out"])
+        while kills < 4 and driver.poll() is None and len(objects(system, bucket)) < before + draw.randint(2, 6):
+            time.sleep(0.02)
+        if kills == 4:
+            assert driver.wait(timeout=120) == 0
+            break
+        assert driver.poll() is None, "it was over before it was killed: give more units"
+        assert not system.exists(f"{bucket}/out/manifest.json")  # by which alone the folder counts as complete
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        kills += 1
+    system.invalidate_cache()
+    system.get(f"{bucket}/out", str(tmp_path / "got"), recursive=True)
+    assert shards(tmp_path / "got") == shards(tmp_path / "local")
+    assert sorted(path.name for path in (tmp_path / "got").iterdir() if path.suffix != ".jsonl") == ["manifest.json"]
+
+
+def objects(system, bucket) -> list[str]:
+    system.invalidate_cache()
+    return list(system.find(f"{bucket}/out"))
