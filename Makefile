@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test browser-and-database test-quick check format bench-quick docs dist clean
+.PHONY: demo test browser-and-database test-quick fuzz lowest check format bench-quick docs dist clean
 
 demo: $(READY)
 	$(BIN)/fractal demo --output demo
@@ -18,6 +18,18 @@ test-quick: $(READY)
 
 fuzz: $(READY)
 	FUZZ_SECONDS=200 FUZZ_CASES=1000000 FUZZ_SEED=$${FUZZ_SEED:-1} $(BIN)/python -m pytest tests/fuzz -s -n 0 --timeout 900
+
+# The lowest versions that pyproject.toml declares, in an environment of their own, under the quick suite. torch is the
+# pinned build for CPUs throughout: wheels of its lowest version bring gigabytes of libraries for GPUs.
+LOWEST ?= .venv-lowest
+lowest:
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt uv torch==2.13.0
+	echo 'torch==2.13.0' > $(LOWEST)/overrides.txt
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --overrides $(LOWEST)/overrides.txt \
+		--editable '.[all]'
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --overrides $(LOWEST)/overrides.txt --group lowest
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -66,4 +78,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
