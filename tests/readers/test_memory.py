@@ -170,6 +170,14 @@ def test_a_workbook_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
         list(read(path))
 
 
+def test_a_workbook_of_very_many_shared_texts_is_refused(tmp_path):
+    path = sheet(tmp_path / "a.xlsx")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", b"<sst>" + b"<si><t>x</t></si>" * 1_100_000 + b"</sst>")
+    with pytest.raises(BadData, match=r"'xl/sharedStrings.xml' in it holds more than 4,000,000 tags"):
+        list(read(path))
+
+
 @pytest.mark.parametrize("change", [(b"<row", b"<r\x00w"), (b'r="A2"', b'r="??"'), (b't="inlineStr"', b't="d"')])
 def test_a_workbook_with_odd_parts_is_refused_or_read(tmp_path, change):
     path = sheet(tmp_path / "a.xlsx")

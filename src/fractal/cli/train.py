@@ -118,9 +118,9 @@ def command(
         fit(scorer, records, silent, writing=writing, checkpoints=unfinished)
         scorer.remember_reading(reading.memory(sources, reports))
         folder = scorer.save_pretrained(output)
-        shutil.rmtree(unfinished, ignore_errors=True)
         if promises:
             _promise(scorer, records, promises, folder)
+        shutil.rmtree(unfinished, ignore_errors=True)  # after all that a run which goes on would have to do again
     measured = _measured(scorer, kept_apart)
     summary = _summary(scorer, str(folder), time.perf_counter() - started, measured)
     summary["rejected"] = reading.rejected

@@ -17,6 +17,7 @@ from fractal.readers.sources import DAMAGED, MAX_HELD, BadRow, Row, name_of
 __all__ = ["Folder", "Xlsx", "is_saved_dataset"]
 
 MAX_SHARED = 100_000_000  # bytes of the texts that the cells of a workbook share, which openpyxl reads at once
+MAX_TAGS = 4_000_000  # in that part, four a text: a million texts take a quarter of a minute
 SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")  # what `save_to_disk` leaves
 
 
@@ -111,18 +112,25 @@ def _damage_named(name: str, invalid: type[Exception]) -> Iterator[None]:
 
 
 def _refuse_endless(source: Any) -> None:
-    """Refuse a workbook with a part that would not fit into memory: a few kB may unpack to any size."""
+    """Refuse a workbook with a part that would fill the memory or take minutes: a few kB may unpack to any size."""
     with zipfile.ZipFile(source) as archive:
         for part in archive.infolist():
-            most = MAX_HELD if "/worksheets/" in part.filename else MAX_SHARED
-            if part.file_size > most:
-                raise BadData(
-                    f"{part.filename!r} in it unpacks to {part.file_size:,} bytes, at most {most:,} are read: save it "
-                    "as .csv",
-                    source=name_of(source),
-                )
+            sheet = "/worksheets/" in part.filename  # which is read row by row, all others as a whole
+            most = MAX_HELD if sheet else MAX_SHARED
+            problem = f"unpacks to {part.file_size:,} bytes, at most {most:,} are read" if part.file_size > most else ""
+            if not problem and not sheet and _tags(archive, part) > MAX_TAGS:
+                problem = f"holds more than {MAX_TAGS:,} tags"
+            if problem:
+                problem = f"{part.filename!r} in it {problem}: save it as .csv"
+                raise BadData(problem, source=name_of(source))
     if hasattr(source, "seek"):
         source.seek(0)
+
+
+def _tags(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> int:
+    """Return how many tags a part of a workbook holds, at most."""
+    with archive.open(part) as stream:
+        return sum(piece.count(b"<") for piece in iter(lambda: stream.read(1 << 20), b""))
 
 
 def _rows_of(sheet: Any, name: str) -> Iterator[Row | BadRow]:
