@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS, RealSet, load
+from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS, WITHOUT_SENTENCE_LABELS, RealSet, load
 from benchmarks.accuracy.judging import NEUTRAL_OUT
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
@@ -30,10 +31,12 @@ from fractal.ensemble.experts import Ensemble, Predictor
 from fractal.ensemble.fit import fit_ensembles
 from fractal.ensemble.result import FitResult
 from fractal.ensemble.selection import select_aggregations
+from fractal.ensemble.shrinking import ABOUT, shrunk
+from fractal.ensemble.weighting import without_common
 from fractal.evaluation.metrics import METRICS, Sample
 from fractal.mil.aggregations import AGGREGATIONS, FORMS
 from fractal.mil.training.plan import TrainingPlan
-from fractal.records.corpus import Corpus, all_or_nothing, gather
+from fractal.records.corpus import Corpus, all_or_nothing
 from fractal.scorers.sentence import SentenceScorer
 
 LOG, PAGE = RESULTS / "direction.jsonl", RESULTS / "direction.md"
@@ -81,10 +84,15 @@ def whole_fits(
         test = scorer.embed([response.without_labels() for response in data.test])
         arrays: dict[str, Any] = {}
         for name in directions:
-            result = fit_ensembles(block, corpus, {"": (AGGREGATIONS.build(FORMS[name]),)}, config)[""]
+            result = fit_ensembles(block, corpus, {"": (AGGREGATIONS.build(FORMS[name]),)}, config.of_one_fit())[""]
             arrays[f"held_{name}"] = result.held_out.squeeze(-1).numpy()
             arrays[f"test_{name}"] = result.ensemble.logits(Predictor(test)).mean(-1).numpy()
             arrays[f"cost_{name}"] = np.array(result.cost)
+        if data.name not in WITHOUT_SENTENCE_LABELS and not data.name.startswith("syn:"):
+            plan = TrainingPlan(seed=config.plan.seed)
+            ceiling = SentenceScorer(data.aggregation, encoder=scorer.encoder, learn_from="sentences", plan=plan)
+            logits = ceiling.fit(data.train).ensemble_.logits(Predictor(test))
+            arrays["test_supervised"] = logits.mean(-1).numpy()
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
     return dict(np.load(path))
@@ -102,32 +110,47 @@ def kept_fit(name: str, fits: Mapping[str, Any]) -> FitResult:
     return FitResult(ensemble, held_out, float(fits[f"cost_{name}"]), (), (), np.zeros((0, 0), np.float32))
 
 
-def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dict[str, Any] | None:
-    """Score the test sentences under every direction and under what is made of them; None where nothing is open."""
+def test_logits(result: FitResult, fits: Mapping[str, Any], offsets: Tensor, labels: Tensor, test: Tensor) -> Any:
+    """Return the log-odds of the test sentences by a fit, drawn to their response's mean where held-out ratings ask."""
+    done = any(choice.about == ABOUT for choice in result.choices)
+    ensemble = (result if done else shrunk(result, offsets, labels)).ensemble
+    parts = zip(ensemble.experts, ensemble.weights, strict=True)
+    summed = sum(weight * torch.from_numpy(fits[f"test_{expert.name}"]) for expert, weight in parts)
+    return without_common(torch.as_tensor(summed).unsqueeze(1), test, ensemble.topic_share).squeeze(1).numpy()
+
+
+def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dict[str, Any]:
+    """Score the test sentences under every direction that labels allow, and under what is made of them."""
     data = set_of(name, most, seed)
-    path = kept_at(folder, name, seed)
-    if not all_or_nothing(gather(data.bare()).labels):
-        return None  # graded labels are means
-    scorer = SentenceScorer(encoder=encoder, plan=TrainingPlan(seed=seed, shrink=False))
+    scorer = SentenceScorer(encoder=encoder, plan=TrainingPlan(seed=seed))
     corpus, config = scorer.prepare(data.bare())
     block = scorer.embed(corpus.responses)
-    fits = whole_fits(data, corpus, block, config, scorer, path)
-    results = {form: kept_fit(direction, fits) for direction, form in FORMS.items()}
+    directions = FORMS if all_or_nothing(corpus.labels) else {"mean": "mean"}
+    fits = whole_fits(data, corpus, block, config, scorer, kept_at(folder, name, seed), tuple(directions))
+    results = {form: kept_fit(direction, fits) for direction, form in directions.items()}
 
     def fit(_block: object, _corpus: object, forms: Mapping[str, Sequence[Any]], *_: object) -> dict[str, FitResult]:
         return {"": results[AGGREGATIONS.spec(forms[""][0])]}
 
     selection = select_aggregations(fit, block, corpus, {"": scorer.forms(corpus)}, config)
     chosen = selection.fitted.get("") or results[AGGREGATIONS.spec(selection.aspects[""])]
-    parts = zip(chosen.ensemble.experts, chosen.ensemble.weights, strict=True)
-    auto = sum(weight * fits[f"test_{expert.name}"] for expert, weight in parts)
-    alone = {direction: areas(data, fits[f"test_{direction}"]) for direction in FORMS}
+    sizes = (len(response.sentences) for response in data.test)
+    scaled = (
+        fits,
+        torch.from_numpy(block.offsets),
+        torch.from_numpy(corpus.labels),
+        torch.tensor([0, *sizes]).cumsum(0),
+    )
     rule = next(direction for direction, form in FORMS.items() if form == data.aggregation)
     shares = mixture_shares(chosen.directions) if chosen.directions else {str(chosen.ensemble.aggregation.direction): 1}
     return {
         "rule": rule,
-        "alone": alone,
-        "auto": areas(data, np.asarray(auto)),
+        "graded": len(directions) == 1,
+        "alone": {
+            direction: areas(data, test_logits(results[form], *scaled)) for direction, form in directions.items()
+        },
+        "auto": areas(data, test_logits(chosen, *scaled)),
+        "supervised": areas(data, fits["test_supervised"]) if "test_supervised" in fits else None,
         "confidence": {direction: round(share, 3) for direction, share in chosen.directions.items()},
         "shares": {direction: round(share, 3) for direction, share in shares.items()},
         "open": is_open(chosen.directions),
@@ -164,16 +187,16 @@ def main() -> None:
             cell = (name, seed, options.most, options.encoder)
             if cell in log or (options.kept and not kept_at(options.fits, name, seed).exists()):
                 continue
-            row = measured(name, seed, options.most, options.encoder, options.fits)
-            if row is not None:
-                log.add({**dict(zip(log.keys, cell, strict=True)), **row})
-                print(log.rows[-1], flush=True)
+            log.add({**dict(zip(log.keys, cell, strict=True)), **measured(*cell, options.fits)})
+            print(log.rows[-1], flush=True)
     PAGE.write_text(page(log.rows, options), encoding="utf-8")
 
 
 def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """Write the tables: sentence AUC under the rule given and under auto, what counted, how often it was open."""
     command = f"python -m benchmarks.direction --seeds {options.seeds} --most {options.most}"
+    everything = rows
+    rows = [row for row in rows if not row["graded"]]
     names = list(dict.fromkeys(row["set"] for row in rows))
     real = [name for name in names if not name.startswith("syn:")]
     lines = [
@@ -182,8 +205,11 @@ def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         f"{setting(f'{command} --encoder {options.encoder}')} At most {options.most} training responses of a set"
         + "".join(f" ({count} of {name})" for name, count in LONG.items())
         + f", encoder `{options.encoder}`. Sentence ROC AUC (inside responses) on test responses. Lost: the rule given "
-        "less `auto`, over seeds. Sets whose labels are graded are means and leave nothing open: "
-        "`auto` is the rule given there, and they are not in the means.",
+        "less `auto`, over seeds; scores are drawn to their response's mean where held-out ratings ask for it, as by "
+        "default. Sets whose labels are graded are means and leave nothing open: `auto` is the rule given there, and "
+        "they are not among those that lose.",
+        "",
+        *_user_gets(everything),
         "",
         "## Real sets on which nothing was chosen",
         "",
@@ -204,6 +230,33 @@ def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         *_table(rows, [name for name in names if name not in real]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _user_gets(rows: list[dict[str, Any]]) -> list[str]:
+    """Write the rule given and auto beside supervision, on the fits that have it, and what both have above chance."""
+    rows = [row for row in rows if row["supervised"]]
+    lines = [
+        "## What a user gets: the rule given, and auto",
+        "",
+        "Means over the fits of which there is a supervised one; above chance: (AUC − .5) / (supervised − .5).",
+        "",
+        "| set | seeds | supervised | rule given | auto | above chance, rule | above chance, auto | "
+        "within: supervised | rule given | auto |",
+        "|---|---:|" + "---:|" * 8,
+    ]
+    table = {}
+    for name in dict.fromkeys(row["set"] for row in rows):
+        cells = [row for row in rows if row["set"] == name]
+        table[name] = np.mean([[c["supervised"], c["alone"][c["rule"]], c["auto"]] for c in cells], axis=0)
+    if table:
+        table[f"**macro**, {len(table)} sets"] = np.mean([*table.values()], axis=0)
+    for name, pairs in table.items():
+        top, rule, auto = pairs[:, 0]
+        shares = [f"{(value - 0.5) / (top - 0.5):.1%}" for value in (rule, auto)]
+        count = str(sum(row["set"] == name for row in rows) or len(rows))
+        shown = [count, *(f"{v:.3f}" for v in pairs[:, 0]), *shares, *(f"{v:.3f}" for v in pairs[:, 1])]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return lines
 
 
 def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from fractal.ensemble.experts import Predictor
 from fractal.ensemble.fit import fit_ensembles
 from fractal.ensemble.mixture import mixture
 from fractal.ensemble.result import FitResult
+from fractal.ensemble.shrinking import drawn
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
@@ -80,6 +81,23 @@ def test_a_candidate_that_learned_nothing_takes_no_part() -> None:
     assert mixed({"min": flat, "mean": flat}, SHARES) is flat
 
 
+def test_a_mixture_is_drawn_to_the_mean_by_the_least_share_that_a_candidate_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    corpus, block, results = fits()
+    offsets, labels = torch.from_numpy(block.offsets), torch.from_numpy(corpus.labels)
+    plain = mixed(results, SHARES)
+    asked = {id(results["min"]): 0.5, id(results["mean"]): 0.25}
+    monkeypatch.setattr("fractal.ensemble.mixture.asked_share", lambda result, *_: (asked[id(result)], {}))
+    result = mixture(results, SHARES, offsets, labels, shrink=True)
+    assert result.choices[-1].taken == "0.25"
+    inside = drawn(plain.held_out, offsets, 0.25)
+    assert np.corrcoef(result.held_out.flatten(), inside.flatten())[0, 1] == pytest.approx(1, abs=1e-5)
+    whole = result.ensemble.logits(Predictor(block)).mean(-1)
+    by_hand = drawn(plain.ensemble.logits(Predictor(block)).mean(-1, keepdim=True), offsets, 0.25)
+    assert np.corrcoef(whole, by_hand.flatten())[0, 1] == pytest.approx(1, abs=1e-5)
+
+
 def test_a_candidate_that_is_surer_does_not_count_more() -> None:
     _, _, results = fits()
     louder = replace(results["min"], held_out=results["min"].held_out * 5 + 2)
@@ -107,6 +125,7 @@ def test_an_open_scorer_is_saved_and_scores_the_same_again_and_tries_no_prior(tm
     scorer = SentenceScorer(priors="auto", **options).fit(tossed())
     about = {choice.about: choice for choice in scorer.choices_}
     assert "The direction is open" in about["aggregation"].why
+    assert "The least" in about["share of the response's mean"].why
     priors = [choice for name, choice in about.items() if name.startswith("prior ")]
     assert priors
     assert not any(choice.costs for choice in priors)

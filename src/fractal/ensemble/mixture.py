@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fractal.ensemble.experts import Ensemble
-from fractal.ensemble.result import FitResult
-from fractal.ensemble.shrinking import fitted_line
+from fractal.ensemble.result import Choice, FitResult
+from fractal.ensemble.shrinking import ABOUT, asked_share, drawn, fitted_line
 from fractal.ensemble.weighting import refined_log_loss
 
 __all__ = ["mixture"]
@@ -19,13 +19,19 @@ FLAT = 1e-3  # of log-odds: no spread to speak of
 
 
 def mixture(
-    results: Mapping[str, FitResult], shares: Mapping[str, float], offsets: Tensor, labels: Tensor
+    results: Mapping[str, FitResult],
+    shares: Mapping[str, float],
+    offsets: Tensor,
+    labels: Tensor,
+    *,
+    shrink: bool = False,
 ) -> FitResult:
     """Return one ensemble of the experts of several fits; held-out log-odds of each fit count by its share.
 
     Log-odds of sentences are first put on one scale, as forms differ in how sure they are. The form of the largest
     share reads their sum as a response: a line through it is fitted to the held-out labels (response,), nan: unknown.
-    A fit that learned nothing, all of whose log-odds are alike, takes no part.
+    A fit that learned nothing, all of whose log-odds are alike, takes no part. With `shrink` the sum is drawn to its
+    response's mean by the least share that any of the fits asks for.
     """
     spreads = {name: float(results[name].held_out.std(correction=0)) for name in shares}
     scales = {name: share / spreads[name] for name, share in shares.items() if spreads[name] > FLAT}
@@ -35,16 +41,21 @@ def mixture(
     centre = sum(float(results[name].held_out.mean()) * scale for name, scale in scales.items())
     summed = torch.stack([results[name].held_out * scale for name, scale in scales.items()]).sum(0) - centre
     aggregation = taken.ensemble.aggregation
+    asked = [asked_share(results[name], offsets, labels)[0] if shrink else 0.0 for name in scales]
+    share, why = min(asked), "The least that any of the likely directions asks for."
+    summed = drawn(summed, offsets, share)
     slope, height, _ = fitted_line(summed, aggregation, offsets, labels)
     parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]
     ensemble = Ensemble(
         tuple(expert for part, _ in parts for expert in part.experts),
-        tuple(weight * scale for part, scale in parts for weight in part.weights),
+        tuple(weight * scale * (1 - share) for part, scale in parts for weight in part.weights),
         sum(part.shift * scale for part, scale in parts) + height - slope * centre,
         aggregation,
+        topic_share=-share / (1 - share),
     )
+    choices = (*taken.choices, Choice(ABOUT, {}, f"{share:.2f}", why)) if shrink else taken.choices
     held_out = summed * slope + height
     rated = ~labels.isnan()
     cost = refined_log_loss(aggregation.from_logits(held_out, offsets).squeeze(-1)[rated], labels[rated]).mean()
     history = tuple(epoch for name in scales for epoch in results[name].history)
-    return replace(taken, ensemble=ensemble, held_out=held_out, cost=float(cost), history=history)
+    return replace(taken, ensemble=ensemble, held_out=held_out, cost=float(cost), history=history, choices=choices)

@@ -179,7 +179,9 @@ def _compared(
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
     shares = mixture_shares(confidence, mixed=mixed)
     labels, offsets = torch.from_numpy(corpus.labels), torch.from_numpy(block.offsets)
-    result = mixture(results, shares, offsets, labels) if len(shares) > 1 else results[next(iter(shares))]
+    result = results[next(iter(shares))]
+    if len(shares) > 1:
+        result = mixture(results, shares, offsets, labels, shrink=config.plan.shrink)
     taken = AGGREGATIONS.spec(result.ensemble.aggregation)
     choice = Choice("aggregation", costs, taken, open_question(confidence, shares))
     return replace(result, directions=confidence), choice

@@ -18,8 +18,9 @@ from fractal.mil.aggregations import Aggregation
 from fractal.mil.optimise import minimise
 from fractal.records.corpus import Corpus
 
-__all__ = ["fitted_line", "shrunk", "with_shrinking"]
+__all__ = ["ABOUT", "asked_share", "drawn", "fitted_line", "shrunk", "with_shrinking"]
 
+ABOUT = "share of the response's mean"
 SHARES = (0.25, 0.5)  # of the mean, that are tried; more would leave little of what tells sentences apart
 STEPS = 50
 RIDGE = 1e-4
@@ -28,13 +29,17 @@ RIDGE = 1e-4
 def with_shrinking(
     results: Mapping[str, FitResult], block: EncodedBlock, corpus: Corpus, config: FitConfig
 ) -> dict[str, FitResult]:
-    """Shrink every aspect's scores, where ratings alone were learned from and some were held out."""
+    """Shrink every aspect's scores, where ratings alone were learned from and some were held out.
+
+    A mixture of directions, while that is open, is drawn where it is made.
+    """
     shrinks = config.plan.shrink and not config.supervised and not len(corpus.pairs)
     offsets, shrunken = torch.from_numpy(block.offsets), dict(results)
     for name, result in results.items() if shrinks else ():
         held_out = (result.weights == 0).any(1)
         labels = torch.from_numpy(np.where(held_out, corpus.of_aspect(name).labels, np.nan))
-        if not bool(labels.isnan().all()):
+        done = any(choice.about == ABOUT for choice in result.choices)
+        if not bool(labels.isnan().all()) and not done:
             shrunken[name] = shrunk(result, offsets, labels)
     return shrunken
 
@@ -45,31 +50,34 @@ def shrunk(result: FitResult, offsets: Tensor, labels: Tensor) -> FitResult:
     Labels of whole responses tell how much of what is explained lies between responses, and how much within. None is
     drawn where that saves less than a check would speak of.
     """
-    ensemble = result.ensemble
-    lines = {
-        share: fitted_line(_drawn(result.held_out, offsets, share), ensemble.aggregation, offsets, labels)
+    share, costs = asked_share(result, offsets, labels)
+    choice = Choice(ABOUT, {f"{tried:.2f}": cost for tried, cost in costs.items()}, f"{share:.2f}")
+    result = replace(result, choices=(*result.choices, choice))
+    if not share:
+        return result
+    held_out = drawn(result.held_out, offsets, share)
+    slope, height, _ = fitted_line(held_out, result.ensemble.aggregation, offsets, labels)
+    ensemble = replace(
+        result.ensemble,
+        weights=tuple(weight * slope * (1 - share) for weight in result.ensemble.weights),
+        shift=result.ensemble.shift * slope + height,
+        topic_share=-share / (1 - share),
+    )
+    return replace(result, ensemble=ensemble, held_out=held_out * slope + height)
+
+
+def asked_share(result: FitResult, offsets: Tensor, labels: Tensor) -> tuple[float, dict[float, float]]:
+    """Return the share of the mean under which held-out labels are likeliest, and what they cost under each tried."""
+    costs = {
+        share: fitted_line(drawn(result.held_out, offsets, share), result.ensemble.aggregation, offsets, labels)[2]
         for share in (0.0, *SHARES)
     }
-    costs = {share: line[2] for share, line in lines.items()}
     best = min(costs, key=lambda share: costs[share])
-    if costs[0.0] - costs[best] < MIN_GAIN_NATS:
-        best = 0.0
-    choice = Choice("share of the response's mean", {f"{share:.2f}": costs[share] for share in costs}, f"{best:.2f}")
-    result = replace(result, choices=(*result.choices, choice))
-    if not best:
-        return result
-    slope, height, _ = lines[best]
-    drawn = replace(
-        ensemble,
-        weights=tuple(weight * slope * (1 - best) for weight in ensemble.weights),
-        shift=ensemble.shift * slope + height,
-        topic_share=-best / (1 - best),
-    )
-    held_out = _drawn(result.held_out, offsets, best) * slope + height
-    return replace(result, ensemble=drawn, held_out=held_out)
+    return (best if costs[0.0] - costs[best] >= MIN_GAIN_NATS else 0.0), costs
 
 
-def _drawn(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
+def drawn(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
+    """Draw log-odds of sentences to their response's mean by a share below 1."""
     return without_common(logits * (1 - share), offsets, -share / (1 - share))
 
 
