@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ def run_engine(
     """Do the work into a folder and return what there is to say of it; data of a later run may be taken up."""
     if reading.rejects is not None:
         raise BadSpec("--rejects: into a folder, rejected records go to its rejects.jsonl (with --on-error reject)")
+    from fractal.evaluation.unlike import UnlikeTraining, unlike_summary
     from fractal.scorers.persistence import load_folder
 
     reading = reading.as_in_training(load_folder(model).config.get("reading", {}), data[0])
@@ -114,4 +116,6 @@ def run_engine(
             f"{resumed}{rejected}",
             err=True,
         )
+    if summary := unlike_summary(report.unlike):
+        warnings.warn(summary, UnlikeTraining, stacklevel=2)
     return dataclasses.asdict(report)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -158,6 +160,10 @@ def write_scored(
     lines = writer == "jsonl" or (writer == "auto" and (output == "-" or Path(output).suffix in (".jsonl", ".ndjson")))
     if resume and (output == "-" or not lines):
         raise BadSpec("--resume goes on with a file of JSON lines: give -o scores.jsonl")
+    from fractal.evaluation.unlike import UnlikeTraining, unlike_summary
+
+    unlike: Counter[str] = Counter()
+    score = _counting(score, unlike, each)
     with ProgressReporter("responses scored", quiet) as progress:
         scored = _batches(score, responses, batch, progress)
         if not lines:
@@ -170,7 +176,24 @@ def write_scored(
             Path(output).parent.mkdir(parents=True, exist_ok=True)
             with exclusive(output):
                 _write_part(score, responses, progress, Path(output), resume, batch, each, belongs_to)
-        return progress.done
+        done = progress.done
+    if summary := unlike_summary(unlike):
+        warnings.warn(summary, UnlikeTraining, stacklevel=2)
+    return done
+
+
+def _counting(score: ScoreBatch, unlike: Counter[str], each: int) -> ScoreBatch:
+    """Score batch by batch and count what is unlike training, to be said once of all."""
+    from fractal.evaluation.unlike import UnlikeTraining, unlike_counts
+
+    def counted(responses: Sequence[Response]) -> list[ScoredResponse]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnlikeTraining)
+            scored = score(responses)
+        unlike.update(unlike_counts(item.unlike for item in scored[::each]))
+        return scored
+
+    return counted
 
 
 def _write_part(

@@ -60,7 +60,7 @@ def command(
     """
     from fractal.evaluation.drift import calibration_drift, share_drift
     from fractal.scorers.aspects import load_scorer
-    from fractal.scorers.drift import unlike_training
+    from fractal.scorers.likeness import sentence_far
     from fractal.scorers.sentence import SentenceScorer
 
     loaded = load_scorer(scorer)
@@ -75,10 +75,11 @@ def command(
         before, after = _parted(responses, _moment(str(since)), field, quiet)
     old, new = loaded.score_responses(before), loaded.score_responses(after)
     low, lower = _flags(old, threshold), _flags(new, threshold)
-    far, farther = unlike_training(loaded, before), unlike_training(loaded, after)
+    far, farther = sentence_far(loaded, before), sentence_far(loaded, after)
     drifts = [
         share_drift("flagged sentences", low, lower, margin),
         share_drift("sentences unlike training", far, farther, margin),
+        share_drift("responses unlike training", _unlike(old), _unlike(new), margin),
     ]
     rated = calibration_drift(new, margin)
     drifts += [rated] if rated else []
@@ -94,6 +95,10 @@ def command(
 
 def _flags(scored: Iterable[ScoredResponse], threshold: float) -> list[list[bool]]:
     return [[score < threshold for score in item.sentence_scores] for item in scored]
+
+
+def _unlike(scored: Iterable[ScoredResponse]) -> list[list[bool]]:
+    return [[bool(item.unlike)] for item in scored]
 
 
 def _parted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,16 +70,18 @@ class Ledger:
 
     def _manifest(self, done: dict[int, UnitRecord]) -> dict[str, Any]:
         records = [done[unit.number] for unit in self.units]
-        reasons: dict[str, int] = {}
+        reasons: Counter[str] = Counter()
+        unlike: Counter[str] = Counter()
         for record in records:
-            for reason, count in record.reasons.items():
-                reasons[reason] = reasons.get(reason, 0) + count
+            reasons.update(record.reasons)
+            unlike.update(record.unlike)
         return {
             **self._identity(),
             "responses": sum(record.responses for record in records),
             "sentences": sum(record.sentences for record in records),
             "rejected": sum(record.rejected for record in records),
             "reasons": reasons,
+            "unlike_training": unlike,
             "sources": [{"path": source.path, "size": source.size} for source in self.sources],
             "units": [dataclasses.asdict(record) for record in records],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol
@@ -39,6 +40,7 @@ class RunReport:
     sentences: int
     rejected: int
     reasons: Mapping[str, int]
+    unlike: Mapping[str, int]  # records by in what they are unlike training; those like it by the empty text
 
 
 def score_files(scorer: str | PathLike[str], inputs: Inputs, output: str | PathLike[str], **options: Any) -> RunReport:
@@ -101,10 +103,11 @@ def run(
             progress(len(done), len(ledger.units))
     ledger.finish(done)
     records = done.values()
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
+    unlike: Counter[str] = Counter()
     for record in records:
-        for reason, count in record.reasons.items():
-            reasons[reason] = reasons.get(reason, 0) + count
+        reasons.update(record.reasons)
+        unlike.update(record.unlike)
     return RunReport(
         output=job.output,
         units=len(ledger.units),
@@ -112,7 +115,8 @@ def run(
         responses=sum(record.responses for record in records),
         sentences=sum(record.sentences for record in records),
         rejected=sum(record.rejected for record in records),
-        reasons=reasons,
+        reasons=dict(reasons),
+        unlike=dict(unlike),
     )
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import IO, Any, cast
 from fractal.engine.storage import open_folder
 from fractal.engine.units import Unit, line_before, open_unit
 from fractal.errors import BadData
+from fractal.evaluation.unlike import UnlikeTraining, unlike_counts
 from fractal.readers.report import ReadReport
-from fractal.records import Preference, Response
+from fractal.records import Preference, Response, ScoredResponse
 from fractal.registry import parse
 from fractal.writers import WRITERS
 from fractal.writers.native import Writable
@@ -55,6 +58,7 @@ class UnitRecord:
     rejected: int
     lines: int
     reasons: Mapping[str, int]
+    unlike: Mapping[str, int] = dataclasses.field(default_factory=dict)  # records by in what they are unlike training
     shard: str = ""
     size: int = 0  # bytes of the shard
     blake2b: str = ""
@@ -114,11 +118,17 @@ class Worker:
                     pass
                 return _record(unit, counted, report, lines)
             name = shard_name(unit, self.job.writer)
-            with self.folder.write(name) as stream:
+            unlike: Counter[str] = Counter()
+            with self.folder.write(name) as stream, warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnlikeTraining)  # counted here, and said once of all units
                 hashed = _Hashed(stream)
-                WRITERS.build(self.job.writer).write_to(cast(IO[bytes], hashed), scored)
+                WRITERS.build(self.job.writer).write_to(cast(IO[bytes], hashed), _counted_unlike(scored, unlike))
         return dataclasses.replace(
-            _record(unit, counted, report, lines), shard=name, size=hashed.size, blake2b=hashed.digest.hexdigest()
+            _record(unit, counted, report, lines),
+            unlike=dict(sorted(unlike.items())),
+            shard=name,
+            size=hashed.size,
+            blake2b=hashed.digest.hexdigest(),
         )
 
     def _reading(self, report: ReadReport, rejects: Path) -> dict[str, Any]:
@@ -150,6 +160,14 @@ def responses_of(records: Iterable[Response | Preference], *, compared: bool = F
             yield record.worse
         else:
             yield record
+
+
+def _counted_unlike(scored: Iterable[Writable], unlike: Counter[str]) -> Iterator[Writable]:
+    """Count records by in what they are unlike training, as they pass."""
+    for record in scored:
+        if isinstance(record, ScoredResponse):
+            unlike.update(unlike_counts([record.unlike]))
+        yield record
 
 
 class _Counted:

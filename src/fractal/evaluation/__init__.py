@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,8 @@ from fractal.evaluation.arrays import LabelledScores, Scored, matched
 from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import METRICS, Floats, Measurement, Metric, Sample, resampled_weights
 from fractal.evaluation.tables import Comparison, ComparisonRow, Evaluation, Row
+from fractal.evaluation.unlike import unlike_counts, unlike_summary
+from fractal.records import ScoredResponse
 
 __all__ = [
     "Comparison",
@@ -71,10 +74,15 @@ def evaluate(
     confidence: float = 0.95,
     aspect: str | None = None,
 ) -> Evaluation:
-    """Measure scores against the labels that the responses carry; without `metrics`, those that the labels allow."""
-    return evaluate_labelled(
-        LabelledScores.of(scored, aspect), metrics, bootstrap=bootstrap, seed=seed, confidence=confidence
-    )
+    """Measure scores against the labels that the responses carry; without `metrics`, those that the labels allow.
+
+    Where more responses than by chance are unlike those that their scorer learned from, the table says so.
+    """
+    items = list(scored)
+    labelled = LabelledScores.of(items, aspect)
+    table = evaluate_labelled(labelled, metrics, bootstrap=bootstrap, seed=seed, confidence=confidence)
+    judged = (item for item in items if isinstance(item, ScoredResponse) and aspect in (None, item.aspect))
+    return replace(table, unlike=unlike_summary(unlike_counts(item.unlike for item in judged)))
 
 
 def evaluate_arrays(

@@ -104,6 +104,17 @@ class Table:
 class Evaluation(Table):
     """How good one set of scores is: a row for each metric."""
 
+    unlike: str = ""  # how many responses are unlike those that their scorer learned from, where it is no chance
+
+    @property
+    def heading(self) -> str:
+        """Say what was measured, and on what it does not say much."""
+        return f"{super().heading}. {self.unlike}" if self.unlike else super().heading
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; what is undefined is None."""
+        return {name: value for name, value in super().to_dict().items() if value or name != "unlike"}
+
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         head = ["metric", "value", "interval", "count", "note"]
         return head, [

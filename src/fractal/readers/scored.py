@@ -64,6 +64,7 @@ def _make(row: Mapping[str, Any], session: ReadSession, line: int, names: Mappin
         aspect=str(fields.get("aspect", "")),
         aggregation=_hard_rule(fields.get("score_aggregation", extra.get("aggregation"))),
         relative=fields.get("score_relative") in (True, 1, "true", "True"),
+        unlike=tuple(part.strip() for part in str(fields.get("unlike_training", "")).split(",") if part.strip()),
     )
 
 

@@ -29,6 +29,7 @@ NATIVE_FIELDS = (  # what the native schema calls the parts of a record
 SCORE_FIELDS = (
     *("sentence_scores", "sentence_spread", "disaggregated_labels", "response_score", "aspect", "score_aggregation"),
     "score_relative",
+    "unlike_training",
 )
 HARD_RULES = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
 
@@ -188,6 +189,7 @@ class ScoredResponse(_Picklable):
     aspect: str = ""  # which label this is about, where a response carries several
     aggregation: str = ""  # the hard rule that the scores were learned under: min, max or mean; empty: unknown
     relative: bool = False  # learned from preferences alone: scores say what is better, not what is good
+    unlike: tuple[str, ...] = ()  # in what the response is unlike those of training: language, length, domain
 
     def __post_init__(self) -> None:
         count = len(self.response.sentences)

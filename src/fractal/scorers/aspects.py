@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus, gather_aspects
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import reading_of, records_of
+from fractal.scorers.likeness import TrainingProfile
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, aspects_card
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
@@ -42,6 +44,7 @@ SHARED = (
     "splitter",
     "plan",
     "reading",
+    "profile",
 )  # what is saved once for all aspects
 
 
@@ -162,7 +165,8 @@ class AspectScorer(Scorer):
     @property
     def cache(self) -> str | PathLike[str] | bool:
         """Where vectors are kept."""
-        return self._unfitted().cache
+        folder: str | PathLike[str] | bool = self._unfitted().cache
+        return folder
 
     @property
     def aggregation_(self) -> dict[str, str]:
@@ -213,6 +217,13 @@ class AspectScorer(Scorer):
             if not only or key in only
         }
 
+    def without_cache(self) -> Self:
+        """Return the same scorer, keeping no vectors on disk."""
+        self._refuse_unfitted()
+        other = copy.copy(self)
+        other.scorers_ = {name: scorer.without_cache() for name, scorer in self.scorers_.items()}
+        return other
+
     @property
     def _first(self) -> SentenceScorer:
         return next(iter(self.scorers_.values()))
@@ -259,7 +270,8 @@ class AspectScorer(Scorer):
             else:
                 scored = scorer.to_records(block, logits)
             records.append(_named(name, scored, responses))
-        return itertools.chain.from_iterable(zip(*records, strict=True))
+        all_records = itertools.chain.from_iterable(zip(*records, strict=True))
+        return all_records if labelled else self._first.marked(block, all_records, len(records))
 
     def _saved(self, facts: CardFacts | None = None) -> Saved:
         """Keep what aspects share once: the encoder, the plan, the heads."""
@@ -275,7 +287,7 @@ class AspectScorer(Scorer):
         }
         seen = self.held_out_index_
         arrays = {**expert_arrays(experts), "seen.keys": seen.keys, "seen.members": seen.members}
-        arrays |= self._first.encoder_arrays()
+        arrays |= {**self._first.encoder_arrays(), **self._first.profile_arrays()}
         return Saved(config, arrays, aspects_card(configs, facts))
 
     @classmethod
@@ -293,9 +305,10 @@ class AspectScorer(Scorer):
             )
             for name, config in saved.config["aspects"].items()
         }
-        encoder = restored_encoder(saved)
+        encoder, profile = restored_encoder(saved), TrainingProfile.restored(saved.config.get("profile"), saved.arrays)
         for scorer in scorers.values():
             scorer.carry_encoder(encoder)
+            scorer.profile_ = profile
         plan = next(iter(scorers.values())).plan
         plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"], plan=plan)
         fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)

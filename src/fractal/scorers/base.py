@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tempfile
 import warnings
@@ -41,6 +42,7 @@ class Scorer(BaseEstimator, ABC):
     """What learns from labels on whole responses and scores their sentences, of one label or of several."""
 
     splitter: Any
+    cache: Any
     guarantees_: dict[str, Guarantee]  # by aspect
     held_out_index_: HeldOutIndex
 
@@ -105,6 +107,12 @@ class Scorer(BaseEstimator, ABC):
             by_place.update(zip(places, some, strict=True))
         scored += [by_place[place] for place in range(len(by_place))]
         return scored
+
+    def without_cache(self) -> Self:
+        """Return the same scorer, keeping no vectors on disk."""
+        other = copy.copy(self)
+        other.cache = False
+        return other
 
     def held_out_scores(self, X: Any, *, columns: Mapping[str, str] | None = None) -> ScoredResponses:
         """Return scores as `score_responses` does, of responses trained on by the heads that held them out alone.

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fractal.errors import BadData
-from fractal.records import Response
+from numpy.typing import NDArray
 
-__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "relative_scores", "warn_of_missing"]
+from fractal.encoders.block import EncodedBlock
+from fractal.errors import BadData
+from fractal.records import Response, ScoredResponse
+from fractal.scorers.likeness import TrainingProfile, marked
+
+__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "relative_scores"]
+__all__ += ["warn_of_another_encoder", "warn_of_missing"]
 
 NEEDED = 0.5  # share of the training responses that had it, from which a scorer counts on it
 FEWER = 0.5  # of that share; below, a word is said
 
 
 class Remembers:
-    """Remembers how training data were read, and what share of them had a query and a context."""
+    """Remembers how training data were read, what share of them had a query and a context, and what they were like."""
 
     inputs_: dict[str, float]
     reading_: dict[str, Any]
+    profile_: TrainingProfile | None = None
 
     @property
     def memory_(self) -> dict[str, Any]:
@@ -30,10 +36,22 @@ class Remembers:
         """Keep how the training data were read, so that what is scored is read alike."""
         self.reading_ = dict(reading)
 
-    def remember_inputs(self, responses: Sequence[Response]) -> None:
-        """Keep what share of the training data had a query and a context; how they were read is not known yet."""
-        self.inputs_ = {f"with {name}": share for name, share in input_shares(responses).items()}
+    def remember_inputs(self, block: EncodedBlock) -> None:
+        """Keep what share of the training data had a query and a context, and what they were like.
+
+        How they were read is not known yet.
+        """
+        self.inputs_ = {f"with {name}": share for name, share in input_shares(block.responses).items()}
         self.reading_ = {}
+        self.profile_ = TrainingProfile.of(block)
+
+    def marked(self, block: EncodedBlock, records: Iterable[ScoredResponse], each: int = 1) -> Iterator[ScoredResponse]:
+        """Return the block's records, `each` a response, with what is unlike training."""
+        return marked(self.profile_, block, records, each)
+
+    def profile_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is saved of the profile beside its limits."""
+        return self.profile_.arrays() if self.profile_ else {}
 
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Take what a saved scorer remembers."""
@@ -87,6 +105,14 @@ def warn_of_missing(memory: Mapping[str, Any], responses: Sequence[Response]) ->
             f"{then:.0%} of the responses that this scorer learned from had a {name}, {here:.0%} of these "
             f"{len(responses):,} have one: scores without it mean less",
             stacklevel=4,
+        )
+
+
+def warn_of_another_encoder(learned: str, here: str) -> None:
+    """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
+    if learned and learned != here:
+        warnings.warn(
+            f"this scorer learned with the encoder {learned}, here it is {here}: scores may differ", stacklevel=4
         )
 
 

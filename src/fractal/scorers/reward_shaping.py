@@ -178,7 +178,7 @@ class WorstOfMembers:
     """A fitted scorer whose scores are those of the head that thinks least of each sentence."""
 
     def __init__(self, scorer: Any) -> None:
-        self._scorer = scorer
+        self._scorer = scorer.without_cache()  # completions never come again, and would fill it
         self.splitter, self.memory_, self.direction_ = scorer.splitter, scorer.memory_, scorer.direction_
 
     def score_responses(self, responses: Sequence[Response], /) -> list[ScoredResponse]:

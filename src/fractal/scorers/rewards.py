@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from fractal.readers.columns import COMMON_NAMES
 from fractal.records import Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS, Splitter
 from fractal.scorers.inputs import refuse_missing
+from fractal.scorers.token_places import places_of_ids, places_of_text
 
 logger = logging.getLogger("fractal.rewards")
 FORMS = ("response", "sentence", "token")
@@ -53,7 +55,8 @@ class SentenceReward:
     or another well-known name), a text or a list of texts a row, is what completions are held against. Where the scorer
     learned with a context or a query and no completion comes with one, that is an error. The reward of a sentence is
     its score less `kappa` times the spread between the heads. Of several aspects the rewards are added by the weights
-    of `aspects`, which are scaled to add up to 1.
+    of `aspects`, which are scaled to add up to 1. Token rewards are those of the trainer's own `completion_ids`, where
+    it gives them. Completions are kept in no cache on disk.
     """
 
     scorer: Scorer
@@ -108,7 +111,11 @@ class SentenceReward:
         """Return a number, a list of `SpanReward`, or a list of numbers a token, for each completion."""
         texts = [completion_text(completion) for completion in completions]
         scored = self.records(prompts, completions, **columns)
-        return [self._reward(text, item) for text, item in zip(texts, scored, strict=True)]
+        ids = columns.get("completion_ids") if self.form == "token" else None
+        if ids is not None and len(ids) != len(texts):
+            raise BadData(f"{len(ids)} rows for {len(texts)} completions: give one each", field="completion_ids")
+        drawn = [None] * len(texts) if ids is None else ids
+        return [self._reward(*parts) for parts in zip(texts, scored, drawn, strict=True)]
 
     def records(
         self, prompts: Sequence[Any] | None = None, completions: Sequence[Any] = (), **columns: Any
@@ -121,6 +128,12 @@ class SentenceReward:
             if len(rows) != len(texts):
                 raise BadData(f"{len(rows)} {name} for {len(texts)} completions: give one a completion", field=name)
         return self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
+
+    @functools.cached_property
+    def _uncached(self) -> Scorer:
+        """The scorer without its cache on disk: completions never come again, and would fill it."""
+        without = getattr(self.scorer, "without_cache", None)
+        return self.scorer if without is None else without()
 
     def _contexts(self, columns: Mapping[str, Any]) -> Sequence[Any] | None:
         """Return the column that holds the contexts: as the scorer's training data named it, else by a known name."""
@@ -150,18 +163,18 @@ class SentenceReward:
             for place in places
         ]
         refuse_missing(getattr(self.scorer, "memory_", {}), responses, unused)
-        records = self.scorer.score_responses(responses) if responses else []
+        records = self._uncached.score_responses(responses) if responses else []
         each = len(records) // max(len(responses), 1)
         by_place = {place: records[i * each : (i + 1) * each] for i, place in enumerate(places)}
         return [by_place.get(place, []) for place in range(len(texts))]
 
-    def _reward(self, text: str, records: Sequence[ScoredResponse]) -> Any:
+    def _reward(self, text: str, records: Sequence[ScoredResponse], ids: Sequence[int] | None = None) -> Any:
         shares = self.shares(records)
         spans = self._spans(shares)
         if self.form == "sentence":
             return spans
         if self.form == "token":
-            return token_rewards(text, spans, self.tokenizer, every_token=self.every_token)
+            return token_rewards(text, spans, self.tokenizer, every_token=self.every_token, ids=ids)
         return sum(share * self._of_response(scored) for scored, share in shares) if shares else EMPTY
 
     def shares(self, records: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, float]]:
@@ -216,12 +229,20 @@ def sentence_reward(
     return SentenceReward(scorer, form, kappa, reduce, tokenizer, every_token, aspects)
 
 
-def token_rewards(text: str, spans: Sequence[SpanReward], tokenizer: Any, *, every_token: bool = True) -> list[float]:
+def token_rewards(
+    text: str,
+    spans: Sequence[SpanReward],
+    tokenizer: Any,
+    *,
+    every_token: bool = True,
+    ids: Sequence[int] | None = None,
+) -> list[float]:
     """Return a reward for each token of the text: that of the sentence in which the token's first visible sign stands.
 
-    Tokens between sentences get 0; so do all but a sentence's last token where `every_token` is off.
+    The tokens are those of `ids`, as the model drew them, else those that the tokenizer cuts the text into. Tokens
+    between sentences and special tokens get 0; so do all but a sentence's last token where `every_token` is off.
     """
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    offsets = places_of_text(text, tokenizer) if ids is None else places_of_ids(ids, text, tokenizer)
     rewards, last = [0.0] * len(offsets), [-1] * len(spans)
     here = 0
     for token, (start, end) in enumerate(offsets):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -25,7 +25,8 @@ from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
 from fractal.registry import parse
 from fractal.scorers.guarantees import saved_guarantees
-from fractal.scorers.inputs import relative_scores, warn_of_missing
+from fractal.scorers.inputs import relative_scores, warn_of_another_encoder, warn_of_missing
+from fractal.scorers.likeness import TrainingProfile, marked
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 
 __all__ = ["NeedsTorch", "RuntimeScorer", "load_runtime"]
@@ -116,6 +117,7 @@ class RuntimeScorer:
         config = saved.config
         self.splitter: str = config["splitter"]
         self.memory_: dict[str, Any] = dict(config.get("reading", {}))
+        self.profile_ = TrainingProfile.restored(config.get("profile"), saved.arrays)
         self.encoder_fingerprint: str = config["encoder_fingerprint"]
         self.guarantees_ = saved_guarantees(config)
         self.scorer_hash: str = config["head_sha256"]
@@ -145,15 +147,18 @@ class RuntimeScorer:
             warn_of_missing(self.memory_, responses)
             yield from self.score_block(self.embed(responses))
 
+    def without_cache(self) -> RuntimeScorer:
+        """Return the same scorer, keeping no vectors on disk."""
+        other = copy.copy(self)
+        other.cache = None
+        return other
+
     def embed(self, responses: Sequence[Response]) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted and pays; not at all where nothing reads vectors."""
         if not self._reads_vectors:
             return texts_only(responses)
-        if not self._encoder_checked and self.encoder.fingerprint != self.encoder_fingerprint:
-            learned, here = self.encoder_fingerprint, self.encoder.fingerprint
-            warnings.warn(
-                f"this scorer learned with the encoder {learned}, here it is {here}: scores may differ", stacklevel=3
-            )
+        if not self._encoder_checked:
+            warn_of_another_encoder(self.encoder_fingerprint, self.encoder.fingerprint)
         self._encoder_checked = True
         return embed(responses, self.encoder, self.cache)
 
@@ -163,7 +168,7 @@ class RuntimeScorer:
             return iter(())
         by_expert = {number: expert.logits(block) for number, expert in self._experts.items()}
         records = [part.records(block, part.logits(by_expert, block.offsets)) for part in self._ensembles]
-        return itertools.chain.from_iterable(zip(*records, strict=True))
+        return marked(self.profile_, block, itertools.chain.from_iterable(zip(*records, strict=True)), len(records))
 
 
 def load_runtime(

@@ -108,6 +108,15 @@ class LabelForm(msgspec.Struct):
     checks: list[dict[str, Any]] = []
 
 
+class ProfileForm(msgspec.Struct):
+    """Between which values the measures of training responses lie."""
+
+    language: tuple[Finite, Finite]
+    sentences: tuple[Finite, Finite]
+    characters: tuple[Finite, Finite]
+    domain: tuple[Finite, Finite]
+
+
 class SharedForm(msgspec.Struct):
     """What is kept of every scorer."""
 
@@ -115,12 +124,13 @@ class SharedForm(msgspec.Struct):
     encoder_fingerprint: str
     splitter: str
     plan: str
+    profile: ProfileForm | None = None  # scorers of before have none
 
 
 def check_saved(folder: Path, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Refuse a folder whose configuration or arrays have not the form of a saved scorer."""
     try:
-        msgspec.convert(config, SharedForm)
+        shared = msgspec.convert(config, SharedForm)
         if "aspects" in config:
             experts = msgspec.convert(config.get("experts"), list[ExpertForm])
             for aspect in msgspec.convert(config["aspects"], dict[str, LabelForm]).values():
@@ -132,6 +142,7 @@ def check_saved(folder: Path, config: Mapping[str, Any], arrays: Mapping[str, ND
         for number, expert in enumerate(experts):
             _check_expert(expert, under(f"{number}.", arrays))
         _check_membership(arrays)
+        _check_profile(shared.profile, under("profile.", arrays))
     except (msgspec.ValidationError, FractalError, _Misfit) as error:
         raise BadFolder(f"{folder} does not describe a whole scorer ({error}): copy it again, or train anew") from error
 
@@ -193,3 +204,15 @@ def _check_membership(arrays: Mapping[str, NDArray[Any]]) -> None:
         raise _Misfit("which responses were held out is not whole")
     if keys.dtype != np.uint64 or members.dtype != np.uint64 or (keys[1:] < keys[:-1]).any():
         raise _Misfit("which responses were held out is not sorted, or of another kind")
+
+
+def _check_profile(limits: ProfileForm | None, arrays: Mapping[str, NDArray[Any]]) -> None:
+    if arrays.keys() != ({"words", "centroids"} if limits else set()):
+        raise _Misfit("what training responses were like is not whole")
+    if limits is None:
+        return
+    words, centroids = arrays["words"], arrays["centroids"]
+    if words.dtype != np.uint32 or words.ndim != 1 or (words[1:] <= words[:-1]).any():
+        raise _Misfit("the familiar words are not sorted, or of another kind")
+    if centroids.dtype != np.float32 or centroids.ndim != 2 or not len(centroids) or not np.isfinite(centroids).all():
+        raise _Misfit(f"the centroids of training are {centroids.dtype} {centroids.shape}, or not finite")

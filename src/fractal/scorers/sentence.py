@@ -46,7 +46,8 @@ from fractal.records.corpus import Corpus, gather, response_labels, sentence_lab
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
-from fractal.scorers.inputs import Remembers
+from fractal.scorers.inputs import Remembers, warn_of_another_encoder
+from fractal.scorers.likeness import TrainingProfile
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, model_card
 from fractal.scorers.output import Run, records, steady_runs
@@ -245,7 +246,7 @@ class SentenceScorer(Remembers, Scorer):
         self.calibrator_ = summary.calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
-        self.remember_inputs(corpus.responses)
+        self.remember_inputs(block)
         self.data_ = summary.described(corpus)
         if count := summary.contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
@@ -341,8 +342,8 @@ class SentenceScorer(Remembers, Scorer):
         self, responses: Sequence[Response], on_encode: Progress | None = None, space: ArraySpace = IN_MEMORY
     ) -> EncodedBlock:
         """Encode responses, through the cache where one is wanted."""
-        self._warn_of_another_encoder()
         encoder = self._encoder()
+        warn_of_another_encoder(getattr(self, "encoder_fingerprint_", ""), encoder.fingerprint)
         cache = None if encoder.quick else EmbeddingCache.at(self.cache)
         return embed(responses, encoder, cache, progress=on_encode, space=space)
 
@@ -350,17 +351,9 @@ class SentenceScorer(Remembers, Scorer):
         """Encode responses to learn from, in files where memory has no room for what is made of them."""
         return self.embed(responses, on_encode, training_space(responses, self._encoder().dim, self.memory_limit))
 
-    def _warn_of_another_encoder(self) -> None:
-        """Say so when what was learned on one encoder's vectors reads another's, if only of another precision."""
-        learned, here = getattr(self, "encoder_fingerprint_", ""), self._encoder().fingerprint
-        if learned and learned != here:
-            warnings.warn(
-                f"this scorer learned with the encoder {learned}, here it is {here}: scores may differ", stacklevel=4
-            )
-
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = block_for(self.ensemble_, responses, self.embed)
-        return self.to_records(block, self.ensemble_.logits(Predictor(block)))
+        return self.marked(block, self.to_records(block, self.ensemble_.logits(Predictor(block))))
 
     def to_records(self, block: EncodedBlock, logits: Tensor) -> Iterator[ScoredResponse]:
         """Return records of the scores that log-odds (sentence, [level − 1,] member) give the block's responses."""
@@ -433,6 +426,7 @@ class SentenceScorer(Remembers, Scorer):
             "seen.keys": self.held_out_index_.keys,
             "seen.members": self.held_out_index_.members,
             **self.encoder_arrays(),
+            **self.profile_arrays(),
         }
         return Saved(config, arrays, model_card(config, facts), self.ensemble_.files())
 
@@ -446,6 +440,7 @@ class SentenceScorer(Remembers, Scorer):
             "encoder_fingerprint": self.encoder_fingerprint_,
             "splitter": self.splitter,
             "reading": self.memory_,
+            "profile": self.profile_.config() if self.profile_ else None,
             "ensemble": self.ensemble_.config(),
             "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
             "plan": repr(self.plan or TrainingPlan()),
@@ -462,12 +457,12 @@ class SentenceScorer(Remembers, Scorer):
 
     @classmethod
     def _restored(cls, saved: Saved) -> Self:
-        arrays = {name: array for name, array in saved.arrays.items() if not name.startswith("seen.")}
-        ensemble = Ensemble.restored(saved.config["ensemble"], arrays)
+        ensemble = Ensemble.restored(saved.config["ensemble"], saved.arrays)
         ensemble = restored_tuned(ensemble, saved.config["ensemble"], saved.folder)
         held_out = HeldOutIndex(saved.arrays["seen.keys"], saved.arrays["seen.members"])
         scorer = cls.from_config(saved.config, ensemble, held_out)
         scorer.carry_encoder(restored_encoder(saved))
+        scorer.profile_ = TrainingProfile.restored(saved.config.get("profile"), saved.arrays)
         return scorer
 
     @classmethod

@@ -63,7 +63,9 @@ def score_fields(scored: ScoredResponse) -> dict[str, Any]:
         fields["aspect"] = scored.aspect
     if scored.aggregation:
         fields["score_aggregation"] = scored.aggregation
-    return fields | ({"score_relative": True} if scored.relative else {})
+    if scored.relative:
+        fields["score_relative"] = True
+    return fields | ({"unlike_training": ", ".join(scored.unlike)} if scored.unlike else {})
 
 
 def preference_fields(record: Preference) -> dict[str, Any]:
