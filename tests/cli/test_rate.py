@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import shlex
 import threading
 
 import pytest
@@ -81,6 +83,9 @@ def test_a_judge_labels_every_response_and_is_asked_once(server, answers, tmp_pa
     bill = json.loads(done.stdout)
     assert (bill["calls"], bill["input_tokens"], bill["counted"]) == (8, 800, True)
     assert bill["cost"] == pytest.approx((800 * 10 + 80 * 100) / 1e6)
+    hint = shlex.split(re.search(r"^  (fractal .*)$", done.stderr, re.MULTILINE)[1])
+    assert hint[1:3] == ["train", str(target)]
+    assert CliRunner().invoke(app, [*hint[1:], "--dry-run"], catch_exceptions=False).exit_code == 0
     again = run(answers, "--judge", spec, "--rubric", "Good is good.", "-o", target, "--json")
     assert json.loads(again.stdout)["cached"] == 8
     assert len(server.asked) == 9

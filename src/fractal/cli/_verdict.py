@@ -27,12 +27,15 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
         lines.append(
             "Is it good enough? Nothing was held out, so nothing is known: keep responses apart, as --valid DATA."
         )
-    counts = [value for name, value in summary["data"].items() if name.endswith(("labelled responses", "preferences"))]
-    most = max((int(count) for count in counts), default=0)
-    if most < FEW:
-        lines.append(
-            f"Only {most} responses are rated: figures of fewer than {FEW} say little. Rate more, bad ones too."
-        )
+    counts = {
+        name: int(value) for name, value in summary["data"].items() if name.endswith(("responses", "preferences"))
+    }
+    rated = max((value for name, value in counts.items() if name.endswith("labelled responses")), default=0)
+    compared = counts.get("preferences", 0)
+    if max(rated, compared) < FEW:
+        what = f"{compared} answers are compared" if compared > rated else f"{rated} responses are rated"
+        more = "Compare more." if compared > rated else "Rate more, bad ones too."
+        lines.append(f"Only {what}: figures of fewer than {FEW} say little. {more}")
     lines += [curve for curve in summary.get("learning curves", {}).values() if curve]
     lines += [
         check["sentence"]

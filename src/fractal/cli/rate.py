@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import click
@@ -70,6 +71,8 @@ def command(
         note(line, quiet)
     unrated = sum(response.label is None for response in rated)
     note(f"Bill: {bill}; {unrated:,} of {len(rated):,} responses have no label", quiet)
+    if output != "-" and unrated < len(rated):
+        note(f"Next:\n  fractal train {shlex.quote(output)} -o scorer/", quiet)
     if as_json and output != "-":
         print_json({**dataclasses.asdict(bill), "rated": len(rated) - unrated, "unrated": unrated})
 

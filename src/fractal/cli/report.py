@@ -75,6 +75,9 @@ def command(
     for value, part in (slices(items, by) if by else {}).items():
         for name, evaluation in _by_aspect(part, bootstrap).items():
             by_evaluation.setdefault(name, {})[value] = evaluation
+    if truth and not evaluations:
+        notes.append(f"No label was met: {Path(truth).name} says nothing of these responses, so nothing is measured.")
+        note(notes[-1], quiet)
     cut = threshold_of(threshold, saved_promises(scorer), items, quiet)
     loaded = _loaded(scorer)
     Path(output).parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from fractal.cli._command import subcommand
@@ -81,7 +83,11 @@ def command(
         note(f"{labelled} of {len(answered)} sentences have a label{together}. Wrote {output}.", quiet)
         return
     suggestions = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap, seed=seed)
-    note(
-        f"Wrote {write_suggestions(suggestions, output)} sentences to {output}: fill in `label`, then give --answers.",
-        quiet,
-    )
+    note(f"Wrote {write_suggestions(suggestions, output)} sentences to {output}: fill in `label`, then:", quiet)
+    note(f"  {_next(scorer, data, output, reading, allow_missing=allow_missing)}", quiet)
+
+
+def _next(scorer: str, data: str, output: str, reading: ReadOptions, *, allow_missing: bool) -> str:
+    """Return the command that takes the filled-in lines."""
+    flags = [*reading.flags(), *(["--allow-missing"] if allow_missing else [])]
+    return f"fractal suggest {shlex.join([scorer, data, *flags, '--answers', output])} -o labelled.jsonl"

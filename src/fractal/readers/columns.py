@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -72,8 +73,12 @@ class ColumnRoles:
         self._layouts: dict[tuple[str, ...], tuple[dict[str, str], tuple[str, ...]]] = {}
         for role in self._mapped:
             if role not in COMMON_NAMES and not role.startswith(("aspects.", "columns.")):
+                near = difflib.get_close_matches(role, COMMON_NAMES, n=1)
+                meant = (
+                    f" Did you mean {near[0]!r}, as in columns={{{near[0]!r}: {self._mapped[role]!r}}}?" if near else ""
+                )
                 raise BadSpec(
-                    f"No field is called {role!r}.{suggestion(role, COMMON_NAMES)} "
+                    f"No field is called {role!r}.{meant} "
                     f"Map one of {', '.join(COMMON_NAMES)}, aspects.NAME or columns.NAME to a column of the source."
                 )
         report.columns.update(self._mapped)

@@ -84,9 +84,9 @@ def chosen_rejected(roles: Roles, extra: dict[str, Any], session: ReadSession, i
     yield Preference(better, worse, id=values.id_of(roles))
 
 
-FIRST = {"a", "response_a", "answer_a"}
-SECOND = {"b", "response_b", "answer_b"}
-TIE = {"tie", "same", "equal"}
+FIRST = {"a", "response_a", "answer_a", "model_a", "first"}
+SECOND = {"b", "response_b", "answer_b", "model_b", "second"}
+TIE = {"tie", "same", "equal", "both", "neither", "both_bad", "tie_(bothbad)"}
 
 
 def one_of_two(roles: Roles, extra: dict[str, Any], session: ReadSession, id: str) -> Iterator[Record]:
