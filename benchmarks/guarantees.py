@@ -61,7 +61,7 @@ def measure(name: str, seed: int) -> list[dict]:
     aggregation, train, apart, judged = parts(name, seed)
     started = time.process_time()
     plan = TrainingPlan(seed=seed, epochs=EPOCHS)
-    bare = [_bare(response) for response in train]
+    bare = [bare(response) for response in train]
     scorer = SentenceScorer(aggregation=aggregation, encoder="fast", plan=plan).fit(bare)
     scores = {
         how: scorer.held_out_scores(part) for how, part in zip((*HOW, "judged"), (bare, apart, judged), strict=True)
@@ -81,7 +81,7 @@ def measure(name: str, seed: int) -> list[dict]:
     return rows
 
 
-def _bare(response: Response) -> Response:
+def bare(response: Response) -> Response:
     return dataclasses.replace(response.without_labels(), label=response.label)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from fractal.scorers.baselines import (  # noqa: F401  (registered so)
     attention,
     belief_propagation,
+    certain_labels,
     curriculum,
     dllp,
     implicit_reward,
     nli,
     noisy_copy,
+    pooling,
+    prefix_values,
     prototypes,
     variants,
 )
