@@ -42,6 +42,8 @@ def test_a_clear_gain_is_sure_and_a_toss_is_open() -> None:
     assert max(toss.values()) < 0.99
     shaky = {"min": 0.45, "max": 0.55}
     assert "one bad sentence" in open_question(shaky)
+    assert "scored by" not in open_question(shaky)
+    assert "scored by max 90%, min 10%" in open_question(shaky, {"min": 0.1, "max": 0.9})
 
 
 def test_what_is_clear_counts_alone_and_what_is_open_counts_by_the_square_of_how_likely_it_is() -> None:

@@ -17,7 +17,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
 from fractal.ensemble.experts import Predictor
 from fractal.ensemble.fit import fit_ensembles
-from fractal.ensemble.mixture import mixture
+from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.result import FitResult
 from fractal.ensemble.shrinking import drawn
 from fractal.mil.aggregations import AGGREGATIONS
@@ -77,8 +77,10 @@ def test_scores_are_the_sum_of_all_candidates_each_on_the_scale_of_its_held_out_
 def test_a_candidate_that_learned_nothing_takes_no_part() -> None:
     _, _, results = fits()
     flat = replace(results["mean"], held_out=torch.zeros_like(results["mean"].held_out))
-    assert mixed({**results, "mean": flat}, SHARES) is results["min"]
-    assert mixed({"min": flat, "mean": flat}, SHARES) is flat
+    assert learned_shares(results, SHARES) == pytest.approx(SHARES)
+    assert learned_shares({**results, "mean": flat}, SHARES) == {"min": 1.0}
+    assert learned_shares({**results, "min": flat}, SHARES) == {"mean": 1.0}
+    assert learned_shares({"min": flat, "mean": flat}, SHARES) == {"min": 1.0}
 
 
 def test_a_mixture_is_drawn_to_the_mean_by_the_least_share_that_a_candidate_asks_for(

@@ -127,13 +127,13 @@ def mixture_shares(confidence: Mapping[str, float], *, mixed: bool = True) -> di
 
 
 def open_question(confidence: Mapping[str, float], shares: Mapping[str, float] | None = None) -> str:
-    """Say that the direction is open, how sentences are scored meanwhile, and what would decide it; else nothing."""
+    """Say that the direction is open, by what shares sentences are scored meanwhile, and what would decide it."""
     if not is_open(confidence):
         return ""
-    shares = shares or mixture_shares(confidence)
+    scored = f"; scored by {_percentages(shares)}" if shares else ""
     return (
-        f"The direction is open: labels say {_percentages(confidence)}; scored by {_percentages(shares)}. "
-        f"{QUESTION} Name the task (`--task factuality`, SentenceScorer(task='factuality')), or label 20 sentences."
+        f"The direction is open: labels say {_percentages(confidence)}{scored}. {QUESTION} Name the task "
+        "(`--task factuality`, SentenceScorer(task='factuality')), or label 20 sentences."
     )
 
 

@@ -13,9 +13,20 @@ from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.shrinking import ABOUT, asked_share, drawn, fitted_line
 from fractal.ensemble.weighting import refined_log_loss
 
-__all__ = ["mixture"]
+__all__ = ["learned_shares", "mixture"]
 
 FLAT = 1e-3  # of log-odds: no spread to speak of
+
+
+def learned_shares(results: Mapping[str, FitResult], shares: Mapping[str, float]) -> dict[str, float]:
+    """Leave out fits that learned nothing, all of whose log-odds are alike; the likeliest alone where none did."""
+    learned = {name: share for name, share in shares.items() if _spread(results[name]) > FLAT}
+    learned = learned or {max(shares, key=lambda name: shares[name]): 1.0}
+    return {name: share / sum(learned.values()) for name, share in learned.items()}
+
+
+def _spread(result: FitResult) -> float:
+    return float(result.held_out.std(correction=0))
 
 
 def mixture(
@@ -30,14 +41,10 @@ def mixture(
 
     Log-odds of sentences are first put on one scale, as forms differ in how sure they are. The form of the largest
     share reads their sum as a response: a line through it is fitted to the held-out labels (response,), nan: unknown.
-    A fit that learned nothing, all of whose log-odds are alike, takes no part. With `shrink` the sum is drawn to its
-    response's mean by the least share that any of the fits asks for.
+    With `shrink` the sum is drawn to its response's mean by the least share that any of the fits asks for.
     """
-    spreads = {name: float(results[name].held_out.std(correction=0)) for name in shares}
-    scales = {name: share / spreads[name] for name, share in shares.items() if spreads[name] > FLAT}
-    taken = results[max(scales or shares, key=lambda name: shares[name])]
-    if len(scales) < 2:
-        return taken
+    scales = {name: share / _spread(results[name]) for name, share in shares.items()}
+    taken = results[max(shares, key=lambda name: shares[name])]
     centre = sum(float(results[name].held_out.mean()) * scale for name, scale in scales.items())
     summed = torch.stack([results[name].held_out * scale for name, scale in scales.items()]).sum(0) - centre
     aggregation = taken.ensemble.aggregation

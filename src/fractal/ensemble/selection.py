@@ -14,7 +14,7 @@ import torch
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.direction import direction_confidence, is_open, mixture_shares, open_question
-from fractal.ensemble.mixture import mixture
+from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.screening import FormComparison
@@ -177,7 +177,7 @@ def _compared(
     doubt_mean = all_or_nothing(corpus.labels)
     comparison = _held_out_comparison(results, corpus, config.plan.seed)
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
-    shares = mixture_shares(confidence, mixed=mixed)
+    shares = learned_shares(results, mixture_shares(confidence, mixed=mixed))
     labels, offsets = torch.from_numpy(corpus.labels), torch.from_numpy(block.offsets)
     result = results[next(iter(shares))]
     if len(shares) > 1:
