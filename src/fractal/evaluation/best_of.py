@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.records import Response, ScoredResponse
+from fractal.records import REDUCTIONS, Response, ScoredResponse
 
-REDUCTIONS: dict[str, Callable[[tuple[float, ...]], float]] = {
-    "min": min,
-    "max": max,
-    "mean": lambda scores: sum(scores) / len(scores),
-}
 KEYS = ("query", "group")
 WAYS = ("response", "sentence", *REDUCTIONS)
 

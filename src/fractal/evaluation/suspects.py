@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from fractal.errors import UnknownName
-from fractal.records import ScoredResponse
+from fractal.records import REDUCTIONS, ScoredResponse
 
 NEAREST = 1e-3  # scores are kept this far from 0 and 1: no score is surer
-REDUCTIONS: dict[str, Callable[[tuple[float, ...]], float]] = {
-    "min": min,
-    "max": max,
-    "mean": lambda scores: sum(scores) / len(scores),
-}
 WAYS = ("both", "response", "sentence")
 
 

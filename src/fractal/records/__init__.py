@@ -12,6 +12,7 @@ from fractal.errors import BadData, BadSpec
 
 __all__ = [
     "NATIVE_FIELDS",
+    "REDUCTIONS",
     "SCORE_FIELDS",
     "Preference",
     "Response",
@@ -31,7 +32,10 @@ SCORE_FIELDS = (
     "score_relative",
     "unlike_training",
 )
-HARD_RULES = ("min", "max", "mean")  # a response is as good as its worst sentence, its best, or all of them
+REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = MappingProxyType(
+    {"min": min, "max": max, "mean": lambda scores: sum(scores) / len(scores)}
+)
+HARD_RULES = (*REDUCTIONS,)  # a response is as good as its worst sentence, its best, or all of them
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -6,24 +6,19 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.readers.chats import read_chat
 from fractal.readers.columns import COMMON_NAMES
-from fractal.records import Response, ScoredResponse
+from fractal.records import REDUCTIONS, Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS, Splitter
 from fractal.scorers.inputs import refuse_missing
 from fractal.scorers.token_places import places_of_ids, places_of_text
 
 logger = logging.getLogger("fractal.rewards")
 FORMS = ("response", "sentence", "token")
-REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
-    "min": min,
-    "max": max,
-    "mean": lambda rewards: sum(rewards) / len(rewards),
-}
 AUTO = "auto"  # as the scores were learned: the worst sentence under a minimum, the best under a maximum, or the mean
 IMPLIED = "implied"  # the response score that the scorer's own aggregation gives
 OPPOSITE = {"min": "max", "max": "min"}
