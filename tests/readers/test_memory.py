@@ -63,6 +63,8 @@ def test_the_looked_at_bytes_are_those_that_unpacking_takes(tmp_path, compressio
 
 def test_views_and_runs_are_weighed_by_their_rows(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
+    if not hasattr(pyarrow, "string_view"):
+        pytest.skip("this pyarrow has no views")
     texts = pyarrow.array([f"{number} " + "x" * 40_000 for number in range(300)], pyarrow.string_view())
     report = ReadReport()
     records = list(read(written(pyarrow.table({"response": texts}), tmp_path / "a.arrow"), report=report))

@@ -86,13 +86,13 @@ def _weight(column: Any) -> int:
             return weight + len(column) * max((_weight(values.slice(place, 1)) for place in used), default=0)
         lengths = compute.binary_length(values).take(column.indices)
         return weight + (compute.sum(lengths).as_py() or 0)
-    if types.is_run_end_encoded(kind):
+    if _is_a(kind, "run_end_encoded"):
         runs = column.values.slice(column.find_physical_offset(), column.find_physical_length())
         heaviest = max((_weight(runs.slice(place, 1)) for place in range(len(runs))), default=0)
         return weight + len(column) * heaviest
-    if types.is_string_view(kind) or types.is_binary_view(kind):
+    if _is_a(kind, "string_view", "binary_view"):
         return weight + _viewed(column)
-    if types.is_list_view(kind) or types.is_large_list_view(kind):
+    if _is_a(kind, "list_view", "large_list_view"):
         raise BadData(f"columns of the type {kind} are not read: write them as lists")
     if types.is_map(kind):
         first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
@@ -102,6 +102,13 @@ def _weight(column: Any) -> int:
     if types.is_struct(kind):
         return weight + sum(map(_weight, column.flatten()))
     return weight + int(column.nbytes)
+
+
+def _is_a(kind: Any, *names: str) -> bool:
+    """Whether a type is one of these, some of which older versions of pyarrow do not have."""
+    import pyarrow.types as types
+
+    return any(hasattr(types, f"is_{name}") and getattr(types, f"is_{name}")(kind) for name in names)
 
 
 def _viewed(column: Any) -> int:
