@@ -42,3 +42,25 @@ def test_no_more_steps_than_allowed():
 
     few, many = (minimise([torch.zeros(2, dtype=torch.float64)], cost, steps=steps)[0] for steps in (2, 200))
     assert float(cost(many)) < 1e-6 < float(cost(few))
+
+
+@pytest.mark.parametrize("slope", [1.0, 1e6])
+def test_a_cost_without_a_least_value_gives_the_best_that_was_met(slope):
+    (x,) = minimise([torch.tensor(1.0)], lambda x: -slope * x, steps=100)
+    assert bool(x.isfinite())
+    assert x > 1
+
+
+def test_a_search_that_leaves_the_range_of_numbers_gives_the_best_and_other_errors_are_raised(monkeypatch):
+    def overflowing(self, closure):
+        closure()
+        raise RuntimeError("value cannot be converted to type float without overflow")
+
+    monkeypatch.setattr(torch.optim.LBFGS, "step", overflowing)
+    assert minimise([torch.tensor(2.0)], lambda x: x**2, steps=5)[0] == 2.0
+
+    def failing(x):
+        raise RuntimeError("the cost itself is wrong")
+
+    with pytest.raises(RuntimeError, match="itself is wrong"):
+        minimise([torch.tensor(2.0)], failing, steps=5)
