@@ -57,12 +57,12 @@ def command(
     """
     from fractal.reports import show
 
-    chosen: Iterable[ScoredResponse] = filtered(
-        reading.scored(scores), below=below, above=above, label=label, ids=ids, find=find, aspect=aspect
-    )
-    promises = saved_promises(scorer)
-    chosen = list(chosen) if promises else chosen  # all are looked at before any is flagged
-    cut = threshold_of(threshold, promises, chosen if isinstance(chosen, list) else (), quiet)
+    items: Iterable[ScoredResponse] = filtered(reading.scored(scores), aspect=aspect)
+    cut = threshold_of(threshold, {}, (), quiet)
+    if threshold is None and (promises := saved_promises(scorer)):
+        items = everything = list(items)  # a promise is held against all, before any is filtered out
+        cut = threshold_of(threshold, promises, everything, quiet)
+    chosen: Iterable[ScoredResponse] = filtered(items, below=below, above=above, label=label, ids=ids, find=find)
     if order == "best":
         chosen = sorted(chosen, key=lambda item: (-min(item.sentence_scores), -item.response_score))
     count = show(chosen, console(), worst_first=order == "worst", limit=limit or None, threshold=cut)
