@@ -21,7 +21,7 @@ from fractal.server import api_data, api_scoring, assets, login, pages, people, 
 from fractal.server.middleware import Gate
 from fractal.server.studio import Studio
 from fractal.server.tables import Job
-from fractal.server.tracing import start_tracing
+from fractal.server.tracing import tracing
 
 __all__ = ["make_app"]
 
@@ -40,7 +40,8 @@ def make_app(studio: Studio) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         batcher = studio.start_batcher()
         threading.Thread(target=_warm, args=(studio,), name="warm-up", daemon=True).start()
-        yield
+        with tracing():
+            yield
         await batcher.stop()
         studio.close()
 
@@ -61,7 +62,6 @@ def make_app(studio: Studio) -> FastAPI:
         app.include_router(pages_router, include_in_schema=False)
     _answer_errors(app)
     _add_health(app, studio)
-    start_tracing()
     return app
 
 

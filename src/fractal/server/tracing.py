@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from starlette.types import Scope
 
-__all__ = ["span", "start_tracing"]
+__all__ = ["span", "tracing"]
 
+logger = logging.getLogger("fractal.server")
+EXTRA = "pip install 'fractal-scores[otel]'"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_TRACER: list[Any] = []
+_TRACER: list[Any] = []  # the one in use, where there is one
 
 
-def start_tracing() -> bool:
-    """Export spans by OTLP where the extra `otel` is installed and an endpoint is named; say whether it is so."""
-    if not any(os.environ.get(name) for name in ENDPOINTS):
-        return False
+@contextlib.contextmanager
+def tracing() -> Iterator[None]:
+    """Export spans by OTLP where an endpoint is named and the extra `otel` is there; the last are sent at the end."""
+    provider = _provider() if any(os.environ.get(name) for name in ENDPOINTS) else None
+    if provider is None:
+        yield
+        return
+    _TRACER[:] = [provider.get_tracer("fractal.server")]
     try:
-        from opentelemetry import trace
+        yield
+    finally:
+        _TRACER.clear()
+        provider.shutdown()
+
+
+def _provider() -> Any:
+    try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        return False
+        logger.warning(
+            "an OpenTelemetry endpoint is named, and its packages are missing: no spans are sent (%s)", EXTRA
+        )
+        return None
     provider = TracerProvider(resource=Resource.create({"service.name": "fractal"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    _TRACER[:] = [trace.get_tracer("fractal.server")]
-    return True
+    return provider
 
 
 @contextlib.contextmanager
