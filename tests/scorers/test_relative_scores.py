@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ pytest.importorskip("torch")
 
 from fractal import Preference, SentenceScorer, TrainingPlan, make_responses
 from fractal.readers import read_scored
+from fractal.records import ScoredResponse
 from fractal.scorers.inputs import relative_scores
 from fractal.scorers.runtime import load_runtime
 from fractal.writers import write
+from fractal.writers.preferences import RELATIVE, kto_rows
 
 RESPONSES = make_responses(40, task="summaries", seed=3)
 GOOD = [one for one in RESPONSES if one.label == 1.0]
@@ -59,3 +62,12 @@ def test_scores_that_labels_anchor_are_not(data: Any, tmp_path: Path) -> None:
 def test_counts_of_another_kind_of_scorer_say_nothing() -> None:
     assert not relative_scores({})
     assert not relative_scores({"preferences": 0, "labelled responses": 0})
+
+
+def test_no_thumbs_are_made_of_relative_scores() -> None:
+    response = dataclasses.replace(ASKED[0], query="Which?")
+    sure = ScoredResponse(response, (0.99,) * len(response.sentences), 0.99, aggregation="mean", relative=True)
+    left_out: Counter[str] = Counter()
+    rows = [*kto_rows([sure, dataclasses.replace(sure, relative=False)], left_out=left_out)]
+    assert [row["label"] for row in rows] == [True]
+    assert left_out == {RELATIVE: 1}

@@ -19,6 +19,7 @@ from fractal.writers.spans import scored_only
 STRENGTHS: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max, "mean": statistics.fmean}
 
 NOTHING_ASKED = "without a query and a context to answer to"
+RELATIVE = "with scores learned from preferences alone, which say what is better, not what is good"
 OPEN = "with scores that leave open whether they are good"
 NO_PARTNER = "with no clearly better or worse response to the same prompt"
 AGAINST_LABELS = "in pairs that known labels speak against"
@@ -137,9 +138,12 @@ def kto_rows(
     chat: bool = False,
     left_out: Counter[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield `prompt, completion, label`: true for a good response, false for a bad one; what is open is left out."""
+    """Yield `prompt, completion, label`: true for a good response, false for a bad one; what is open is left out.
+
+    So are relative scores, learned from preferences alone: no threshold parts good from bad among them.
+    """
     for item in scored:
-        verdict = evidence.of(item)
+        verdict = None if item.relative else evidence.of(item)
         if verdict is not None:
             yield {
                 "prompt": _message("user", prompt_of(item.response), chat),
@@ -148,7 +152,7 @@ def kto_rows(
                 "score": item.response_score,
             }
         elif left_out is not None:
-            left_out[OPEN] += 1
+            left_out[RELATIVE if item.relative else OPEN] += 1
 
 
 def prompt_of(response: Response) -> str:
