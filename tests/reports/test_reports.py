@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fractal.errors import BadData
-from fractal.evaluation import evaluate
+from fractal.evaluation import compare, evaluate
 from fractal.evaluation.findings import Finding
 from fractal.printable import visible
 from fractal.records import Response, ScoredResponse
@@ -25,6 +25,7 @@ from fractal.reports import (
     charts,
     evaluation_fragment,
     fragment,
+    fragments,
     palette,
     render_report,
     show,
@@ -285,6 +286,24 @@ def test_notebooks_get_an_escaped_fragment_with_every_score():
     assert outline(table).tags["tr"] == 4
     card = outline(card_fragment("A <b>scorer</b>", {HOSTILE[0]: HOSTILE[2], "rank": 0.5}))
     assert (card.tags["tr"], card.tags["b"], card.tags["script"]) == (2, 0, 0)
+
+
+def test_a_list_shows_its_first_responses_and_says_how_many_more():
+    scored = make_scored(13)
+    text = fragments(scored)
+    assert outline(text).tags["div"] == 10
+    assert "… and 3 more of 13" in text
+    assert "more" not in fragments(scored[:10]).split("</div>")[-1]
+    assert fragments([]) == "<p>none</p>"
+    assert "0.333" in card_fragment("A scorer", {"AUC": 1 / 3})
+    assert "0.3333" not in card_fragment("A scorer", {"AUC": 1 / 3})
+
+
+def test_a_comparison_shows_itself_as_markdown():
+    table = compare(make_scored(9), make_scored(9), ["roc_auc"], bootstrap=10)
+    assert not hasattr(table, "_repr_html_")
+    assert "difference" in table._repr_markdown_()
+    assert "roc_auc" in evaluate(make_scored(9), ["roc_auc"], bootstrap=10)._repr_html_()
 
 
 def test_charts_are_well_formed_for_extremes():

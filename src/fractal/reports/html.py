@@ -29,6 +29,7 @@ from fractal.reports.training import training_curves
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+SHOWN_AT_ONCE = 10  # responses in a notebook
 SCRIPTS = ("passages.js", "aims.js", "report.js", "overview.js")
 MOST_RECURRING = 10  # that the page shows; how many more there are is said
 
@@ -132,6 +133,13 @@ def fragment(scored: ScoredResponse, threshold: float = 0.5) -> str:
             middle=palette.MIDDLE,
         )
     )
+
+
+def fragments(scored: Sequence[ScoredResponse], threshold: float = 0.5, limit: int = SHOWN_AT_ONCE) -> str:
+    """Return the first scored responses as coloured sentences, for a notebook, and say how many more there are."""
+    shown = "".join(fragment(item, threshold) for item in scored[:limit])
+    rest = len(scored) - min(limit, len(scored))
+    return shown + (f"<p>… and {rest:,} more of {len(scored):,}</p>" if rest else "" if shown else "<p>none</p>")
 
 
 def evaluation_fragment(evaluation: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
@@ -26,7 +26,23 @@ VALUES_AT_ONCE = 16_384  # too few for the library to share them among threads
 
 
 class ScoredResponses(list[ScoredResponse]):
-    """A list of scored responses that a frame can be made of."""
+    """A list of scored responses that a frame can be made of; a notebook shows the first ones as coloured sentences."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> ScoredResponse: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> ScoredResponses: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> ScoredResponse | ScoredResponses:
+        if isinstance(place, slice):
+            return ScoredResponses(super().__getitem__(place))
+        return super().__getitem__(place)
+
+    def _repr_html_(self) -> str:
+        from fractal.reports import fragments
+
+        return fragments(self)
 
     def to_pandas(self) -> Any:
         """Return a frame with a row a sentence: id, aspect, place, text, score, spread, label, response score."""
