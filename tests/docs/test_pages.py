@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from fractal.readers import read
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = ("integrations",)
@@ -41,3 +43,16 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest
         ran += 1
     assert ran >= len(blocks) - len(NEEDS)
     assert ran >= 3
+
+
+def test_the_lines_of_the_first_hour_are_read_as_it_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+    chats, pairs, runs = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for name, lines in (("chats", chats), ("pairs", pairs), ("runs", runs)):
+        (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    rated = list(read(tmp_path / "chats.jsonl"))
+    assert [(one.label, one.query != "", len(one.sentences)) for one in rated] == [(1.0, True, 2), (0.0, True, 2)]
+    (pair,) = read(tmp_path / "pairs.jsonl")
+    assert (pair.better.sentences[0].text, pair.worse.sentences[0].text) == ("In France.", "In Spain.")
+    (run,) = read(tmp_path / "runs.jsonl", "openai_messages")
+    assert (run.label, len(run.sentences)) == (1.0, 2)
