@@ -61,10 +61,10 @@ def measure(name: str, seed: int) -> list[dict]:
     aggregation, train, apart, judged = parts(name, seed)
     started = time.process_time()
     plan = TrainingPlan(seed=seed, epochs=EPOCHS)
-    bare = [bare(response) for response in train]
-    scorer = SentenceScorer(aggregation=aggregation, encoder="fast", plan=plan).fit(bare)
+    rated = [bare(response) for response in train]
+    scorer = SentenceScorer(aggregation=aggregation, encoder="fast", plan=plan).fit(rated)
     scores = {
-        how: scorer.held_out_scores(part) for how, part in zip((*HOW, "judged"), (bare, apart, judged), strict=True)
+        how: scorer.held_out_scores(part) for how, part in zip((*HOW, "judged"), (rated, apart, judged), strict=True)
     }
     spent = time.process_time() - started
     rows = []

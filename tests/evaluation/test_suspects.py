@@ -47,10 +47,10 @@ def test_the_order_is_that_of_surprise_and_the_mirror_is_the_same(rows):
         scored(n, [1 - s for s in scores], None if label is None else 1 - label, "max", 1 - whole)
         for n, (scores, label, whole) in enumerate(rows)
     ]
-    ranked = suspects(low)
+    ranked = suspects(low, "both")
     assert len(ranked) == sum(label is not None for _, label, _ in rows)
     assert [one.surprise for one in ranked] == sorted((one.surprise for one in ranked), reverse=True)
-    for one, other in zip(ranked, suspects(high), strict=True):
+    for one, other in zip(ranked, suspects(high, "both"), strict=True):
         assert one.surprise == pytest.approx(other.surprise, abs=1e-6)
     parts = [{s.scored.response.id: s.surprise for s in suspects(low, by)} for by in ("response", "sentence")]
     for one in ranked:

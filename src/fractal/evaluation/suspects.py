@@ -40,7 +40,7 @@ class Suspect:
         }
 
 
-def suspects(scored: Iterable[ScoredResponse], by: str = "both") -> list[Suspect]:
+def suspects(scored: Iterable[ScoredResponse], by: str = "response") -> list[Suspect]:
     """Rank rated responses by how much their label contradicts their scores, the most suspect first.
 
     Scores must come from heads that did not learn from the response (`scorer.held_out_scores`): who has learned a wrong

@@ -184,7 +184,7 @@ class Scorer(BaseEstimator, ABC):
         """
         return best_of((item for item in self.stream(X, columns=columns) if item.aspect == aspect), by, kappa, per)
 
-    def suspects(self, X: Any, *, by: str = "both", columns: Mapping[str, str] | None = None) -> list[Suspect]:
+    def suspects(self, X: Any, *, by: str = "response", columns: Mapping[str, str] | None = None) -> list[Suspect]:
         """Rank rated responses by how much their label contradicts their sentences, by heads that held them out.
 
         Of several aspects each label is ranked on its own. `by` is "response", "sentence" or "both": see
