@@ -135,7 +135,11 @@ def page(rows: list[dict], command: str) -> list[str]:
             f"| {what} | {sizes} | {row['encode_s']:.0f} | {row['fit_s']:.0f} "
             f"| {row['train_rate']:,.0f} | {row['cost']:.5f} |"
         )
-    return lines
+    return [
+        *lines,
+        "",
+        "What has no row was not run.",
+    ]
 
 
 def main() -> None:

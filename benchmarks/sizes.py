@@ -78,7 +78,7 @@ def main() -> None:
     page = [
         "# The sizes of encoder",
         "",
-        f"Sentence ROC AUC on test splits, means over {args.seeds} seeds, at most {MOST:,} training responses a set, "
+        f"Sentence ROC AUC on test splits, means over {args.seeds} seed(s), at most {MOST:,} training responses a set, "
         "the stated aggregation of each; `base` from [the table of accuracy](accuracy.md), the same sets and seeds.",
         "",
         setting(f"python -m benchmarks.sizes --seeds {args.seeds}"),

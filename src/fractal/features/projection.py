@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -71,8 +72,14 @@ class Projection:
 
 def _blocks(table: FeatureTable) -> dict[str, NDArray[np.intp]]:
     """Columns of each block of vectors, by the name of its feature."""
+    return _places(table.names, table.scalars.tobytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _places(names: tuple[str, ...], scalars: bytes) -> dict[str, NDArray[np.intp]]:
+    """Do the same for names and what each is, a byte each; the same for every response that a scorer reads."""
     blocks: dict[str, list[int]] = {}
-    for number, (name, scalar) in enumerate(zip(table.names, table.scalars, strict=True)):
+    for number, (name, scalar) in enumerate(zip(names, scalars, strict=True)):
         if not scalar:
             blocks.setdefault(name.partition("[")[0], []).append(number)
     return {name: np.array(columns) for name, columns in blocks.items()}

@@ -8,6 +8,7 @@ the few scalar columns their say.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def _vectors(feature: str, values: Floats) -> Columns:
     return Columns(values, _names(feature, values.shape[1]), scalar=False)
 
 
+@functools.lru_cache(maxsize=64)
 def _names(feature: str, dim: int) -> tuple[str, ...]:
     return tuple(f"{feature}[{column}]" for column in range(dim))
 
