@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.machine import setting
 
-TASKS = 50
-RATED = 150  # runs to train on, three of each task: training encodes them for its checks, and is not in the sum
+TASKS = 100
+RATED = 300  # runs to train on, three of each task: training encodes them for its checks, and is not in the sum
 TOOLS = ("find_customer", "find_order", "read_policy", "update_order", "refund", "send_mail", "calculate", "search")
 WORDS = (
     *("order", "parcel", "refund", "address", "customer", "policy", "item", "price", "delivery", "card", "return"),

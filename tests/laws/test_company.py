@@ -102,7 +102,7 @@ def test_scores_are_the_same_bits_alone_and_in_any_company(kind: str, scorer: Sc
         assert some == [whole[each * i + k] for i in chosen for k in range(each)]
 
 
-@pytest.mark.parametrize("name", AGGREGATIONS.names())
+@pytest.mark.parametrize("name", [*AGGREGATIONS.names(), "first_error(recovery=0.3)"])
 def test_every_aggregation_gives_the_same_bits_in_any_company(name: str) -> None:
     aggregation = AGGREGATIONS.build(name)
     draw = torch.Generator().manual_seed(0)
@@ -128,7 +128,7 @@ def test_every_aggregation_gives_the_same_bits_in_any_company(name: str) -> None
 
 
 @pytest.mark.parametrize("soft", [True, False])
-@pytest.mark.parametrize("name", AGGREGATIONS.names())
+@pytest.mark.parametrize("name", [*AGGREGATIONS.names(), "first_error(recovery=0.3)"])
 def test_labels_given_a_response_are_the_same_bits_in_any_company(name: str, soft: bool) -> None:
     """A response's posteriors do not depend on how long its neighbours are, nor on what is known of them."""
     aggregation = AGGREGATIONS.build(name)
