@@ -25,6 +25,7 @@ from fractal import (
 from fractal.cli import main
 from fractal.encoders import ENCODERS
 from fractal.encoders.embedding import embed
+from fractal.engine import score_files
 from fractal.errors import BadFolder
 from fractal.evaluation import evaluate
 from fractal.evaluation.unlike import UnlikeTraining
@@ -129,6 +130,9 @@ def test_of_several_aspects_each_record_is_marked_and_responses_are_counted_once
     scorer = AspectScorer({"good": "product", "short": "mean"}, plain).fit(rated)
     folder = scorer.save_pretrained(tmp_path / "scorer")
     strange = written(GERMAN, rated[:20])
+    write(strange, tmp_path / "new.jsonl")
+    report = score_files(folder, tmp_path / "new.jsonl", tmp_path / "shards", workers=1)
+    assert sum(report.unlike.values()) == 20
     for one in (scorer, load_scorer(folder, cache=False), load_runtime(folder, cache=False)):
         with pytest.warns(UnlikeTraining, match="20 of 20 responses"):
             scored = one.score_responses(strange)

@@ -40,7 +40,7 @@ class RunReport:
     sentences: int
     rejected: int
     reasons: Mapping[str, int]
-    unlike: Mapping[str, int]  # records by in what they are unlike training; those like it by the empty text
+    unlike: Mapping[str, int]  # responses by in what they are unlike training; those like it by the empty text
 
 
 def score_files(scorer: str | PathLike[str], inputs: Inputs, output: str | PathLike[str], **options: Any) -> RunReport:

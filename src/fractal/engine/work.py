@@ -58,7 +58,7 @@ class UnitRecord:
     rejected: int
     lines: int
     reasons: Mapping[str, int]
-    unlike: Mapping[str, int] = dataclasses.field(default_factory=dict)  # records by in what they are unlike training
+    unlike: Mapping[str, int] = dataclasses.field(default_factory=dict)  # responses by in what they are unlike
     shard: str = ""
     size: int = 0  # bytes of the shard
     blake2b: str = ""
@@ -163,10 +163,13 @@ def responses_of(records: Iterable[Response | Preference], *, compared: bool = F
 
 
 def _counted_unlike(scored: Iterable[Writable], unlike: Counter[str]) -> Iterator[Writable]:
-    """Count records by in what they are unlike training, as they pass."""
+    """Count responses by in what they are unlike training, as their records pass: of several aspects by the first."""
+    first: str | None = None
     for record in scored:
         if isinstance(record, ScoredResponse):
-            unlike.update(unlike_counts([record.unlike]))
+            first = record.aspect if first is None else first
+            if record.aspect == first:
+                unlike.update(unlike_counts([record.unlike]))
         yield record
 
 
