@@ -32,6 +32,12 @@ EPOCHS = 12
 PROMISES = (("false_alarms", 0.05), ("false_alarms", 0.1), ("misses", 0.1), ("misses", 0.2))
 HOW = ("cross-fitted", "unseen")
 ROUNDING = 1e-9
+CONCLUSION = """
+What this says: false alarms stay within the promise whichever way it is calibrated. Misses do so where responses that
+nothing was learned from calibrate; calibrated on the training responses they come out higher, as new responses are
+scored by the mean of all heads, whose worst sentences stand out less than one head's. So promise misses by responses
+kept apart. An average without a confidence is over the promise about half of the time, as it says. Few sets and one
+seed were run: the table shows the direction, not the 95% of pairs that was asked for."""
 
 
 def parts(name: str, seed: int) -> tuple[str, list[Response], list[Response], list[Response]]:
@@ -157,7 +163,7 @@ def page(rows: list[dict]) -> str:
         "sentences (under a "
         "maximum: present ones) that are flagged; *kept whole*: clean responses without a flag.",
         "",
-        f"Means are refused: {', '.join(REFUSED)}. The agents' sets were not run.",
+        f"Means are refused: {', '.join(REFUSED)}. Not run: {', '.join(_missing(rows))}.",
         "",
         "## All sets and seeds",
         "",
@@ -170,12 +176,16 @@ def page(rows: list[dict]) -> str:
         some = [row for row in own if "refused" not in row]
         if some:
             lines.append(_line(how, f"{_named(kind)} ≤ {level:.0%}", confidence, some, len(own) - len(some)))
-    lines += ["", *_by_set(promised), ""]
+    lines += ["", *_by_set(promised), CONCLUSION, ""]
     return "\n".join(lines)
 
 
 def _cell(row: dict) -> tuple:
     return row["how"], row["kind"], row["level"], row["confidence"]
+
+
+def _missing(rows: list[dict]) -> list[str]:
+    return [*(name for name in SETS if all(row["set"] != name for row in rows)), "the agents' sets"]
 
 
 def _named(kind: str) -> str:

@@ -97,8 +97,11 @@ class Guarantee:
             seen = f"({self.seen_misses or 0.0:.1%} here, in {self.flawed_groups:,} groups)"
             parts.append(f"at most {self.misses:.1%} of the flawed responses pass without a flag {seen}")
         how = "on average" if self.confidence is None else f"with a confidence of {self.confidence:.0%}"
+        near = ""
+        if self.cross_fitted:
+            near = " Calibrated on responses that it trained on: near to the promise, and misses may come out higher."
         side = "below" if self.direction == "min" else "from"
-        return f"Sentences that score {side} {self.threshold:.4f} are flagged; {how}, {' and '.join(parts)}."
+        return f"Sentences that score {side} {self.threshold:.4f} are flagged; {how}, {' and '.join(parts)}.{near}"
 
 
 def guarantee(
