@@ -15,7 +15,7 @@ from support.browsers import Watched, chromium, serious_faults
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    *("index", "first-hour", "understand", "concepts", "integrations", "guides/agents", "api", "cli"),
+    *("index", "first-hour", "notebooks", "understand", "concepts", "integrations", "guides/agents", "api", "cli"),
     *("architecture", "benchmarks/results/accuracy"),
 )
 
