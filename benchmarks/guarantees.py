@@ -33,8 +33,9 @@ PROMISES = (("false_alarms", 0.05), ("false_alarms", 0.1), ("misses", 0.1), ("mi
 HOW = ("cross-fitted", "unseen")
 ROUNDING = 1e-9
 CONCLUSION = """
-What this says: false alarms stay within the promise whichever way it is calibrated. Misses do so where responses that
-nothing was learned from calibrate; calibrated on the training responses they come out higher, as new responses are
+What this says: at 95%, false alarms stay within the promise whichever way it is calibrated. Misses do so where
+responses that nothing was learned from calibrate; calibrated on the training responses they come out higher,
+as new ones are
 scored by the mean of all heads, whose worst sentences stand out less than one head's. So promise misses by responses
 kept apart. An average without a confidence is over the promise about half of the time, as it says. Few sets and one
 seed were run: the table shows the direction, not the 95% of pairs that was asked for."""
