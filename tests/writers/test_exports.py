@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -274,6 +275,19 @@ def test_known_preferences_need_no_scores_and_ties_say_nothing(tmp_path):
         count = write([Preference(better, worse), Preference(better, worse, tie=True)], tmp_path / "out.jsonl", "dpo")
     assert count == 1
     assert lines(tmp_path / "out.jsonl") == [{"prompt": "Why?", "chosen": "a 0.", "rejected": "b 0."}]
+
+
+def test_relative_scores_make_pairs_by_their_lead_alone():
+    """All of them lie above one half here: by a threshold none is bad, by their lead the order is clear."""
+    scored = [dataclasses.replace(answer(name, score), relative=True) for name, score in (("a", 0.9), ("b", 0.6))]
+    reasons = Counter()
+    (pair,) = dpo_pairs(scored, left_out=reasons)
+    assert (pair["chosen"], pair["rejected"]) == (scored[0].response.text, scored[1].response.text)
+    assert not reasons
+    assert list(dpo_pairs(scored, Evidence(margin=0.2), left_out=reasons)) == []
+    assert sum(reasons.values()) == 2
+    assert list(dpo_pairs([scored[0], scored[0]], Evidence(margin=0.0))) == []  # no lead is none
+    assert list(dpo_pairs([dataclasses.replace(one, relative=False) for one in scored])) == []
 
 
 @pytest.mark.parametrize("name", [*ARRAYS, "dpo", "kto"])

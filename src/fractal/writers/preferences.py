@@ -52,14 +52,22 @@ class Evidence:
 
     def of(self, scored: ScoredResponse) -> bool | None:
         """Return whether the response is good, or None where its sentences leave it open."""
+        low, high = self._range(scored)
+        if low >= self.threshold + self.margin:
+            return True
+        return False if high <= self.threshold - self.margin else None
+
+    def leads(self, chosen: ScoredResponse, rejected: ScoredResponse) -> bool:
+        """Return whether one response is as far above another as a good one is above a bad one, whatever either is."""
+        return self._range(chosen)[0] - self._range(rejected)[1] >= max(2 * self.margin, 1e-9)
+
+    def _range(self, scored: ScoredResponse) -> tuple[float, float]:
+        """Return the response's strength with `kappa` spreads taken off, and with as many added."""
         strength = self._strength(scored)
         spread = scored.sentence_spread or (0.0,) * len(scored.sentence_scores)
         widths = [self.kappa * width for width in spread]
         low = strength([score - width for score, width in zip(scored.sentence_scores, widths, strict=True)])
-        high = strength([score + width for score, width in zip(scored.sentence_scores, widths, strict=True)])
-        if low >= self.threshold + self.margin:
-            return True
-        return False if high <= self.threshold - self.margin else None
+        return low, strength([score + width for score, width in zip(scored.sentence_scores, widths, strict=True)])
 
     def lead(self, chosen: ScoredResponse, rejected: ScoredResponse) -> float:
         """Return by how much the first response is the stronger."""
@@ -89,23 +97,27 @@ def dpo_pairs(
 ) -> Iterator[dict[str, Any]]:
     """Yield `prompt, chosen, rejected` with both response scores: a good response over a bad one to the same prompt.
 
-    Of each prompt the widest pair is kept, or with `all_pairs` every one. A pair that the known labels of the two
-    responses speak against is left out. `left_out` counts the responses in no pair, by the reason.
+    Of relative scores, learned from preferences alone, nothing is good or bad: there a response stands over another to
+    the same prompt by its lead. Of each prompt the widest pair is kept, or with `all_pairs` every one. A pair that the
+    known labels of the two responses speak against is left out. `left_out` counts the responses in no pair, by the
+    reason.
     """
     reasons = Counter[str]() if left_out is None else left_out
-    prompts: dict[tuple[str, str], tuple[list[ScoredResponse], list[ScoredResponse]]] = {}
+    prompts: dict[tuple[str, str], _Answers] = {}
     for item in scored:
-        verdict, prompt = evidence.of(item), prompt_of(item.response)
+        prompt = prompt_of(item.response)
+        verdict = None if item.relative else evidence.of(item)
         if not prompt:
             reasons[NOTHING_ASKED] += 1
-        elif verdict is None:
+        elif verdict is None and not item.relative:
             reasons[OPEN] += 1
         else:
-            prompts.setdefault((item.aspect, prompt), ([], []))[verdict].append(item)
-    for (aspect, prompt), (bad, good) in prompts.items():
-        pairs = [(chosen, rejected) for chosen in good for rejected in bad if not _contradicted(chosen, rejected)]
+            prompts.setdefault((item.aspect, prompt), _Answers()).side(verdict).append(item)
+    for (aspect, prompt), answers in prompts.items():
+        clear = answers.pairs(evidence)
+        pairs = [pair for pair in clear if not _contradicted(*pair)]
         taken = pairs if all_pairs or not pairs else [max(pairs, key=lambda pair: evidence.lead(*pair))]
-        _count_unpaired(good + bad, pairs, taken, bool(good and bad), reasons)
+        _count_unpaired(answers, clear, pairs, taken, reasons)
         for chosen, rejected in taken:
             yield {
                 **_pair(prompt, chosen.response, rejected.response, chat),
@@ -118,15 +130,30 @@ def dpo_pairs(
 Pairs = Sequence[tuple[ScoredResponse, ScoredResponse]]
 
 
-def _count_unpaired(
-    items: Sequence[ScoredResponse], pairs: Pairs, taken: Pairs, both_sides: bool, reasons: Counter[str]
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """The responses to one prompt that can stand in a pair."""
+
+    good: list[ScoredResponse] = dataclasses.field(default_factory=list)
+    bad: list[ScoredResponse] = dataclasses.field(default_factory=list)
+    relative: list[ScoredResponse] = dataclasses.field(default_factory=list)
+
+    def side(self, verdict: bool | None) -> list[ScoredResponse]:
+        """Return where a response of this verdict stands; without one its scores are relative."""
+        return self.relative if verdict is None else self.good if verdict else self.bad
+
+    def pairs(self, evidence: Evidence) -> Pairs:
+        """Return who clearly stands over whom."""
+        ordered = [(one, other) for one in self.relative for other in self.relative if evidence.leads(one, other)]
+        return [*((chosen, rejected) for chosen in self.good for rejected in self.bad), *ordered]
+
+
+def _count_unpaired(answers: _Answers, clear: Pairs, pairs: Pairs, taken: Pairs, reasons: Counter[str]) -> None:
     """Count the responses to a prompt that are in no pair that is written, by the reason."""
-    possible = {id(item) for pair in pairs for item in pair}
-    written = {id(item) for pair in taken for item in pair}
-    for item in items:
+    in_clear, possible, written = ({id(item) for pair in part for item in pair} for part in (clear, pairs, taken))
+    for item in (*answers.good, *answers.bad, *answers.relative):
         if id(item) not in possible:
-            reasons[AGAINST_LABELS if both_sides else NO_PARTNER] += 1
+            reasons[AGAINST_LABELS if id(item) in in_clear else NO_PARTNER] += 1
         elif id(item) not in written:
             reasons[NARROWER] += 1
 
