@@ -89,6 +89,24 @@ def test_chats():
     assert report.guessed["label"] == "thumbs"
 
 
+def test_transcripts_end_in_the_response():
+    """Comparisons of whole dialogues, as the best known set of them has them."""
+    shared = "\n\nHuman: What is the capital of France?\n\nAssistant: Paris.\n\nHuman: How large is it?\n\nAssistant:"
+    row = {"chosen": f"{shared} Two million people live there. It grows.", "rejected": f"{shared} I do not know."}
+    report = ReadReport()
+    (pair,) = read([row], report=report)
+    assert isinstance(pair, Preference)
+    assert [s.text for s in pair.better.sentences] == ["Two million people live there.", "It grows."]
+    assert pair.better.query == pair.worse.query
+    assert "capital of France" in pair.better.query
+    assert "Paris." in pair.better.query
+    assert report.counts == {"responses were transcripts (Human: … Assistant: …): the last turn is the response": 2}
+    (plain,) = read([{"response": "Human: is a word. So is Assistant: as it stands."}])
+    assert plain.text.startswith("Human: is")
+    with pytest.raises(BadData, match="the last message is of the role 'user'"):
+        list(read([{"response": "Human: Hello?\n\nAssistant: Yes?\n\nHuman: Nothing."}]))
+
+
 def test_tables_of_text():
     report = ReadReport()
     oslo, rome, lima = read(DATA / "ratings.csv", label_scale="1..5", report=report)

@@ -1,8 +1,9 @@
-"""Lists of chat messages → the query that they ask and the response that they end in."""
+"""Lists of chat messages, or a transcript of them → the query that they ask and the response that they end in."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,17 @@ import msgspec
 from fractal.errors import BadData
 
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+
+TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \n]?")
+
+
+def messages_of(text: str) -> list[dict[str, str]]:
+    """Return the messages of a transcript as "Human: …", an empty line, "Assistant: …"; none where it is not one."""
+    _, *parts = TURN.split(text.strip())
+    if not text.lstrip().startswith("Human:") or "Assistant" not in parts[::2]:
+        return []
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    return [{"role": role.lower(), "content": content.strip()} for role, content in turns]
 
 
 def read_chat(messages: Any, field: str = "messages", *, ends_in_response: bool = True) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fractal.errors import BadData
 from fractal.readers import values
-from fractal.readers.chats import read_chat
+from fractal.readers.chats import messages_of, read_chat
 from fractal.records import Preference, Response
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def response(roles: Roles, extra: dict[str, Any], session: ReadSession, id: str)
 
 def make_response(roles: Roles, extra: dict[str, Any], session: ReadSession, id: str) -> Response:
     """Build one response of its fields; every part says itself what is wrong with it."""
+    roles = _spoken(roles, session)
     question, answer = read_chat(roles["messages"]) if values.filled(roles, "messages") is not None else ("", None)
     text, sentences = values.sentences(roles, answer, session)
     extra = {**values.mapping(roles.get("extra"), "extra"), **extra}
@@ -75,6 +76,17 @@ def make_response(roles: Roles, extra: dict[str, Any], session: ReadSession, id:
         columns=values.columns(roles),
         extra=extra,
     )
+
+
+def _spoken(roles: Roles, session: ReadSession) -> Roles:
+    """Take a response that is the transcript of a whole dialogue for its messages: only the last turn is the answer."""
+    response = roles.get("response")
+    cut = any(values.filled(roles, name) is not None for name in ("messages", "sentences", "completions"))
+    messages = messages_of(response) if isinstance(response, str) and not cut else []
+    if not messages:
+        return roles
+    session.report.tally("responses were transcripts (Human: … Assistant: …): the last turn is the response", 1)
+    return {**{name: value for name, value in roles.items() if name != "response"}, "messages": messages}
 
 
 def chosen_rejected(roles: Roles, extra: dict[str, Any], session: ReadSession, id: str) -> Iterator[Record]:
