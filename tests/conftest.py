@@ -32,3 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(skip)
+        return
+    long = {item.path for item in items if "slow" in item.keywords}
+    items.sort(
+        key=lambda item: item.path not in long
+    )  # the longest files first, so that no process ends with one alone

@@ -555,7 +555,7 @@ def test_a_terminal_session_is_as_it_was(fractal, folder):
 def test_interrupted_training_leaves_no_scorer_and_goes_on(folder, tmp_path):
     """Ctrl-C in the middle: exit code 130, no folder; with --resume the scorer is the one of an undisturbed run."""
     out, whole = tmp_path / "scorer", tmp_path / "whole"
-    quick = [arg if arg != "epochs=3" else "epochs=200" for arg in QUICK] + ["--set", "patience=200"]
+    quick = [arg if arg != "epochs=3" else "epochs=80" for arg in QUICK] + ["--set", "patience=80"]
     train = [sys.executable, "-m", "fractal", "train", str(folder / "truth.jsonl"), *quick, "-q"]
     subprocess.run([*train, "-o", whole], check=True)
     # a shell makes its background jobs deaf to Ctrl-C, and what they start: here it must be heard

@@ -145,11 +145,11 @@ def test_time_grows_with_the_text_not_with_its_square(spec, unit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
-def test_ten_megabytes_on_one_line(unit):
-    text = unit.replace("\n", " ") * (10_000_000 // len(unit.encode()))
+def test_four_megabytes_on_one_line(unit):
+    text = unit.replace("\n", " ") * (4_000_000 // len(unit.encode()))
     began = time.process_time()
     parts = Sentences()(text)
-    assert time.process_time() - began < 120
+    assert time.process_time() - began < 48
     assert sum(len(part.text) - part.text.count(" ") for part in parts) == len(text) - text.count(" ")
 
 

@@ -167,7 +167,7 @@ def test_the_api_answers_429_with_a_time(trained: Path, tmp_path: Path):
         for thread in answers:
             thread.start()
         until = time.monotonic() + 10
-        while one.studio.batcher.waiting_tokens < 400 and time.monotonic() < until:
+        while one.studio.batcher.waiting_tokens < 380 and time.monotonic() < until:
             time.sleep(0.01)
         refused = one.post("/v1/score", {"responses": [{"text": "One sentence here. " * 60}]})
         assert refused.status_code == 429

@@ -27,6 +27,13 @@ MOST_LOADED = 3
 SMALL_BATCH = 1_024  # tokens up to which one thread is quicker: several wait for each other longer than they work
 
 
+def worth_threads(scorer: SentenceScorer | AspectScorer, responses: Sequence[Response]) -> bool:
+    """Whether several threads pay: not for small batches, nor without a network, as they delay the event loop."""
+    from fractal.encoders import ENCODERS
+
+    return tokens_of(responses) > SMALL_BATCH and not ENCODERS.build(scorer.encoder).quick
+
+
 class Scorers:
     """Loads scorers from the store when they are first asked for, and keeps the last few."""
 
@@ -66,7 +73,7 @@ class Scorers:
 
         folder_hash, what = key
         scorer = self.load(folder_hash)
-        torch.set_num_threads(1 if tokens_of(responses) <= SMALL_BATCH else self._threads)
+        torch.set_num_threads(self._threads if worth_threads(scorer, responses) else 1)
         return scorer.disaggregate(responses) if what == "disaggregate" else scorer.score_responses(responses)
 
     def warm(self) -> None:
