@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -18,6 +19,8 @@ from fractal.server.store import Store
 from fractal.server.tables import ScorerVersion
 
 if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
     from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
 
@@ -32,6 +35,14 @@ def worth_threads(scorer: SentenceScorer | AspectScorer, responses: Sequence[Res
     from fractal.encoders import ENCODERS
 
     return tokens_of(responses) > SMALL_BATCH and not ENCODERS.build(scorer.encoder).quick
+
+
+@lru_cache(maxsize=1)
+def _pools() -> ThreadpoolController:
+    """The threads of numpy's products, which keep a core busy while they wait; looked for once, as it takes long."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class Scorers:
@@ -73,8 +84,10 @@ class Scorers:
 
         folder_hash, what = key
         scorer = self.load(folder_hash)
-        torch.set_num_threads(self._threads if worth_threads(scorer, responses) else 1)
-        return scorer.disaggregate(responses) if what == "disaggregate" else scorer.score_responses(responses)
+        threads = self._threads if worth_threads(scorer, responses) else 1
+        torch.set_num_threads(threads)
+        with _pools().limit(limits=threads, user_api="blas"):
+            return scorer.disaggregate(responses) if what == "disaggregate" else scorer.score_responses(responses)
 
     def warm(self) -> None:
         """Load the newest scorer of all, so that the first request does not wait for it."""
