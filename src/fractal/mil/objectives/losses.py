@@ -39,6 +39,8 @@ class ResponseLoss(Term):
 
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         observed = bags.targets.get(self.observed)
+        if observed is not None and bool(observed.isnan().all()):
+            observed = None  # as in most batches where few sentences have labels: nothing is to be weighed
         scores = scores.with_observed(observed)
         labelled = ~bags.labels.isnan()  # (bag,)
         if observed is not None:
