@@ -150,18 +150,23 @@ def page() -> str:
         "| " + " | ".join(f"{row[name]:,}" if name == "mb" else str(row[name]) for name in columns) + " |"
         for row in shown
     ]
-    absent = [python for python in PYTHONS if shutil.which(python) is None]
+    absent = [python for python in PYTHONS if not here(python)]
     missing = [name for name in order if not any(row["extra"] == name for row in latest.values())]
     head = HEAD.format(cpu=cpu(), nvidia=sum(row["nvidia"] for row in shown))
     last = f"Not here, so not tried: {', '.join(absent) or 'nothing'}. Not measured: {', '.join(missing) or 'nothing'}."
     return "\n".join([head, *lines, "", last, ""])
 
 
+def here(python: str) -> bool:
+    """Return whether a Python runs here; a name alone may be a stand-in of a version manager."""
+    return shutil.which(python) is not None and not subprocess.run([python, "-c", ""], capture_output=True).returncode
+
+
 def main(extras: list[str]) -> None:
     """Measure these extras, or all, in every Python that is here."""
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
-        for python in filter(shutil.which, PYTHONS):
+        for python in filter(here, PYTHONS):
             for extra in extras or list(SMOKE):
                 row = measure(python, wheel, extra.replace("core", ""), Path(folder))
                 print(row, flush=True)
