@@ -26,11 +26,11 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
-        options: dict[str, Any] = {"pool_size": THREADS, "connect_args": {"timeout": BUSY_SECONDS}}
-        if not self.sqlite:
-            options = {"pool_size": 10}
+        options: dict[str, Any] = {"pool_size": 10, "pool_pre_ping": True}
+        if self.sqlite:
+            options = {"pool_size": THREADS, "connect_args": {"timeout": BUSY_SECONDS}}
         try:
-            self.engine: Engine = create_engine(url, pool_pre_ping=not self.sqlite, **options)
+            self.engine: Engine = create_engine(url, **options)
         except ModuleNotFoundError as error:
             raise MissingExtra("This database", "serve", error.name or "") from error
         if self.sqlite:
