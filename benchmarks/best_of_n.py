@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.accuracy.data import load
-from benchmarks.logbook import Logbook, options
+from benchmarks.logbook import Logbook, options, sets_and_seeds
 from benchmarks.machine import setting
 from fractal.evaluation.best_of import best_of, rivalry
 from fractal.records import Preference, Response, ScoredResponse
@@ -190,6 +190,11 @@ def _cell(means: dict[str, dict[str, float]], way: str) -> str:
     return f"{value:.3f} ({gains.mean():+.3f}, {low:+.3f} to {high:+.3f})"
 
 
+def _said(row: dict) -> str:
+    means = ", ".join(f"{way} {np.mean(values):.3f}" for way, values in row["values"].items())
+    return f"{row['set']}, seed {row['seed']}: {means}"
+
+
 def main() -> None:
     """Measure what is missing and write the page."""
     import torch
@@ -197,12 +202,7 @@ def main() -> None:
     args = options(__doc__, "best_of_n", SETS, seeds=3).parse_args()
     torch.set_num_threads(1)
     book = Logbook(args.log, "set", "seed")
-    for seed in range(args.seeds):
-        for name in args.sets.split(","):
-            if (name, seed) not in book:
-                row = book.add(measure(name, seed))
-                told = ", ".join(f"{way} {np.mean(values):.3f}" for way, values in row["values"].items())
-                print(f"{name}, seed {seed}: {told}", flush=True)
+    book.fill_in_turn(measure, sets_and_seeds(args), _said)
     args.out.write_text(page(book.rows), encoding="utf-8")
 
 

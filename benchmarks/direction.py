@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS, WITHOUT_SENTENCE_LABELS, RealSet, load
-from benchmarks.accuracy.judging import NEUTRAL_OUT
+from benchmarks.accuracy.judging import sample_of, truth_of
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
 from fractal.datasets.synthetic import make_responses
@@ -33,12 +33,13 @@ from fractal.ensemble.result import FitResult
 from fractal.ensemble.selection import select_aggregations
 from fractal.ensemble.shrinking import ABOUT, shrunk
 from fractal.ensemble.weighting import without_common
-from fractal.evaluation.metrics import METRICS, Sample
+from fractal.evaluation.metrics import METRICS
 from fractal.mil.aggregations import AGGREGATIONS, FORMS
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records.corpus import Corpus, all_or_nothing
 from fractal.scorers.sentence import SentenceScorer
 
+Measure = Callable[[str, int, int, str, Path], dict[str, Any]]  # set, seed, responses at most, encoder, folder of fits
 LOG, PAGE = RESULTS / "direction.jsonl", RESULTS / "direction.md"
 DEVELOPED_ON = {"wikiqa", "absa16_reviews", "processbench", "faithbench", "film_sentiment", "prm800k_subset"}
 LONG = {"film_sentiment": 200}  # responses at most, of sets of long ones: 31 sentences each
@@ -159,36 +160,38 @@ def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dic
 
 def areas(data: RealSet, scores: np.ndarray) -> tuple[float, float]:
     """Return the sentence ROC AUC over all test responses, and inside them."""
-    truth = np.array([np.nan if s.label is None else s.label for r in data.test for s in r.sentences])
-    if data.name in NEUTRAL_OUT:
-        truth[truth == 0.5] = np.nan
-    bags = np.repeat(np.arange(len(data.test)), [len(response.sentences) for response in data.test])
-    known = ~np.isnan(truth)
-    sample = Sample.of(truth[known], scores[known], bags[known])
+    truth, groups = truth_of(data.test, data.name)
+    sample = sample_of(truth, scores, groups)
     overall, within = (METRICS.build(name).read(sample).value for name in ("roc_auc", "within_response_auc"))
     return round(float(overall), 5), round(float(within), 5)
 
 
-def main() -> None:
-    """Run what is missing of sets × seeds, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+def options_of(about: str | None, seeds: int) -> argparse.Namespace:
+    """Read the options of what is judged on kept fits."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--most", type=int, default=600)
     parser.add_argument("--encoder", default="static")
     parser.add_argument("--fits", type=Path, default=Path("direction-fits"), help="where whole fits are kept")
     parser.add_argument("--kept", action="store_true", help="judge the fits that are kept, and make no new one")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def run_missing(log: Logbook, names: Sequence[str], options: argparse.Namespace, run: Measure) -> None:
+    """Measure the sets and seeds that are missing, or of these only those whose fits are kept."""
+    cells = [(name, seed, options.most, options.encoder) for seed in range(options.seeds) for name in names]
+    if options.kept:
+        cells = [cell for cell in cells if kept_at(options.fits, *cell[:2]).exists()]
+    log.fill_in_turn(lambda *cell: {**dict(zip(log.keys, cell, strict=True)), **run(*cell, options.fits)}, cells, str)
+
+
+def main() -> None:
+    """Run what is missing of sets × seeds, then write the page."""
+    options = options_of(__doc__, 5)
     torch.set_num_threads(1)
     log = Logbook(LOG, "set", "seed", "most", "encoder")
     names = [name for name in SETS if name not in WITHOUT_RATINGS]
-    names += [":".join(map(str, ("syn", *case))) for case in GENERATED]
-    for seed in range(options.seeds):
-        for name in names:
-            cell = (name, seed, options.most, options.encoder)
-            if cell in log or (options.kept and not kept_at(options.fits, name, seed).exists()):
-                continue
-            log.add({**dict(zip(log.keys, cell, strict=True)), **measured(*cell, options.fits)})
-            print(log.rows[-1], flush=True)
+    run_missing(log, [*names, *(":".join(map(str, ("syn", *case))) for case in GENERATED)], options, measured)
     PAGE.write_text(page(log.rows, options), encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.accuracy.data import load
-from benchmarks.logbook import Logbook, options
+from benchmarks.logbook import Logbook, options, sets_and_seeds
 from benchmarks.machine import setting
 from fractal.evaluation.calibration import Guarantee, guarantee
 from fractal.records import Response, ScoredResponse
@@ -240,12 +240,7 @@ def main() -> None:
     args = options(__doc__, "guarantees", SETS, seeds=5).parse_args()
     torch.set_num_threads(1)
     book = Logbook(args.log, "set", "seed")
-    for seed in range(args.seeds):
-        for name in args.sets.split(","):
-            if (name, seed) not in book:
-                for row in measure(name, seed):
-                    book.add(row)
-                print(f"{name}, seed {seed}", flush=True)
+    book.fill_in_turn(measure, sets_and_seeds(args), lambda row: f"{row['set']}, seed {row['seed']}")
     args.out.write_text(page(book.rows), encoding="utf-8")
 
 

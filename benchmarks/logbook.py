@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -31,6 +31,17 @@ class Logbook:
         self._known.add(self._cell(row))
         return row
 
+    def fill_in_turn(
+        self, run: Callable[..., dict | list[dict]], cells: Iterable[tuple], said: Callable[[dict], str]
+    ) -> None:
+        """Run the cells that are missing in this process, one after another; keep each, and say what came of it."""
+        for cell in cells:
+            if cell not in self:
+                rows = run(*cell)
+                for row in rows if isinstance(rows, list) else [rows]:
+                    self.add(row)
+                print(said(self.rows[-1]), flush=True)
+
     def fill(self, run: Callable[..., dict], cells: Sequence[tuple], jobs: int, told: Callable[[dict], str]) -> None:
         """Run the cells that are missing over processes; keep each at once, and say what was found."""
         missing = [cell for cell in cells if cell not in self]
@@ -40,6 +51,11 @@ class Logbook:
 
     def _cell(self, row: dict) -> tuple:
         return tuple(row[key] for key in self.keys)
+
+
+def sets_and_seeds(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """Return the cells that most benchmarks run: every set under a seed before the next seed."""
+    return [(name, seed) for seed in range(args.seeds) for name in args.sets.split(",")]
 
 
 def options(told: str | None, name: str, sets: Sequence[str], seeds: int) -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from benchmarks.logbook import Logbook, options
+from benchmarks.logbook import Logbook, options, sets_and_seeds
 from benchmarks.machine import setting
 
 SETS = (
@@ -91,12 +91,11 @@ def main() -> None:
     args = options(__doc__, "rivals", SETS, seeds=2).parse_args()
     torch.set_num_threads(1)
     book = Logbook(args.log, "set", "seed", "method")
-    for seed in range(args.seeds):
-        for name in args.sets.split(","):
-            for method in METHODS:
-                if (name, seed, method) not in book:
-                    row = book.add(measure(name, seed, method))
-                    print(f"{name}, seed {seed}, {method}: {row['auc']:.3f}", flush=True)
+    book.fill_in_turn(
+        measure,
+        [(*cell, method) for cell in sets_and_seeds(args) for method in METHODS],
+        lambda row: f"{row['set']}, seed {row['seed']}, {row['method']}: {row['auc']:.3f}",
+    )
     args.out.write_text(page(book.rows), encoding="utf-8")
 
 

@@ -15,7 +15,16 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS
-from benchmarks.direction import LONG, areas, kept_at, kept_fit, set_of, whole_fits
+from benchmarks.direction import (
+    LONG,
+    areas,
+    kept_at,
+    kept_fit,
+    options_of,
+    run_missing,
+    set_of,
+    whole_fits,
+)
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
 from fractal.ensemble.shrinking import shrunk
@@ -55,22 +64,10 @@ def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dic
 
 def main() -> None:
     """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--most", type=int, default=600)
-    parser.add_argument("--encoder", default="static")
-    parser.add_argument("--fits", type=Path, default=Path("direction-fits"), help="where whole fits are kept")
-    parser.add_argument("--kept", action="store_true", help="judge the fits that are kept, and make no new one")
-    options = parser.parse_args()
+    options = options_of(__doc__, 3)
     torch.set_num_threads(1)
     log = Logbook(LOG, "set", "seed", "most", "encoder")
-    for seed in range(options.seeds):
-        for name in (name for name in SETS if name not in WITHOUT_RATINGS):
-            cell = (name, seed, options.most, options.encoder)
-            if cell in log or (options.kept and not kept_at(options.fits, name, seed).exists()):
-                continue
-            log.add({**dict(zip(log.keys, cell, strict=True)), **measured(*cell, options.fits)})
-            print(log.rows[-1], flush=True)
+    run_missing(log, [name for name in SETS if name not in WITHOUT_RATINGS], options, measured)
     PAGE.write_text(page(log.rows, options), encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.logbook import RESULTS, Logbook, options
+from benchmarks.logbook import RESULTS, Logbook, options, sets_and_seeds
 from benchmarks.machine import setting
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     book = Logbook(args.log, "set", "seed")
-    cells = [(name, seed) for seed in range(args.seeds) for name in args.sets.split(",")]
+    cells = sets_and_seeds(args)
     book.fill(
         run_one, cells, args.jobs, lambda row: f"{row['set']} seed {row['seed']}: {row['auc']:.3f} in {row['cpu_s']} s"
     )

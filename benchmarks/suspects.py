@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.guarantees import EPOCHS, FIT, SETS, bare, parts
-from benchmarks.logbook import Logbook, options
+from benchmarks.logbook import Logbook, options, sets_and_seeds
 from benchmarks.machine import setting
 from fractal.evaluation.metrics import METRICS
 from fractal.evaluation.suspects import WAYS, suspects
@@ -99,11 +99,11 @@ def main() -> None:
     args = options(__doc__, "suspects", SETS, seeds=2).parse_args()
     torch.set_num_threads(1)
     book = Logbook(args.log, "set", "seed")
-    for seed in range(args.seeds):
-        for name in args.sets.split(","):
-            if (name, seed) not in book:
-                row = book.add(measure(name, seed))
-                print(f"{name}, seed {seed}: {row[CONFIDENCE]:.2f} {row['both']:.2f}", flush=True)
+    book.fill_in_turn(
+        measure,
+        sets_and_seeds(args),
+        lambda row: f"{row['set']}, seed {row['seed']}: {row[CONFIDENCE]:.2f} {row['both']:.2f}",
+    )
     args.out.write_text(page(book.rows), encoding="utf-8")
 
 

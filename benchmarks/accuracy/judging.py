@@ -18,17 +18,27 @@ SENTENCE = {
 }
 
 
+def truth_of(test: list[Response], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of every test sentence, nan where it has none, and which response it is of."""
+    truth = np.array([np.nan if s.label is None else s.label for r in test for s in r.sentences], dtype=float)
+    if name in NEUTRAL_OUT:
+        truth[truth == 0.5] = np.nan
+    return truth, np.repeat(np.arange(len(test)), [len(r.sentences) for r in test])
+
+
+def sample_of(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Sample:
+    """Return the sentences that have a label."""
+    labelled = ~np.isnan(truth)
+    return Sample.of(truth[labelled], scores[labelled], groups[labelled])
+
+
 def judge(
     scored: list[ScoredResponse], test: list[Response], name: str, rule: str = "mean", resamples: int = 0
 ) -> dict:
     """Return the sentence and response metrics of one run, and its areas under resampled responses if any."""
-    truth = np.array([np.nan if s.label is None else s.label for r in test for s in r.sentences], dtype=float)
-    if name in NEUTRAL_OUT:
-        truth[truth == 0.5] = np.nan
+    truth, groups = truth_of(test, name)
     scores = np.array([score for one in scored for score in one.sentence_scores])
-    groups = np.repeat(np.arange(len(test)), [len(r.sentences) for r in test])
-    known = ~np.isnan(truth)
-    sample = Sample.of(truth[known], scores[known], groups[known])
+    sample = sample_of(truth, scores, groups)
     found: dict = {}
     for key, word in SENTENCE.items():
         reading = METRICS.build(word).read(sample)
