@@ -113,7 +113,9 @@ def _embed(scorer: SentenceScorer, responses: Sequence[Response], tell: Callable
     def report(done: int, total: int) -> None:
         tell({"stage": "Encoding the sentences", "done": done, "total": total, "share": 0.3 * done / max(total, 1)})
 
-    embed(responses, BUILDERS.build(scorer.encoder), EmbeddingCache.at(scorer.cache), progress=report)
+    encoder = BUILDERS.build(scorer.encoder)
+    if not encoder.quick:  # whose vectors are made sooner than they are looked up: nobody would read them
+        embed(responses, encoder, EmbeddingCache.at(scorer.cache), progress=report)
 
 
 def _listener(tell: Callable[[dict[str, Any]], None]) -> Callable[[Epoch], None]:
