@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fractal.records import Response, ScoredResponse
 from fractal.reports import fragment, palette, render_report, show
+from fractal.reports.by_field import slice_tables
 from fractal.reports.highlights import recurring_sentences, standouts
 from fractal.reports.rivals import MARGIN, standings
 from fractal.reports.summary import aim_of, summarise
@@ -76,6 +77,19 @@ def test_relative_scores_are_counted_as_better_and_worse_and_none_is_flagged() -
     mixed = summarise([*PAIR, dataclasses.replace(ALONE, relative=False)])
     assert (mixed.aim, mixed.flagged, mixed.compared) == ("mixed", 1, 2)
     assert aim_of(dataclasses.replace(PAIR[0], aggregation="max")) == "compare"
+
+
+def test_a_slice_is_held_against_rivals_in_other_slices() -> None:
+    items = [
+        dataclasses.replace(one, response=dataclasses.replace(one.response, extra={"model": model}))
+        for one, model in zip([*PAIR, ALONE], "xyx", strict=True)
+    ]
+    (table,) = slice_tables(items, "model", 0.5, {}, standings(items))
+    counts = {row.value: (row.summary.better, row.summary.worse, row.summary.alone) for row in table.rows}
+    assert counts == {"x": (4, 1, 1), "y": (0, 2, 0)}
+    whole = summarise(items)
+    assert (whole.better, whole.worse, whole.alone) == tuple(map(sum, zip(*counts.values(), strict=True)))
+    assert table.aim == "compare"
 
 
 def test_the_page_speaks_of_rivals() -> None:

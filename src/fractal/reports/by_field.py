@@ -9,6 +9,7 @@ from typing import Any
 
 from fractal.evaluation.slices import slices
 from fractal.records import ScoredResponse
+from fractal.reports.rivals import Standing
 from fractal.reports.summary import Summary, summarise
 
 __all__ = ["SliceRow", "SliceTable", "slice_tables"]
@@ -31,9 +32,14 @@ class SliceTable:
 
     aspect: str
     place: int | str  # of the aspect among those of the page; "" where there is one alone
-    aim: str
     metrics: tuple[str, ...]
     rows: tuple[SliceRow, ...]
+
+    @property
+    def aim(self) -> str:
+        """What readers look for, or "mixed" where slices differ."""
+        aims = {row.summary.aim for row in self.rows}
+        return aims.pop() if len(aims) == 1 else "mixed"
 
 
 def slice_tables(
@@ -41,9 +47,14 @@ def slice_tables(
     field: str,
     threshold: float,
     evaluations: Mapping[str, Mapping[str, Any]],
+    standing: Sequence[Standing | None],
 ) -> list[SliceTable]:
-    """Count each slice of every aspect, beside its evaluation: {aspect: {value: evaluation}}."""
+    """Count each slice of every aspect, beside its evaluation: {aspect: {value: evaluation}}.
+
+    Rivals stand in other slices, too, as where each is what one model answers: `standing` is among all responses.
+    """
     parts = slices(scored, field)
+    standing_of = {id(item): rivals for item, rivals in zip(scored, standing, strict=True)}
     aspects = list(dict.fromkeys(item.aspect for item in scored))
     tables = []
     for number, aspect in enumerate(aspects):
@@ -54,8 +65,8 @@ def slice_tables(
             if chosen:
                 metrics = {row.metric: row for row in measured[value].rows} if value in measured else {}
                 mean = statistics.fmean(item.response_score for item in chosen)
-                rows.append(SliceRow(value, at, summarise(chosen, threshold, aspect), mean, metrics))
+                summary = summarise(chosen, threshold, aspect, [standing_of[id(item)] for item in chosen])
+                rows.append(SliceRow(value, at, summary, mean, metrics))
         names = dict.fromkeys(metric for row in rows for metric in row.metrics)
-        aim = summarise([item for item in scored if item.aspect == aspect], threshold).aim
-        tables.append(SliceTable(aspect, number if len(aspects) > 1 else "", aim, tuple(names), tuple(rows)))
+        tables.append(SliceTable(aspect, number if len(aspects) > 1 else "", tuple(names), tuple(rows)))
     return tables

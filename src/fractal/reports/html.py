@@ -21,7 +21,7 @@ from fractal.reports.explain import explain
 from fractal.reports.fields import carried_fields
 from fractal.reports.highlights import FEWEST, recurring_sentences, standouts
 from fractal.reports.payload import anchor, embeddable_json, pieces, report_data
-from fractal.reports.rivals import MARGIN, standings
+from fractal.reports.rivals import MARGIN, Standing, standings
 from fractal.reports.summary import WIDEST_GAP, Summary, label_of, step_alone, summarise
 from fractal.reports.traces import run_report
 from fractal.reports.training import training_curves
@@ -75,13 +75,13 @@ def render_report(
             style=style,
             policy=_policy(script, style),
             data=Markup(embeddable_json(data)),
-            summary=summarise(items, threshold),
-            by_aspect=_by_aspect(items, data["aspects"], threshold),
+            summary=summarise(items, threshold, standing=standing),
+            by_aspect=_by_aspect(items, standing, data["aspects"], threshold),
             evaluations=_evaluations(evaluation),
             checks=_grouped(checks),
             training=training_curves(history),
             by=by,
-            slices=slice_tables(items, by, threshold, by_evaluation or {}) if by else (),
+            slices=slice_tables(items, by, threshold, by_evaluation or {}, standing) if by else (),
             standouts=standouts(items, standing),
             recurring=repeated[:MOST_RECURRING],
             more_recurring=len(repeated) - len(repeated[:MOST_RECURRING]),
@@ -174,10 +174,17 @@ def _grouped(checks: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[
     return by_aspect
 
 
-def _by_aspect(items: Sequence[ScoredResponse], aspects: Sequence[str], threshold: float) -> list[Summary]:
+def _by_aspect(
+    items: Sequence[ScoredResponse], standing: Sequence[Standing | None], aspects: Sequence[str], threshold: float
+) -> list[Summary]:
     if len(aspects) < 2:
         return []
-    return [summarise([item for item in items if item.aspect == aspect], threshold, aspect) for aspect in aspects]
+    summaries = []
+    for aspect in aspects:
+        places = [place for place, item in enumerate(items) if item.aspect == aspect]
+        chosen, among = [items[place] for place in places], [standing[place] for place in places]
+        summaries.append(summarise(chosen, threshold, aspect, among))
+    return summaries
 
 
 def _environment() -> Environment:

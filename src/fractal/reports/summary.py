@@ -10,7 +10,7 @@ from typing import Literal
 from fractal.evaluation.calibration.decisions import ReliabilityBin, reliability
 from fractal.records import ScoredResponse
 from fractal.reports.palette import gap_step, step
-from fractal.reports.rivals import MARGIN, standings
+from fractal.reports.rivals import MARGIN, Standing, standings
 
 HISTOGRAM_BINS = 20
 CALIBRATION_BINS = 10
@@ -73,14 +73,20 @@ class Summary:
         return self.touched / self.responses if self.responses else 0.0
 
 
-def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: str = "") -> Summary:
-    """Count what an overview shows."""
+def summarise(
+    scored: Sequence[ScoredResponse],
+    threshold: float = 0.5,
+    aspect: str = "",
+    standing: Sequence[Standing | None] | None = None,
+) -> Summary:
+    """Count what an overview shows; of a part of the responses, `standing` says what theirs are among all."""
     scores = [score for item in scored for score in item.sentence_scores]
     absolute = [item for item in scored if not item.relative]
     level, pairs = calibration_pairs(absolute)
     marks = [marked(item, threshold) for item in absolute]
-    held = [(item, standing) for item, standing in zip(scored, standings(scored), strict=True) if standing]
-    gaps = [score - standing.middle for item, standing in held for score in item.sentence_scores]
+    among = standings(scored) if standing is None else standing
+    compared = [(item, rivals) for item, rivals in zip(scored, among, strict=True) if rivals]
+    gaps = [score - rivals.middle for item, rivals in compared for score in item.sentence_scores]
     aims = {aim_of(item) for item in scored}
     return Summary(
         aspect=aspect,
@@ -92,8 +98,8 @@ def summarise(scored: Sequence[ScoredResponse], threshold: float = 0.5, aspect: 
         touched=sum(map(bool, marks)),
         better=sum(gap >= MARGIN for gap in gaps),
         worse=sum(gap <= -MARGIN for gap in gaps),
-        compared=len(held),
-        alone=sum(not standing.rivals for _, standing in held),
+        compared=len(compared),
+        alone=sum(not rivals.rivals for _, rivals in compared),
         histogram=_histogram(score for item in absolute for score in item.sentence_scores),
         gaps=_histogram(gap + WIDEST_GAP for gap in gaps) if gaps else (),
         calibration=calibration(pairs),
