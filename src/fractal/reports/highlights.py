@@ -23,17 +23,27 @@ WORD = re.compile(r"\w+")
 
 @dataclasses.dataclass(frozen=True)
 class Highlight:
-    """One sentence that stands out, the first of those that say the same."""
+    """One sentence that may stand out."""
 
     item: ScoredResponse
     place: int
-    middle: float | None  # the mean of its rivals, where scores are relative
-    alike: int  # further sentences of the set that say the same in the same words
+    standing: Standing | None  # what it is held against, where scores are relative
+    alike: int = 0  # further sentences of the set that say the same in the same words
 
     @property
     def score(self) -> float:
         """Return the sentence's score."""
         return self.item.sentence_scores[self.place]
+
+    @property
+    def middle(self) -> float | None:
+        """Return the mean of its rivals, where scores are relative."""
+        return self.standing.middle if self.standing else None
+
+    @property
+    def gap(self) -> float:
+        """Return how far it lies from its rivals' mean; 0 where scores are not relative."""
+        return self.score - self.standing.middle if self.standing else 0.0
 
     @property
     def text(self) -> str:
@@ -61,33 +71,12 @@ class RecurringSentence:
     example: ScoredResponse
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scored:
-    """A sentence with what tells whether it stands out."""
-
-    item: ScoredResponse
-    place: int
-    standing: Standing | None
-
-    @property
-    def score(self) -> float:
-        return self.item.sentence_scores[self.place]
-
-    @property
-    def gap(self) -> float:
-        return self.score - self.standing.middle if self.standing else 0.0
-
-    @property
-    def text(self) -> str:
-        return self.item.response.sentences[self.place].text
-
-
 def normalised(text: str) -> str:
     """Return a sentence as it is compared: its words in lower case, without marks between them."""
     return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-RANKS: dict[Aim, Callable[[_Scored], float]] = {
+RANKS: dict[Aim, Callable[[Highlight], float]] = {
     "flag": lambda one: one.score,
     "find": lambda one: -one.score,
     "compare": lambda one: one.gap,
@@ -98,28 +87,27 @@ def standouts(
     scored: Sequence[ScoredResponse], standing: Sequence[Standing | None], most: int = SHOWN
 ) -> dict[Aim, tuple[Highlight, ...]]:
     """Return the sentences that stand out most, by what readers look for; those that say the same stand once."""
-    by_aim: defaultdict[Aim, list[_Scored]] = defaultdict(list)
+    by_aim: defaultdict[Aim, list[Highlight]] = defaultdict(list)
     for one in _sentences(scored, standing):
         by_aim[aim_of(one.item)].append(one)
     return {aim: tuple(_first_of_each(sorted(by_aim[aim], key=RANKS[aim]), most)) for aim in AIMS if by_aim[aim]}
 
 
-def _first_of_each(ranked: Sequence[_Scored], most: int) -> Iterator[Highlight]:
+def _first_of_each(ranked: Sequence[Highlight], most: int) -> Iterator[Highlight]:
     words = [normalised(one.text) or one.text for one in ranked]
     counts = Counter(words)
-    first: dict[str, _Scored] = {}
+    first: dict[str, Highlight] = {}
     for text, one in zip(words, ranked, strict=True):
         first.setdefault(text, one)
     for text, one in islice(first.items(), most):
-        middle = one.standing.middle if one.standing else None
-        yield Highlight(one.item, one.place, middle, counts[text] - 1)
+        yield dataclasses.replace(one, alike=counts[text] - 1)
 
 
 def recurring_sentences(
     scored: Sequence[ScoredResponse], standing: Sequence[Standing | None], fewest: int = FEWEST
 ) -> list[RecurringSentence]:
     """Return sentences of the same words in several responses, those in most responses first."""
-    by_words: defaultdict[tuple[str, str], list[_Scored]] = defaultdict(list)
+    by_words: defaultdict[tuple[str, str], list[Highlight]] = defaultdict(list)
     for one in _sentences(scored, standing):
         if words := normalised(one.text):
             by_words[one.item.aspect, words].append(one)
@@ -131,7 +119,7 @@ def recurring_sentences(
     return sorted(groups, key=lambda group: (-group.responses, group.mean, group.text))
 
 
-def _recurring(aspect: str, same: Sequence[_Scored]) -> RecurringSentence:
+def _recurring(aspect: str, same: Sequence[Highlight]) -> RecurringSentence:
     scores = [one.score for one in same]
     aim = aim_of(same[0].item)
     return RecurringSentence(
@@ -147,7 +135,7 @@ def _recurring(aspect: str, same: Sequence[_Scored]) -> RecurringSentence:
     )
 
 
-def _sentences(scored: Sequence[ScoredResponse], standing: Sequence[Standing | None]) -> Iterator[_Scored]:
+def _sentences(scored: Sequence[ScoredResponse], standing: Sequence[Standing | None]) -> Iterator[Highlight]:
     for item, held_against in zip(scored, standing, strict=True):
         for place in range(len(item.sentence_scores)):
-            yield _Scored(item, place, held_against)
+            yield Highlight(item, place, held_against)
