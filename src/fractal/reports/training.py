@@ -36,26 +36,27 @@ class TrainingCurves:
     auc: tuple[Curve, ...]
     left_out: int = 0  # heads that trained before those that are drawn
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the costs."""
-        return tuple(dict.fromkeys(curve.name for curve in self.costs))
 
-
-class _Lines:
-    """Points by head, name and member; a training that counts its epochs anew goes on behind the one before."""
+class _Epochs:
+    """Where each epoch stands: a training that counts its epochs anew goes on behind the one before."""
 
     def __init__(self) -> None:
-        self.points: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
         self._passed: dict[str, float] = {}
         self._last: dict[str, float] = {}
 
-    def at(self, head: str, epoch: float) -> float:
+    def at(self, epoch: float, head: str = "") -> float:
         """Return where an epoch of a head stands."""
         if epoch < self._last.get(head, 0.0):
             self._passed[head] = self._passed.get(head, 0.0) + self._last[head]
         self._last[head] = epoch
         return self._passed.get(head, 0.0) + epoch
+
+
+class _Lines:
+    """Points by head, name and member."""
+
+    def __init__(self) -> None:
+        self.points: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
 
     def add(self, head: str, name: str, at: float, value: Any, member: int = 0) -> None:
         """Keep a value that is a finite number."""
@@ -72,12 +73,12 @@ class _Lines:
 
 def training_curves(history: Iterable[Any]) -> TrainingCurves | None:
     """Return the curves of epochs as training tells them, or of mappings from a cost to its value; None of nothing."""
-    lines, costs, heads = _Lines(), dict[str, None](), dict[str, None]()
+    lines, epochs, costs, heads = _Lines(), _Epochs(), dict[str, None](), dict[str, None]()
     for number, epoch in enumerate(history, 1):
         row = _row(epoch)
         head = str(row.get("stage") or "")
         heads[head] = None
-        at = lines.at(head, float(row.get("epoch", number)))
+        at = epochs.at(float(row.get("epoch", number)), head)
         parts = row["parts"] if "parts" in row else _plain_costs(row)
         for name, value in parts.items():
             costs[str(name)] = None
@@ -114,16 +115,13 @@ def history_series(history: Iterable[Any]) -> dict[str, list[tuple[float, float]
     other.
     """
     series: dict[str, list[tuple[float, float]]] = {}
-    passed = last = 0.0
+    epochs = _Epochs()
     for number, epoch in enumerate(history, 1):
         row = _row(epoch)
         values = {**row.get("parts", {}), "held-out responses": row.get("held_out")} if "parts" in row else dict(row)
         values[AREA] = values.pop("auc", row.get("auc"))
-        at = float(row.get("epoch", number))
-        if at < last:  # a further training that counts its epochs anew
-            passed += last
-        last = at
+        at = epochs.at(float(row.get("epoch", number)))
         for name, value in values.items():
             if name != "epoch" and isinstance(value, int | float) and value == value:
-                series.setdefault(str(name), []).append((passed + at, float(value)))
+                series.setdefault(str(name), []).append((at, float(value)))
     return series
