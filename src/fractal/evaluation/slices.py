@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fractal.errors import BadData, suggestion
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["NONE", "field_names", "field_value", "slices"]
+__all__ = ["NONE", "carried_value", "field_names", "field_value", "slices"]
 
 Item = TypeVar("Item", Response, ScoredResponse)
 MOST = 20  # values that are told apart, those of most responses; the others are one slice
@@ -42,12 +42,18 @@ def field_value(response: Response, field: str) -> str:
     """Return what a response carries in a field, as text; `group` is the response's own."""
     if field == "group":
         return response.group or NONE
-    value: Any = response.extra
-    for part in field.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    value = carried_value(response, field)
     if value is None or value == "":
         return NONE
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def carried_value(response: Response, field: str) -> Any:
+    """Return what a response carries in a field, as it is; None where it carries nothing there."""
+    value: Any = response.extra
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def field_names(extra: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

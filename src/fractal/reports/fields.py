@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fractal.evaluation.slices import field_names, field_value, slices
-from fractal.records import Response, ScoredResponse
+from fractal.evaluation.slices import carried_value, field_names, field_value, slices
+from fractal.records import ScoredResponse
 
 __all__ = ["Field", "Fields", "carried_fields"]
 
@@ -59,7 +59,7 @@ def _field(scored: Sequence[ScoredResponse], name: str) -> Field | None:
     counts: Counter[str] = Counter()
     values = []
     for item in scored:
-        if not _short(_raw(item.response, name)):
+        if not _short(carried_value(item.response, name)):
             return None
         value = field_value(item.response, name)
         if len(value) > LONGEST:
@@ -73,13 +73,6 @@ def _field(scored: Sequence[ScoredResponse], name: str) -> Field | None:
     ordered = [value for value, _ in counts.most_common()]
     place_of = {value: place for place, value in enumerate(ordered)}
     return Field(name, tuple(ordered), tuple(place_of[value] for value in values))
-
-
-def _raw(response: Response, name: str) -> Any:
-    value: Any = response.extra
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _short(value: Any) -> bool:
