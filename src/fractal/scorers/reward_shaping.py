@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fractal.errors import BadData, BadSpec, UnknownName
-from fractal.scorers.rewards import Scorer, SentenceReward, SpanReward, prompt_text
+from fractal.scorers.rewards import Scorer, SentenceReward, SpanReward, prompt_text, weighted_spans
 
 if TYPE_CHECKING:
     from fractal.records import Response, ScoredResponse
@@ -111,7 +111,7 @@ class ShapedReward:
     ) -> list[list[SpanReward]]:
         """Return what each sentence carries of its completion's reward before that is centred, and where it stands."""
         return [
-            _spans([(self.credits(item), share, item) for item, share in some])
+            weighted_spans([(item, share, self.credits(item)) for item, share in some])
             for some in self._weighed(prompts, completions, columns)
         ]
 
@@ -215,14 +215,3 @@ def _outcomes(column: Any, count: int) -> list[float]:
         what = "none" if column is None else f"{len(column)}"
         raise BadData(f"{what} outcomes for {count} completions: give a number a completion", field="outcomes")
     return [float(outcome) for outcome in column]
-
-
-def _spans(credits: Sequence[tuple[Sequence[float], float, ScoredResponse]]) -> list[SpanReward]:
-    """Add up what each sentence carries by every aspect."""
-    if not credits:
-        return []
-    sentences = credits[0][2].response.sentences
-    parts = zip(*([share * credit for credit in one] for one, share, _ in credits), strict=True)
-    return [
-        SpanReward(sentence.start, sentence.end, sum(part)) for sentence, part in zip(sentences, parts, strict=True)
-    ]

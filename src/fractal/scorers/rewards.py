@@ -165,7 +165,7 @@ class SentenceReward:
 
     def _reward(self, text: str, records: Sequence[ScoredResponse], ids: Sequence[int] | None = None) -> Any:
         shares = self.shares(records)
-        spans = self._spans(shares)
+        spans = weighted_spans([(scored, share, scored.conservative(self.kappa)) for scored, share in shares])
         if self.form == "sentence":
             return spans
         if self.form == "token":
@@ -192,16 +192,6 @@ class SentenceReward:
             return scored.response_score
         return REDUCTIONS[reduction](scored.conservative(self.kappa))
 
-    def _spans(self, shares: Sequence[tuple[ScoredResponse, float]]) -> list[SpanReward]:
-        if not shares:
-            return []
-        sentences = shares[0][0].response.sentences
-        rewards = zip(*([share * r for r in scored.conservative(self.kappa)] for scored, share in shares), strict=True)
-        return [
-            SpanReward(sentence.start, sentence.end, sum(parts))
-            for sentence, parts in zip(sentences, rewards, strict=True)
-        ]
-
 
 def sentence_reward(
     scorer: Scorer,
@@ -222,6 +212,18 @@ def sentence_reward(
     where the heads disagree. Of an `AspectScorer` every aspect counts alike; `aspects` names one, or gives weights.
     """
     return SentenceReward(scorer, form, kappa, reduce, tokenizer, every_token, aspects)
+
+
+def weighted_spans(parts: Sequence[tuple[ScoredResponse, float, Sequence[float]]]) -> list[SpanReward]:
+    """Add up what each sentence earns by every aspect: of each a record, its weight, and a number a sentence."""
+    if not parts:
+        return []
+    sentences = parts[0][0].response.sentences
+    rewards = zip(*([share * number for number in numbers] for _, share, numbers in parts), strict=True)
+    return [
+        SpanReward(sentence.start, sentence.end, sum(earned))
+        for sentence, earned in zip(sentences, rewards, strict=True)
+    ]
 
 
 def token_rewards(
