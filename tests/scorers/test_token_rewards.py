@@ -218,3 +218,13 @@ def test_completions_are_kept_in_no_cache(tmp_path: Any) -> None:
     sentence_reward(scorer)(["Ask"] * 3, [f"{text} {n}." for n, text in enumerate(CORPUS[:3])], context=["A."] * 3)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == before
     assert scorer.cache == tmp_path
+
+
+def test_a_reward_follows_its_scorer_when_that_is_fitted_anew() -> None:
+    plan = TrainingPlan(epochs=2, members=2, folds=2, hidden=(4,))
+    scorer = SentenceScorer("product", "own", encoder="hashing(dim=32)", plan=plan)
+    reward = sentence_reward(scorer.fit(make_responses(40, "summaries", seed=1)))
+    asked = {"prompts": ["Ask"] * 3, "completions": CORPUS[:3], "context": ["A."] * 3}
+    before = reward(**asked)
+    scorer.fit(make_responses(40, "summaries", seed=5))
+    assert reward(**asked) == sentence_reward(scorer)(**asked) != before

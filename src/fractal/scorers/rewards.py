@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -124,7 +123,7 @@ class SentenceReward:
                 raise BadData(f"{len(rows)} {name} for {len(texts)} completions: give one a completion", field=name)
         return self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
 
-    @functools.cached_property
+    @property
     def _uncached(self) -> Scorer:
         """The scorer without its cache on disk: completions never come again, and would fill it."""
         without = getattr(self.scorer, "without_cache", None)
