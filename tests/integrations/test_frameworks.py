@@ -52,6 +52,14 @@ def test_a_text_is_scored_as_the_response_that_it_is(scorer, alone, answer):
     assert judgement.sentences == tuple(sentence.text for sentence in alone.response.sentences)
 
 
+def test_a_context_is_a_text_texts_or_nothing(scorer):
+    text = MADE[50].text
+    (plain,), (listed,) = (judge(scorer, [Answer(text, contexts=some)]) for some in ("A passage.", ["A passage."]))
+    assert plain == listed
+    with pytest.raises(BadData, match="had a context"):
+        judge(scorer, [Answer(text, contexts=None)])
+
+
 def test_the_feedback_names_what_is_low_the_lowest_first():
     low = Judgement(0.4, ("A.", "B.", "C."), (0.3, 0.9, 0.1))
     assert low.feedback == "0.10  C.\n0.30  A."

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from fractal.errors import BadData, UnknownName
 from fractal.records import Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS
-from fractal.scorers.inputs import refuse_missing
+from fractal.scorers.inputs import passages_of, refuse_missing
 
 __all__ = ["Answer", "Judgement", "ScoresResponses", "judge"]
 
@@ -29,7 +29,7 @@ class Answer:
 
     text: str
     query: str = ""
-    contexts: Sequence[str] = ()
+    contexts: str | Sequence[str] | None = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,9 @@ def judge(
             raise BadData(
                 f"text {place + 1} is {answer.text[:60]!r}: give texts of at least one word", field="response"
             )
-        contexts = tuple(map(str, answer.contexts))
-        responses.append(Response(f"answer:{place}", sentences, answer.text, answer.query, contexts))
+        responses.append(
+            Response(f"answer:{place}", sentences, answer.text, answer.query, passages_of(answer.contexts))
+        )
     refuse_missing(getattr(scorer, "memory_", {}), responses)
     records = scorer.score_responses(responses)
     aspects = tuple(dict.fromkeys(record.aspect for record in records))

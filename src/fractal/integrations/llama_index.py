@@ -40,7 +40,7 @@ def llama_index_evaluator(scorer: ScoresResponses, *, threshold: float = 0.5, as
         ) -> Any:
             if not response:
                 raise BadData("there is no response to score", field="response")
-            answer = Answer(response, query or "", tuple(contexts or ()))
+            answer = Answer(response, query or "", contexts)
             judgement = judge(scorer, [answer], threshold=threshold, aspect=aspect)[0]
             return EvaluationResult(
                 query=query,

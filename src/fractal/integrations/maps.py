@@ -25,7 +25,7 @@ def score_batch(
             raise BadData(f"no column is called {missing[0]!r}: the batch has {', '.join(sorted(rows))}")
         texts = rows[response]
         queries = rows[query] if query else [""] * len(texts)
-        contexts = [_passages(passages) for passages in rows[context]] if context else [()] * len(texts)
+        contexts = rows[context] if context else [()] * len(texts)
         answers = [Answer(*parts) for parts in zip(texts, queries, contexts, strict=True)]
         judgements = judge(scorer, answers, aspect=aspect)
         return {
@@ -35,7 +35,3 @@ def score_batch(
         }
 
     return scored
-
-
-def _passages(context: Any) -> tuple[str, ...]:
-    return (context,) if isinstance(context, str) else tuple(map(str, context or ()))

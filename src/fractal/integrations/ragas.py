@@ -27,7 +27,7 @@ def ragas_metric(scorer: ScoresResponses, *, name: str = "fractal", aspect: str 
             """Nothing is to be set up."""
 
         async def _single_turn_ascore(self, sample: Any, callbacks: Any) -> float:
-            answer = Answer(sample.response, sample.user_input or "", tuple(sample.retrieved_contexts or ()))
+            answer = Answer(sample.response, sample.user_input or "", sample.retrieved_contexts)
             return judge(scorer, [answer], aspect=aspect)[0].score
 
     columns = {MetricType.SINGLE_TURN: {"response", "user_input:optional", "retrieved_contexts:optional"}}

@@ -13,8 +13,8 @@ from fractal.errors import BadData
 from fractal.records import Response, ScoredResponse
 from fractal.scorers.likeness import TrainingProfile, marked
 
-__all__ = ["Remembers", "input_shares", "missing_inputs", "refuse_missing", "relative_scores"]
-__all__ += ["warn_of_another_encoder", "warn_of_missing"]
+__all__ = ["Remembers", "input_shares", "missing_inputs", "passages_of", "refuse_missing"]
+__all__ += ["relative_scores", "warn_of_another_encoder", "warn_of_missing"]
 
 NEEDED = 0.5  # share of the training responses that had it, from which a scorer counts on it
 FEWER = 0.5  # of that share; below, a word is said
@@ -62,6 +62,13 @@ class Remembers:
 def relative_scores(data: Mapping[str, Any]) -> bool:
     """Whether a scorer learned from preferences alone, by the counts of its training data: it knows no good or bad."""
     return bool(data.get("preferences")) and not (data.get("labelled responses") or data.get("sentence labels"))
+
+
+def passages_of(context: str | Sequence[Any] | None) -> tuple[str, ...]:
+    """Return what a response is held against as passages: of one text, of several, or of nothing."""
+    if not context:
+        return ()
+    return (context,) if isinstance(context, str) else tuple(map(str, context))
 
 
 def input_shares(responses: Sequence[Response]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from fractal.readers.chats import read_chat
 from fractal.readers.columns import COMMON_NAMES
 from fractal.records import REDUCTIONS, Response, ScoredResponse
 from fractal.records.splitting import SPLITTERS, Splitter
-from fractal.scorers.inputs import refuse_missing
+from fractal.scorers.inputs import passages_of, refuse_missing
 from fractal.scorers.token_places import places_of_ids, places_of_text
 
 logger = logging.getLogger("fractal.rewards")
@@ -121,7 +121,7 @@ class SentenceReward:
         for name, rows in (("prompts", queries), ("context", contexts)):
             if len(rows) != len(texts):
                 raise BadData(f"{len(rows)} {name} for {len(texts)} completions: give one a completion", field=name)
-        return self._scored(texts, queries, [_passages(context) for context in contexts], sorted(columns))
+        return self._scored(texts, queries, [passages_of(context) for context in contexts], sorted(columns))
 
     @property
     def _uncached(self) -> Scorer:
@@ -268,9 +268,3 @@ def prompt_text(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
     return read_chat(prompt, "prompts", ends_in_response=False)[0] if prompt else ""
-
-
-def _passages(context: Any) -> tuple[str, ...]:
-    if not context:
-        return ()
-    return (context,) if isinstance(context, str) else tuple(map(str, context))
