@@ -13,6 +13,7 @@ from fractal import SentenceScorer, TrainingPlan, make_responses
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.records import Response, ScoredResponse
 from fractal.scorers.reward_shaping import FORMS, TRANSFORMS, ShapedReward, WorstOfMembers
+from support.trainers import first_log
 
 TINY = 1e-9
 
@@ -192,38 +193,14 @@ def test_the_worst_member_thinks_no_better_of_a_sentence_than_all_together():
         careful(queries, texts, context=contexts), plain(queries, texts, context=contexts), strict=True
     ):
         assert low <= middle + TINY
-    found = SentenceScorer(aggregation="noisy_or", **options).fit(make_responses(80, task="summaries", seed=1))
+    by_maximum = SentenceScorer(aggregation="noisy_or", **options).fit(make_responses(80, task="summaries", seed=1))
     with pytest.raises(BadSpec, match="learned under a maximum"):
-        ShapedReward(found)
+        ShapedReward(by_maximum)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_trainer_learns_from_it(tmp_path):
-    trl = pytest.importorskip("trl", reason="trl is not installed")
-    datasets = pytest.importorskip("datasets", reason="the extra 'data' brings datasets")
-    import tokenizers
-    import transformers
-
-    words = {word: place for place, word in enumerate(["<pad>", "<eos>", "this", "is", "right", "wrong", "."])}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")
-    tiny = transformers.GPT2Config(
-        vocab_size=len(words), n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=1
-    )
-    options = trl.GRPOConfig(
-        output_dir=str(tmp_path),
-        per_device_train_batch_size=4,
-        num_generations=4,
-        max_completion_length=6,
-        max_steps=2,
-        report_to=[],
-        use_cpu=True,
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-
     class WordScorer(Reader):
         splitter = "sentences"
 
@@ -231,13 +208,7 @@ def test_a_real_trainer_learns_from_it(tmp_path):
             scores = tuple(0.2 if "wrong" in sentence.text else 0.9 for sentence in response.sentences)
             return ScoredResponse(response, scores, min(scores), aggregation="min")
 
-    trainer = trl.GRPOTrainer(
-        model=transformers.GPT2LMHeadModel(tiny),
-        processing_class=tokenizer,
-        reward_funcs=[ShapedReward(WordScorer(), centre="outcome")],
-        args=options,
-        train_dataset=datasets.Dataset.from_list([{"prompt": "this is", "outcomes": 1.0}] * 4),
-    )
-    trainer.train()
+    reward = ShapedReward(WordScorer(), centre="outcome")
+    log = first_log(reward, {"prompt": "this is", "outcomes": 1.0}, tmp_path)
     # one prompt, one outcome: centred, so the mean is the outcome itself
-    assert trainer.state.log_history[0]["rewards/shaped_reward_worst/mean"] == pytest.approx(1.0, abs=1e-5)
+    assert log["rewards/shaped_reward_worst/mean"] == pytest.approx(1.0, abs=1e-5)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.records import Response, ScoredResponse
 from fractal.scorers.rewards import SpanReward, sentence_reward, token_rewards
+from support.trainers import first_log
 
 
 class WordScorer:
@@ -206,38 +207,9 @@ def test_the_reward_has_a_name_to_log_it_by():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_trainer_learns_from_the_reward(tmp_path):
-    trl = pytest.importorskip("trl", reason="trl is not installed")
-    datasets = pytest.importorskip("datasets", reason="the extra 'data' brings datasets")
-    import tokenizers
-    import transformers
-
-    words = {word: place for place, word in enumerate(["<pad>", "<eos>", "this", "is", "right", "wrong", "."])}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")
-    tiny = transformers.GPT2Config(
-        vocab_size=len(words), n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=1
-    )
-    options = trl.GRPOConfig(
-        output_dir=str(tmp_path),
-        per_device_train_batch_size=4,
-        num_generations=4,
-        max_completion_length=6,
-        max_steps=2,
-        report_to=[],
-        use_cpu=True,
-        save_strategy="no",
-        disable_tqdm=True,
-    )
     scorer = WordScorer()
-    trainer = trl.GRPOTrainer(
-        model=transformers.GPT2LMHeadModel(tiny),
-        processing_class=tokenizer,
-        reward_funcs=[sentence_reward(scorer, kappa=1.0)],
-        args=options,
-        train_dataset=datasets.Dataset.from_list([{"prompt": "this is", "context": "it is right ."}] * 4),
-    )
-    trainer.train()
-    assert 0 <= trainer.state.log_history[0]["rewards/sentence_reward_response/mean"] <= 0.8
+    row = {"prompt": "this is", "context": "it is right ."}
+    log = first_log(sentence_reward(scorer, kappa=1.0), row, tmp_path)
+    assert 0 <= log["rewards/sentence_reward_response/mean"] <= 0.8
     assert scorer.seen
     assert {(response.query, response.context) for response in scorer.seen} == {("this is", ("it is right .",))}
