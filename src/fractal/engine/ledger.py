@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fractal.engine.storage import Folder, RemoteFolder
@@ -13,7 +13,7 @@ from fractal.engine.units import Source, Unit
 from fractal.engine.work import HIDDEN, Job, UnitRecord
 from fractal.errors import BadFolder
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "totals"]
 
 FORMAT = 1
 PLAN, MANIFEST, REJECTS = f"{HIDDEN}/plan.json", "manifest.json", "rejects.jsonl"
@@ -70,17 +70,11 @@ class Ledger:
 
     def _manifest(self, done: dict[int, UnitRecord]) -> dict[str, Any]:
         records = [done[unit.number] for unit in self.units]
-        reasons: Counter[str] = Counter()
-        unlike: Counter[str] = Counter()
-        for record in records:
-            reasons.update(record.reasons)
-            unlike.update(record.unlike)
+        counts = totals(records)
+        unlike = counts.pop("unlike")
         return {
             **self._identity(),
-            "responses": sum(record.responses for record in records),
-            "sentences": sum(record.sentences for record in records),
-            "rejected": sum(record.rejected for record in records),
-            "reasons": reasons,
+            **counts,
             "unlike_training": unlike,
             "sources": [{"path": source.path, "size": source.size} for source in self.sources],
             "units": [dataclasses.asdict(record) for record in records],
@@ -139,3 +133,23 @@ def _shown(value: Any) -> str:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def totals(records: Iterable[UnitRecord]) -> dict[str, Any]:
+    """Sum up what became of units."""
+    responses = sentences = rejected = 0
+    reasons: Counter[str] = Counter()
+    unlike: Counter[str] = Counter()
+    for record in records:
+        responses += record.responses
+        sentences += record.sentences
+        rejected += record.rejected
+        reasons.update(record.reasons)
+        unlike.update(record.unlike)
+    return {
+        "responses": responses,
+        "sentences": sentences,
+        "rejected": rejected,
+        "reasons": dict(reasons),
+        "unlike": dict(unlike),
+    }

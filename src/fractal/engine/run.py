@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol
 
-from fractal.engine.ledger import Ledger
+from fractal.engine.ledger import Ledger, totals
 from fractal.engine.local import LocalPool, worker_count
 from fractal.engine.storage import open_folder
 from fractal.engine.units import UNIT_BYTES, Unit, cut, find_sources
@@ -102,22 +101,7 @@ def run(
         if progress is not None:
             progress(len(done), len(ledger.units))
     ledger.finish(done)
-    records = done.values()
-    reasons: Counter[str] = Counter()
-    unlike: Counter[str] = Counter()
-    for record in records:
-        reasons.update(record.reasons)
-        unlike.update(record.unlike)
-    return RunReport(
-        output=job.output,
-        units=len(ledger.units),
-        resumed=resumed,
-        responses=sum(record.responses for record in records),
-        sentences=sum(record.sentences for record in records),
-        rejected=sum(record.rejected for record in records),
-        reasons=dict(reasons),
-        unlike=dict(unlike),
-    )
+    return RunReport(output=job.output, units=len(ledger.units), resumed=resumed, **totals(done.values()))
 
 
 def _pool(job: Job, engine: str, workers: int | str, address: str | None, gpus: float) -> Pool:
