@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from fractal.errors import BadData, BadSpec
-from fractal.records import Preference, Response, ScoredResponse
+from fractal.records import REDUCTIONS, Preference, Response, ScoredResponse
 from fractal.writers.base import WRITERS, Writer, Written
 from fractal.writers.jsonl import encoded
 from fractal.writers.native import Writable
 from fractal.writers.spans import scored_only
-
-STRENGTHS: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max, "mean": statistics.fmean}
 
 NOTHING_ASKED = "without a query and a context to answer to"
 RELATIVE = "with scores learned from preferences alone, which say what is better, not what is good"
@@ -47,7 +44,7 @@ class Evidence:
                 f"threshold={self.threshold:g}, margin={self.margin:g}, kappa={self.kappa:g}: give a threshold between "
                 "0 and 1, and neither margin nor kappa below 0"
             )
-        if self.aggregation and self.aggregation not in STRENGTHS:
+        if self.aggregation and self.aggregation not in REDUCTIONS:
             raise BadSpec(f"aggregation={self.aggregation!r}: give 'min', 'max' or 'mean'")
 
     def of(self, scored: ScoredResponse) -> bool | None:
@@ -81,7 +78,7 @@ class Evidence:
                 "its best, or all of them: score it anew, or say it, as in kto(aggregation='min')",
                 field="score_aggregation",
             )
-        return STRENGTHS[rule]
+        return REDUCTIONS[rule]
 
 
 CLEAR = Evidence()
