@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +64,12 @@ def command(
     results = {}
     for name, columns in (judges or {"": _columns(votes)}).items():
         table, names = vote_table(rows, columns)
-        weak = label_pairs(table, names, seed) if pairs else None
-        weak = weak or (label_levels(table, names, levels, seed) if levels else label_scores(table, names, seed))
+        if pairs:
+            weak = label_pairs(table, names, seed)
+        elif levels:
+            weak = label_levels(table, names, levels, seed)
+        else:
+            weak = label_scores(table, names, seed)
         results[name] = weak
         for line in weak.report:
             note(f"{name}: {line}" if name else line, quiet)
@@ -102,16 +105,16 @@ def _rows(source: str, reader: str) -> list[dict[str, Any]]:
 def _write(rows: Sequence[dict[str, Any]], results: dict[str, WeakLabels], field: str, output: str) -> None:
     """Write the rows as JSON lines, with what the judges say."""
     from fractal.files import open_target
-    from fractal.jsonable import jsonable
+    from fractal.writers.jsonl import encoded
 
     with open_target(target_of(output)) as stream:
         for place, row in enumerate(rows):
-            found = {name: weak.labels[place] for name, weak in results.items() if weak.labels[place] is not None}
-            if "" in found:
-                row = {**row, field: found[""]}
-            elif found:
-                row = {**row, "aspects": {**(row.get("aspects") or {}), **found}}
-            stream.write(json.dumps(jsonable(row), ensure_ascii=False, default=str).encode("utf-8") + b"\n")
+            labels = {name: weak.labels[place] for name, weak in results.items() if weak.labels[place] is not None}
+            if "" in labels:
+                row = {**row, field: labels[""]}
+            elif labels:
+                row = {**row, "aspects": {**(row.get("aspects") or {}), **labels}}
+            stream.write(encoded(row) + b"\n")
 
 
 def _summary(results: dict[str, WeakLabels], rows: int, missing: int) -> dict[str, Any]:
