@@ -57,12 +57,13 @@ def command(
     """
     from fractal.reports import show
 
-    items: Iterable[ScoredResponse] = filtered(reading.scored(scores), aspect=aspect)
-    cut = threshold_of(threshold, {}, (), quiet)
-    if threshold is None and (promises := saved_promises(scorer)):
-        items = everything = list(items)  # a promise is held against all, before any is filtered out
-        cut = threshold_of(threshold, promises, everything, quiet)
-    chosen: Iterable[ScoredResponse] = filtered(items, below=below, above=above, label=label, ids=ids, find=find)
+    items = filtered(reading.scored(scores), aspect=aspect)
+    promises = saved_promises(scorer) if threshold is None else {}
+    everything = list(items) if promises else []  # a promise is held against all, before any is filtered out
+    cut = threshold_of(threshold, promises, everything, quiet)
+    chosen: Iterable[ScoredResponse] = filtered(
+        everything or items, below=below, above=above, label=label, ids=ids, find=find
+    )
     if order == "best":
         chosen = sorted(chosen, key=lambda item: (-min(item.sentence_scores), -item.response_score))
     count = show(chosen, console(), worst_first=order == "worst", limit=limit or None, threshold=cut)
