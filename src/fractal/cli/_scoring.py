@@ -92,7 +92,7 @@ def read_as_in_training(
     scorer: SentenceScorer | AspectScorer | RuntimeScorer,
     reading: ReadOptions,
     source: str,
-    report: ReadReport,
+    report: ReadReport | None = None,
     *,
     allow_missing: bool,
     quiet: bool,
@@ -106,7 +106,7 @@ def records_as_in_training(
     scorer: SentenceScorer | AspectScorer | RuntimeScorer,
     reading: ReadOptions,
     source: str,
-    report: ReadReport,
+    report: ReadReport | None = None,
     *,
     allow_missing: bool,
     quiet: bool,
@@ -115,8 +115,10 @@ def records_as_in_training(
 
     The first ones are looked at before any is scored.
     """
+    from fractal.readers import ReadReport
     from fractal.scorers.inputs import likely_columns, refuse_missing
 
+    report = ReadReport() if report is None else report
     memory = scorer.memory_
     records = reading.as_in_training(memory, source).records(source, report, splitter=scorer.splitter)
     first = list(islice(records, LOOKED_AT))

@@ -90,9 +90,7 @@ def command(
 
 def _scored(scorer: Any, data: str, reading: ReadOptions, *, allow_missing: bool, quiet: bool) -> list[ScoredResponse]:
     """Score the responses with their labels beside the scores."""
-    from fractal.readers import ReadReport
-
-    responses = read_as_in_training(scorer, reading, data, ReadReport(), allow_missing=allow_missing, quiet=quiet)
+    responses = read_as_in_training(scorer, reading, data, allow_missing=allow_missing, quiet=quiet)
     return list(scorer.stream(responses))
 
 

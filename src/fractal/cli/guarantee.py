@@ -43,16 +43,13 @@ def command(
     With responses that the scorer did not train on, the promise is exact. Of those that it trained on, the heads that
     held them out give the scores, which is near to it. `fractal report`, `show`, `export` and `score` then flag by it.
     """
-    from fractal.readers import ReadReport
     from fractal.scorers.aspects import load_scorer
 
     if not promises:
         raise BadSpec("say what is to be promised: --false-alarms 0.05, --misses 0.1, or both")
     loaded = load_scorer(scorer)
     silent = quiet or as_json
-    responses = list(
-        read_as_in_training(loaded, reading, data, ReadReport(), allow_missing=allow_missing, quiet=silent)
-    )
+    responses = list(read_as_in_training(loaded, reading, data, allow_missing=allow_missing, quiet=silent))
     promises.keep(loaded, responses, [aspect])
     promise = loaded.guarantees_[aspect]
     folder = loaded.save_pretrained(scorer)

@@ -99,14 +99,13 @@ def _suspects(
     from fractal.cli._scoring import read_as_in_training
     from fractal.evaluation.suspects import suspects
     from fractal.files import open_target
-    from fractal.readers import ReadReport
     from fractal.scorers.aspects import load_scorer
     from fractal.writers.jsonl import encoded
 
     loaded = load_scorer(folder)
     scored: list[ScoredResponse] = []
     for source in sources:
-        responses = read_as_in_training(loaded, reading, source, ReadReport(), allow_missing=False, quiet=quiet)
+        responses = read_as_in_training(loaded, reading, source, allow_missing=False, quiet=quiet)
         scored += loaded.held_out_scores(responses)
     ranked = suspects(scored)
     trained = int(loaded.held_out_index_.knows([suspect.scored.response for suspect in ranked]).sum()) if ranked else 0

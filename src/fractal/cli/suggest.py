@@ -55,7 +55,6 @@ def command(
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on.
     """
-    from fractal.readers import ReadReport
     from fractal.scorers.active_learning import (
         agreement,
         apply_answers,
@@ -72,7 +71,7 @@ def command(
             f"{scorer} scores several aspects, and a sentence has one label for all of them: "
             "give a scorer trained without --aspect"
         )
-    responses = list(read_as_in_training(loaded, reading, data, ReadReport(), allow_missing=allow_missing, quiet=quiet))
+    responses = list(read_as_in_training(loaded, reading, data, allow_missing=allow_missing, quiet=quiet))
     if answers:
         from fractal.writers import write
 
