@@ -359,15 +359,6 @@ def test_the_best_settings_of_a_search_are_all_settings(tmp_path: Path) -> None:
     assert {"learning_rate", "hidden"} <= best["set"].keys()
 
 
-@pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scorer that learned with a query and a context in every row."""
-    folder = tmp_path_factory.mktemp("scorer")
-    (folder / "ratings.jsonl").write_bytes(jsonl(rows()))
-    assert run("train", str(folder / "ratings.jsonl"), "-o", str(folder / "scorer"), *QUICK).exit_code == 0
-    return folder / "scorer"
-
-
 @pytest.mark.parametrize("command", ["score", "disaggregate", "suggest"])
 def test_a_context_that_is_not_recognised_stops_scoring(command: str, scorer: Path, tmp_path: Path) -> None:
     path, output = tmp_path / "answers.jsonl", tmp_path / "out.jsonl"

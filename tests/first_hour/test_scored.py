@@ -208,14 +208,6 @@ SLICED = {
 }
 
 
-@pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scorer")
-    (folder / "ratings.jsonl").write_bytes(jsonl(rows()))
-    assert run("train", str(folder / "ratings.jsonl"), "-o", str(folder / "scorer"), *QUICK).exit_code == 0
-    return folder / "scorer"
-
-
 @pytest.mark.parametrize("name", SLICED)
 def test_slices_by_a_column_that_is_carried_through(name: str, scorer: Path, tmp_path: Path) -> None:
     content, field, count = SLICED[name]
