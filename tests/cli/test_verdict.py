@@ -91,3 +91,21 @@ def test_a_column_named_like_a_label_is_pointed_out(tmp_path: Path) -> None:
         "named like labels, yet not used: user_rating; map one, as in --column aspects.user_rating=user_rating"
         in ended.output
     )
+
+
+def test_a_label_inside_an_object_is_pointed_out_by_its_path_and_the_hint_runs(tmp_path: Path) -> None:
+    made = [{"completion": row["answer"], "user_feedback": {"at": 3, "verdict": "👍"}} for row in rows()]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(made))
+    ended = CliRunner().invoke(app, ["inspect", str(tmp_path / "a.jsonl")], catch_exceptions=False)
+    hint = "--column label=user_feedback.verdict"
+    assert f"user_feedback; map one, as in {hint}" in ended.output
+    ended = CliRunner().invoke(app, ["inspect", str(tmp_path / "a.jsonl"), *hint.split()], catch_exceptions=False)
+    assert "labels: label as thumbs" in ended.output
+
+
+def test_rejects_are_told_of_in_the_words_of_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("response,label\nFine.,good\nBad.,schrecklich\n")
+    words = ["inspect", str(tmp_path / "a.csv"), "--on-error", "reject"]
+    ended = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert ended.output.count("as in --label bad=schrecklich") == 2
+    assert "label_words=" not in ended.output

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fractal.cli._output import note
+from fractal.cli._shell import in_shell_words
 from fractal.errors import BadSpec
 from fractal.files import same_file
 
@@ -149,7 +150,7 @@ class ReadOptions:
         for report in self.reports:
             if report.rejected:
                 where = f"; they are in {self.rejects}" if self.rejects else ""
-                first = next(iter(report.examples.values()), "")
+                first = in_shell_words(next(iter(report.examples.values()), ""))
                 note(f"{report.source}: {report.rejected:,} records left out, {report.read:,} read; {first}{where}")
 
     def records(

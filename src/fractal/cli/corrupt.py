@@ -9,6 +9,7 @@ import click
 from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import note, print_json, target_of
+from fractal.cli._shell import in_shell_words
 from fractal.errors import BadData
 from fractal.records import Response
 
@@ -59,7 +60,7 @@ def command(
     responses = [record for record in records if isinstance(record, Response)]
     if len(responses) < len(records):
         raise BadData(f"{source} holds preferences: corruption is for responses", source=source)
-    note(str(read_report), quiet)
+    note(in_shell_words(str(read_report)), quiet)
     report = CorruptionReport()
     corrupted = corrupt(
         responses,

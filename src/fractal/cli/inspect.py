@@ -12,6 +12,7 @@ from fractal.cli._command import subcommand
 from fractal.cli._data_summary import DataSummary, leaks, summarise
 from fractal.cli._options import ReadOptions, json_option, quiet_option, reading_options
 from fractal.cli._output import emit, note, print_json, table
+from fractal.cli._shell import in_shell_words
 from fractal.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _show_suspects(ranked: Sequence[Suspect], limit: int) -> None:
 
 
 def _show(summary: DataSummary, limit: int) -> None:
-    emit(str(summary.report))
+    emit(in_shell_words(str(summary.report)))
     table("", ("", "value"), [(name, _written(value)) for name, value in summary.numbers().items()])
     _show_labels("Labels of responses", summary.labels)
     for aspect, counts in sorted(summary.aspects.items()):

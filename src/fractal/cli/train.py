@@ -20,6 +20,7 @@ from fractal.cli._options import ReadOptions, json_option, quiet_option, reading
 from fractal.cli._output import emit, note, print_json, table
 from fractal.cli._progress import ProgressReporter, TrainingReporter
 from fractal.cli._promises import Promises, promise_options
+from fractal.cli._shell import in_shell_words
 from fractal.cli._train_options import ScorerOptions, aspect_option, cut_for, scorer_options, task_option
 from fractal.cli._verdict import marked, verdict
 from fractal.errors import BadData, BadSpec
@@ -150,7 +151,7 @@ def gathered(
     for source in sources:
         report = ReadReport()
         records += reading.records(source, report)
-        note(str(report), quiet)
+        note(in_shell_words(str(report)), quiet)
         if reports is not None:
             reports.append(report)
     if gold == "none":

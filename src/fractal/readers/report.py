@@ -33,6 +33,7 @@ class ReadReport:
     guessed: dict[str, str] = dataclasses.field(default_factory=dict)  # the part of `columns` that was guessed
     remembered: dict[str, str] = dataclasses.field(default_factory=dict)  # the part that a scorer remembered
     carried: set[str] = dataclasses.field(default_factory=set)  # unknown fields, carried through to the output
+    paths: list[str] = dataclasses.field(default_factory=list)  # of fields inside others, as in `feedback.thumbs`
     label_kinds: dict[str, str] = dataclasses.field(default_factory=dict)  # label column → boolean, number, word, …
     counts: dict[str, int] = dataclasses.field(default_factory=dict)  # what was cut, dropped or not read → how often
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -56,6 +57,12 @@ class ReadReport:
         if text not in self.notes:
             self.notes.append(text)
 
+    def _where_it_stands(self, name: str) -> str:
+        """Return a field's name; of an object the path to what is in it, named like a label if anything is."""
+        inside = [path for path in self.paths if path.startswith(f"{name}.")]
+        like = [path for path in inside if LIKE_A_LABEL.search(path.rpartition(".")[2])]
+        return [*like, *inside, name][0]
+
     def __str__(self) -> str:
         """Say in a few lines what was read."""
         parts = [f"{self.responses:,} responses"] if self.responses or not self.preferences else []
@@ -77,7 +84,8 @@ class ReadReport:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             lines.append(f"  not used: {', '.join(names[:SHOWN_NAMES])}{more}")
         if like := [name for name in sorted(self.carried) if LIKE_A_LABEL.search(name)]:
-            example = f"--column {'aspects.' + like[0] if self.labelled else 'label'}={like[0]}"
+            field = f"aspects.{like[0]}" if self.labelled else "label"
+            example = f"--column {field}={self._where_it_stands(like[0])}"
             lines.append(
                 f"  named like labels, yet not used: {', '.join(like[:SHOWN_NAMES])}; map one, as in {example}"
             )

@@ -115,6 +115,7 @@ class ReadSession:
                 )
                 raise BadData(problem, source=self.name) from error
         self.columns.refuse_unmet()
+        self.report.paths = [name for name in self.columns.names if "." in name]
         self.report.label_kinds = {name: column.kind for name, column in self.label_columns.items() if column.kind}
         if not self._silent:
             level = logging.WARNING if self.report.rejected else logging.INFO
