@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fractal.encoders import ENCODERS, Encoder
 from fractal.errors import BadFolder, FractalError, MissingExtra
 from fractal.files import exclusive, whole_folder
+from fractal.prefixes import under
 from fractal.records.splitting import SPLITTERS
 from fractal.registry import parse
 from fractal.scorers.schema import check_saved
@@ -53,7 +54,7 @@ class Saved:
 def restored_encoder(saved: Saved) -> Encoder:
     """Return the encoder that a saved scorer names, with the vectors that the scorer carries for it, if any."""
     encoder = ENCODERS.build(saved.config["encoder"])
-    carried = {name.removeprefix(CARRIED): array for name, array in saved.arrays.items() if name.startswith(CARRIED)}
+    carried = under(CARRIED, saved.arrays)
     return encoder.with_arrays(carried) if carried else encoder
 
 
