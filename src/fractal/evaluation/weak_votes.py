@@ -69,16 +69,16 @@ def label_levels(votes: Sequence[Sequence[Any]], names: Sequence[str], levels: i
         raise BadData(f"levels={levels}: give 2 to {MOST_LEVELS}")
     table = _numbers(votes)
     seen = ~np.isnan(table)
-    given = table[seen]
-    if ((given != np.round(given)) | (given < 0) | (given >= levels)).any():
-        odd = next(value for value in given if value != round(value) or not 0 <= value < levels)
+    cast_votes = table[seen]
+    if ((cast_votes != np.round(cast_votes)) | (cast_votes < 0) | (cast_votes >= levels)).any():
+        odd = next(value for value in cast_votes if value != round(value) or not 0 <= value < levels)
         raise BadData(f"a vote is {odd:g}: with {levels} levels give whole numbers from 0 to {levels - 1}")
     models = tuple(combine(np.where(seen, table >= k, np.nan), names, seed=seed) for k in range(1, levels))
     reached = np.minimum.accumulate(np.array([model.labels for model in models]), axis=0)  # (level − 1, row)
     edges = np.concatenate([np.ones((1, len(table))), reached, np.zeros((1, len(table)))])
     likeliest = np.argmax(-np.diff(edges, axis=0), axis=0)
-    known: list[bool] = np.isfinite(reached.sum(axis=0)).tolist()
-    labels = tuple(float(level) if sure else None for level, sure in zip(likeliest, known, strict=True))
+    voted: list[bool] = np.isfinite(reached.sum(axis=0)).tolist()
+    labels = tuple(float(level) if some else None for level, some in zip(likeliest, voted, strict=True))
     report = tuple(f"level {k} and above: {line}" for k, model in enumerate(models, 1) for line in model.report)
     return WeakLabels(labels, models, report)
 

@@ -27,7 +27,7 @@ def with_guarantees(saved: Saved, guarantees: Mapping[str, Guarantee]) -> Saved:
 
 def saved_guarantees(config: Mapping[str, Any]) -> dict[str, Guarantee]:
     """Return the promises that a saved scorer keeps, by aspect."""
-    kept = config.get(FIELD, {})
-    if not isinstance(kept, Mapping):
+    promises = config.get(FIELD, {})
+    if not isinstance(promises, Mapping):
         raise BadSpec(f"{FIELD!r} holds no promises by aspect")
-    return {str(aspect): Guarantee.from_dict(promise) for aspect, promise in kept.items()}
+    return {str(aspect): Guarantee.from_dict(promise) for aspect, promise in promises.items()}

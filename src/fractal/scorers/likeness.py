@@ -142,12 +142,12 @@ def _limits(name: str, values: Floats) -> tuple[float, float]:
 
 def _measured(block: EncodedBlock, words: NDArray[np.uint32], centroids: NDArray[np.float32]) -> dict[str, Floats]:
     """Return the measures of each response: (bag,), nan where one says nothing."""
-    known = _Known(words)
+    familiar = _FamiliarWords(words)
     shares = np.full(len(block), np.nan)
     for bag, response in enumerate(block.responses):
         spoken = _words(response)
         if len(spoken) >= FEWEST_WORDS:
-            shares[bag] = sum(map(known.__getitem__, spoken)) / len(spoken)
+            shares[bag] = sum(map(familiar.__getitem__, spoken)) / len(spoken)
     sizes = np.fromiter((len(response.text) for response in block.responses), np.float64, len(block))
     nearest: Floats = np.full(len(block), np.nan)  # where nothing reads vectors, there are none
     if len(block) and block.sentences.shape[1] == centroids.shape[1] > 0:
@@ -169,7 +169,7 @@ def _hash(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
-class _Known(dict[str, bool]):
+class _FamiliarWords(dict[str, bool]):
     """Whether words are familiar; each is hashed once."""
 
     def __init__(self, hashes: NDArray[np.uint32]) -> None:
@@ -204,8 +204,8 @@ def _centroids(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         nearest = np.maximum(nearest, vectors @ centroids[-1])
     places = np.array(centroids)
     for _ in range(ROUNDS):
-        own = np.argmax(vectors @ places.T, axis=1)
-        sums = np.stack([vectors[own == number].sum(0) for number in range(count)])
+        cluster = np.argmax(vectors @ places.T, axis=1)
+        sums = np.stack([vectors[cluster == number].sum(0) for number in range(count)])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         places = np.where(lengths > 0, sums / np.maximum(lengths, 1e-12), places)
     return places.round(5).astype(np.float32)

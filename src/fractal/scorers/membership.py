@@ -37,10 +37,10 @@ class HeldOutIndex:
 
     def seen_by_all(self, responses: Sequence[Response]) -> NDArray[np.bool_]:
         """Say which responses were trained on and held out by no member: (response,)."""
-        known = self.knows(responses)
-        if known.any():
-            known &= self.members[self._places(_keys(responses))] == 0
-        return known
+        seen = self.knows(responses)
+        if seen.any():
+            seen &= self.members[self._places(_keys(responses))] == 0
+        return seen
 
     def shares(self, responses: Sequence[Response], members: int) -> NDArray[np.float32]:
         """Who may label each response, and by what share: the members that held it out, else all (response, member)."""

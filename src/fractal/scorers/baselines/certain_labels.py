@@ -70,8 +70,10 @@ class BufferClass(NetworkBaseline):
             labels = batch.labels[bag_index(batch.offsets, len(good))]
             certain = (labels * (form.direction == "min") + (1 - labels) * (form.direction == "max")).nan_to_num(0.0)
             taken = buffer * (1 - certain)
-            told = labels * (good + taken).clamp(min=1e-6).log() + (1 - labels) * (bad + taken).clamp(min=1e-6).log()
-            return segment_mean(self.buffer_cost * buffer - told, batch.offsets)
+            log_likelihood = (
+                labels * (good + taken).clamp(min=1e-6).log() + (1 - labels) * (bad + taken).clamp(min=1e-6).log()
+            )
+            return segment_mean(self.buffer_cost * buffer - log_likelihood, batch.offsets)
 
         train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network

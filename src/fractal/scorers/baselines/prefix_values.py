@@ -79,12 +79,12 @@ class PrefixValue(PrefixBaseline):
             values = network(batch)
             bag = bag_index(batch.offsets, len(values))
             start = cross_entropy(network.start.expand(len(batch.labels)), batch.labels)
-            told = segment_mean(cross_entropy(values, batch.labels[bag]), batch.offsets)
+            outcome = segment_mean(cross_entropy(values, batch.labels[bag]), batch.offsets)
             target = torch.cat([values[1:], values[-1:]]).detach()
             last = torch.zeros(len(values), dtype=torch.bool)
             last[batch.offsets[1:] - 1] = True
             gap = torch.where(last, 0.0, values.sigmoid() - target.sigmoid()).square()
-            return told + 0.1 * start + self.consistency * segment_mean(gap, batch.offsets)
+            return outcome + 0.1 * start + self.consistency * segment_mean(gap, batch.offsets)
 
         train(network, bags, fold, cost, self.seed, self.network_plan)
         self.network = network
