@@ -31,7 +31,7 @@ class DenseRewards:
             raise BadSpec(f"form={self.reward.form!r}: a reward a token needs form='token' and the model's tokenizer")
 
     def __call__(self, data: Any, return_dict: bool = False) -> Tensor | dict[str, Any]:
-        """Return the rewards of every token, with the lowest and the mean of each response where asked for more."""
+        """Return the rewards of every token, with the lowest of each response where a dictionary is asked for."""
         batch, others = data.batch, data.non_tensor_batch
         width = batch["prompts"].shape[-1]
         asked, answered = batch["attention_mask"][:, :width].bool(), batch["attention_mask"][:, width:].bool()
