@@ -59,7 +59,7 @@ def learning_curve(block: EncodedBlock, corpus: Corpus, aggregation: Aggregation
     rated = sampled_ratings(corpus, seed)
     if len(corpus.pairs) or len(rated) * SHARES[0] < FEWEST:
         return LearningCurve()
-    probe = LinearProbe.of(block, corpus, rated, seed)
+    probe = LinearProbe.of(block, corpus, seed, rated)
     form = FORMS.get(str(aggregation.direction), AGGREGATIONS.spec(aggregation))
     rng = np.random.default_rng(seed)
     points: list[tuple[int, float]] = []

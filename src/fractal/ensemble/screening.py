@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ from fractal.evaluation.folds import deal_folds
 from fractal.evaluation.intervals import percentile_interval
 from fractal.evaluation.metrics import resampled_weights
 from fractal.evaluation.outcomes import CONFIDENCE, FOLDS, RESAMPLES
-from fractal.features import RECIPES, Standardiser, compute
+from fractal.features import RECIPES
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.optimise import minimise
@@ -41,18 +42,10 @@ class FormComparison:
     seed: int
 
     @classmethod
-    def of(
-        cls,
-        block: EncodedBlock,
-        corpus: Corpus,
-        forms: Mapping[str, str],
-        seed: int,
-        features: tuple[str, ...] | None = None,
-    ) -> FormComparison:
-        """Fit a small model under each form: name → form as it is written; of these features, else of words."""
-        probe = LinearProbe.of(block, corpus, sampled_ratings(corpus, seed), seed, features)
+    def of(cls, probe: LinearProbe, forms: Mapping[str, str]) -> FormComparison:
+        """Fit a small model under each form: name → form as it is written."""
         costs = {name: refined_log_loss(probe.held_out(form), probe.labels) for name, form in forms.items()}
-        return cls(costs, np.unique(probe.groups, return_inverse=True)[1].astype(np.int64), seed)
+        return cls(costs, np.unique(probe.groups, return_inverse=True)[1].astype(np.int64), probe.seed)
 
     def best(self, names: Iterable[str]) -> str:
         """Return which of these explains held-out labels best."""
@@ -86,11 +79,15 @@ class LinearProbe:
         cls,
         block: EncodedBlock,
         corpus: Corpus,
-        rated: NDArray[np.int64],
         seed: int,
+        rated: NDArray[np.int64] | None = None,
         features: tuple[str, ...] | None = None,
     ) -> LinearProbe:
-        """Lay out these features of the responses, else those of words and the widest directions of the vectors."""
+        """Lay out these rated responses, else a sample of all, by these features.
+
+        Without features: those of words, and the widest directions of the vectors.
+        """
+        rated = sampled_ratings(corpus, seed) if rated is None else rated
         block = block.take(rated)
         columns = _columns_of_words(block) if features is None else _columns_of(block, features)
         columns = torch.cat([columns, torch.ones(len(columns), 1)], 1)
@@ -102,13 +99,17 @@ class LinearProbe:
         sentences, offsets = ragged_rows(self.offsets, bags)
         return LinearProbe(self.columns[sentences], offsets, self.labels[bags], self.groups[bags], self.seed)
 
+    @functools.cached_property
+    def folds(self) -> Tensor:
+        """Which fold each response is in, the same under every form: (bag,)."""
+        return torch.from_numpy(deal_folds(self.groups.tolist(), self.labels.numpy(), FOLDS, self.seed))
+
     def held_out(self, form: str) -> Tensor:
         """Fit all folds at once; return every response's log-odds by the model that did not see its fold: (bag,)."""
         aggregation: Aggregation = AGGREGATIONS.build(form)
-        fold = torch.from_numpy(deal_folds(self.groups.tolist(), self.labels.numpy(), FOLDS, self.seed))
         offsets = torch.from_numpy(self.offsets)
-        members = int(fold.max()) + 1
-        seen = (fold.unsqueeze(1) != torch.arange(members)).float()  # (bag, member)
+        members = int(self.folds.max()) + 1
+        seen = (self.folds.unsqueeze(1) != torch.arange(members)).float()  # (bag, member)
         ridge = torch.full((self.columns.shape[1], 1), RIDGE)
         ridge[-1] = 0.0  # the constant is free
 
@@ -119,7 +120,7 @@ class LinearProbe:
         (weights,) = minimise([torch.zeros(self.columns.shape[1], members)], cost, steps=STEPS)
         with torch.inference_mode():
             logits = aggregation.from_logits(self.columns @ weights, offsets)
-            return logits.gather(1, fold.unsqueeze(1)).squeeze(1).double()
+            return logits.gather(1, self.folds.unsqueeze(1)).squeeze(1).double()
 
 
 def sampled_ratings(corpus: Corpus, seed: int) -> NDArray[np.int64]:
@@ -132,14 +133,11 @@ def sampled_ratings(corpus: Corpus, seed: int) -> NDArray[np.int64]:
 
 def _columns_of_words(block: EncodedBlock) -> Tensor:
     """Return the scalar columns of sentences and the widest directions of their vectors: (sentence, column)."""
-    table = compute(block, RECIPES["own"])
-    table = Standardiser.fit(table)(table)
     centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
     rank = min(DIRECTIONS, *centred.shape)
     spread, axes = torch.linalg.eigh(centred.T @ centred)
     widest = centred @ axes[:, -rank:] / spread[-rank:].clamp(min=1e-6).sqrt() * len(centred) ** 0.5
-    dense = torch.from_numpy(np.asarray(table.dense, dtype=np.float32)).clamp(-5, 5)
-    return torch.cat([dense, widest.clamp(-5, 5) / 4], 1)
+    return torch.cat([_columns_of(block, RECIPES["own"]), widest.clamp(-5, 5) / 4], 1)
 
 
 def _columns_of(block: EncodedBlock, features: tuple[str, ...]) -> Tensor:

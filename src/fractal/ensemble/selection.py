@@ -17,7 +17,7 @@ from fractal.ensemble.direction import direction_confidence, is_open, mixture_sh
 from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
-from fractal.ensemble.screening import FormComparison
+from fractal.ensemble.screening import FormComparison, LinearProbe
 from fractal.ensemble.weighting import refined_log_loss
 from fractal.errors import BadSpec
 from fractal.evaluation.findings import Finding
@@ -110,14 +110,12 @@ def _by_order(
     Small models on the columns of the linear expert compare them; another than the first is taken where the first
     explains held-out labels clearly worse.
     """
-    if len(forms) < 2 or config.supervised or len(corpus.pairs):
-        return forms[0], ()
-    rated = Outcome.of(corpus.responses, groups=corpus.groups)
-    if len(rated) < MIN_RESPONSES or not rated.differs:
+    if not _can_compare(forms, corpus, config):
         return forms[0], ()
     by_spec = {AGGREGATIONS.spec(form): form for form in forms}
     features = next((spec.features for spec in reversed(config.experts) if spec.linear), None)
-    comparison = FormComparison.of(block, corpus, {spec: spec for spec in by_spec}, config.plan.seed, features)
+    probe = LinearProbe.of(block, corpus, config.plan.seed, features=features)
+    comparison = FormComparison.of(probe, {spec: spec for spec in by_spec})
     first, best = next(iter(by_spec)), comparison.best(by_spec)
     taken = best if best != first and comparison.clearly_worse(first, best) else first
     why = "No form that knows the order of steps explains held-out labels clearly better."
@@ -127,16 +125,21 @@ def _by_order(
     return by_spec[taken], (Choice("order of steps, by small models", costs, taken, why),)
 
 
+def _can_compare(forms: Sequence[Aggregation], corpus: Corpus, config: FitConfig) -> bool:
+    """Whether small models can tell forms apart: there are several, and enough ratings that differ."""
+    if len(forms) < 2 or config.supervised or len(corpus.pairs):
+        return False
+    rated = Outcome.of(corpus.responses, groups=corpus.groups)
+    return len(rated) >= MIN_RESPONSES and rated.differs
+
+
 def _screened(
     block: EncodedBlock, corpus: Corpus, forms: Sequence[Aggregation], config: FitConfig
 ) -> tuple[Sequence[Aggregation], tuple[Choice, ...], FormComparison | None]:
     """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
-    if len(forms) == 1 or config.supervised or len(corpus.pairs):
+    if not _can_compare(forms, corpus, config):
         return forms, (), None
-    rated = Outcome.of(corpus.responses, groups=corpus.groups)
-    if len(rated) < MIN_RESPONSES or not rated.differs:
-        return forms, (), None
-    comparison = FormComparison.of(block, corpus, FORMS, config.plan.seed)
+    comparison = FormComparison.of(LinearProbe.of(block, corpus, config.plan.seed), FORMS)
     directions = {str(form.direction): form for form in forms}
     best = comparison.best(directions)
     remaining = [name for name in directions if name == best or not comparison.clearly_worse(name, best)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from fractal.encoders import ENCODERS, EmbeddingCache
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
-from fractal.ensemble.screening import FormComparison
+from fractal.ensemble.screening import FormComparison, LinearProbe
 from fractal.errors import BadData, BadSpec, NotFitted
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.records import Preference, Response, ScoredResponse
@@ -109,7 +109,9 @@ class LearnedBaseline(Baseline):
         chosen = self.aggregation
         if chosen == "auto":
             names = corpus.directions
-            best = FormComparison.of(block, corpus, FORMS, self.seed).best(names) if len(names) > 1 else names[0]
+            best = names[0]
+            if len(names) > 1:
+                best = FormComparison.of(LinearProbe.of(block, corpus, self.seed), FORMS).best(names)
             chosen = FORMS[best]
         form: Aggregation = AGGREGATIONS.build(chosen)
         return form
