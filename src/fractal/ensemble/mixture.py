@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fractal.ensemble.experts import Ensemble
 from fractal.ensemble.result import Choice, FitResult
-from fractal.ensemble.shrinking import ABOUT, asked_share, drawn, fitted_line
+from fractal.ensemble.shrinking import ABOUT, asked_share, drawn, likeliest_line
 from fractal.ensemble.weighting import refined_log_loss
 
 __all__ = ["learned_shares", "mixture"]
@@ -51,7 +51,7 @@ def mixture(
     asked = [asked_share(results[name], offsets, labels)[0] if shrink else 0.0 for name in scales]
     share, why = min(asked), "The least that any of the likely directions asks for."
     summed = drawn(summed, offsets, share)
-    slope, height, _ = fitted_line(summed, aggregation, offsets, labels)
+    slope, height, _ = likeliest_line(summed, aggregation, offsets, labels)
     parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]
     ensemble = Ensemble(
         tuple(expert for part, _ in parts for expert in part.experts),

@@ -18,7 +18,7 @@ from fractal.mil.aggregations import Aggregation
 from fractal.mil.optimise import minimise
 from fractal.records.corpus import Corpus
 
-__all__ = ["ABOUT", "asked_share", "drawn", "fitted_line", "shrunk", "with_shrinking"]
+__all__ = ["ABOUT", "asked_share", "drawn", "likeliest_line", "shrunk", "with_shrinking"]
 
 ABOUT = "share of the response's mean"
 SHARES = (0.25, 0.5)  # of the mean, that are tried; more would leave little of what tells sentences apart
@@ -56,7 +56,7 @@ def shrunk(result: FitResult, offsets: Tensor, labels: Tensor) -> FitResult:
     if not share:
         return result
     held_out = drawn(result.held_out, offsets, share)
-    slope, height, _ = fitted_line(held_out, result.ensemble.aggregation, offsets, labels)
+    slope, height, _ = likeliest_line(held_out, result.ensemble.aggregation, offsets, labels)
     ensemble = replace(
         result.ensemble,
         weights=tuple(weight * slope * (1 - share) for weight in result.ensemble.weights),
@@ -69,7 +69,7 @@ def shrunk(result: FitResult, offsets: Tensor, labels: Tensor) -> FitResult:
 def asked_share(result: FitResult, offsets: Tensor, labels: Tensor) -> tuple[float, dict[float, float]]:
     """Return the share of the mean under which held-out labels are likeliest, and what they cost under each tried."""
     costs = {
-        share: fitted_line(drawn(result.held_out, offsets, share), result.ensemble.aggregation, offsets, labels)[2]
+        share: likeliest_line(drawn(result.held_out, offsets, share), result.ensemble.aggregation, offsets, labels)[2]
         for share in (0.0, *SHARES)
     }
     best = min(costs, key=lambda share: costs[share])
@@ -81,7 +81,7 @@ def drawn(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
     return without_common(logits * (1 - share), offsets, -share / (1 - share))
 
 
-def fitted_line(
+def likeliest_line(
     logits: Tensor, aggregation: Aggregation, offsets: Tensor, labels: Tensor
 ) -> tuple[float, float, float]:
     """Return the slope, above 0, and height of log-odds under which labels are likeliest, and what these cost then."""
@@ -92,6 +92,4 @@ def fitted_line(
         return -likelihood.sum() / rated + RIDGE * line.square().sum()
 
     (line,) = minimise([torch.zeros(2)], cost, STEPS)
-    if not bool(line.isfinite().all()):
-        line = torch.zeros(2)
     return float(line[0].exp()), float(line[1]), float(cost(line))
