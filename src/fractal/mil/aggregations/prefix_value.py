@@ -12,7 +12,7 @@ from torch import Tensor
 from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align
 from fractal.mil.aggregations.first_error import blame_of_order, most_blamed, shares_of
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
-from fractal.mil.segments import lift, segment_mean, segment_sum
+from fractal.mil.segments import lift, segment_mean, segment_running_sum, segment_sum
 
 __all__ = ["PrefixValue"]
 
@@ -46,7 +46,7 @@ class PrefixValue(Aggregation):
 
     def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
         """Return the mean log-likelihood of the labels under the value of each prefix, and of the whole: (bag, …)."""
-        values = prefix_logits(tame(widened(logits)), offsets)
+        values = segment_running_sum(tame(widened(logits)), offsets)
         labels = align(labels, values)
         labelled = ~labels.isnan()
         filled = torch.where(labelled, labels, 0.5)
@@ -65,16 +65,9 @@ class PrefixValue(Aggregation):
         return most_blamed(value_lost(scores, offsets), scores, offsets, labels)
 
 
-def prefix_logits(logits: Tensor, offsets: Tensor) -> Tensor:
-    """Return the log-odds of each prefix, summed in double precision, as the sum runs over all bags: (sentence, …)."""
-    sums = logits.double().cumsum(0)
-    before = (sums - logits).index_select(0, offsets[:-1])  # (bag, …)
-    return (sums - lift(before, offsets, len(logits))).to(logits.dtype)
-
-
 def value_lost(scores: Tensor, offsets: Tensor) -> Tensor:
     """Return each step's share of what the value of its run lost; equal shares where it never fell: (sentence, …)."""
     logits = log_ratio(scores, 1 - scores)
-    after = prefix_logits(logits, offsets)
+    after = segment_running_sum(logits, offsets)
     lost = ((after - logits).sigmoid() - after.sigmoid()).clamp(min=0)
     return shares_of(lost, segment_sum(lost, offsets), offsets)
