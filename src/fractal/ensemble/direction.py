@@ -9,7 +9,7 @@ import numpy as np
 from fractal.ensemble.screening import MIN_GAIN_NATS, FormComparison
 from fractal.evaluation.metrics import resampled_weights
 from fractal.evaluation.outcomes import RESAMPLES
-from fractal.evaluation.solvers import logistic_line, with_constant
+from fractal.evaluation.solvers import logistic_line, sigmoid, with_constant
 from fractal.mil.aggregations import FORMS
 from fractal.records import Response
 
@@ -60,19 +60,19 @@ def length_evidence(responses: Sequence[Response]) -> dict[str, float]:
     rated = [response for response in responses if response.label is not None]
     labels = np.array([response.label for response in rated], dtype=np.float64)
     length = np.log([max(len(response.sentences), 1) for response in rated])
-    length = length - length.mean() if len(rated) else length
-    if not len(rated) or float(length.std()) < 1e-9 or labels.min() == labels.max():
+    if not rated or float(length.std()) < 1e-9 or labels.min() == labels.max():
         return dict.fromkeys(FORMS, 0.0)
+    length -= length.mean()
     columns = with_constant(length[:, None])
     line = logistic_line(columns, labels, 1e-4)
-    chance = 1 / (1 + np.exp(-columns @ line))
+    chance = sigmoid(columns @ line)
     error = float((chance * (1 - chance) * length**2).sum()) ** -0.5
     rare = 1 - labels.mean() if line[0] > 0 else labels.mean()  # of the label that no sentence may break
     steepest = -np.log(rare) / (1 - rare)  # slope of log-odds along log length, of n sentences that break it alike
     if abs(line[0]) > steepest + 2 * error:
         return dict.fromkeys(FORMS, 0.0)
-    told = float(np.clip(LENGTH_TRUST * line[0] / error, -MOST_LENGTH, MOST_LENGTH))
-    return {"min": -told, "max": told, "mean": 0.0}
+    nats = float(np.clip(LENGTH_TRUST * line[0] / error, -MOST_LENGTH, MOST_LENGTH))
+    return {"min": -nats, "max": nats, "mean": 0.0}
 
 
 def gold_evidence(responses: Sequence[Response]) -> dict[str, float]:

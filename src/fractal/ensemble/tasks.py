@@ -35,11 +35,11 @@ def task_of(name: str, aggregation: str | Aggregation = "auto") -> Task:
         raise BadSpec(f"task={name!r}: no such task.{suggestion(name, TASKS)} Known: {', '.join(TASKS)}.")
     task = TASKS[name]
     if aggregation != "auto":
-        stated, given = (str(AGGREGATIONS.build(form).direction) for form in (task.aggregation, aggregation))
-        if stated != given:
+        stated, other = (str(AGGREGATIONS.build(form).direction) for form in (task.aggregation, aggregation))
+        if stated != other:
             raise BadSpec(
                 f"task={name!r} means that {task.meaning} ({stated}), aggregation={aggregation!r} is of the direction "
-                f"{given}: leave one of them out"
+                f"{other}: leave one of them out"
             )
     return task
 

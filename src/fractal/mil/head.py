@@ -156,8 +156,9 @@ class Head(nn.Module):
             shared = tuple((block.rows, index) for block, index in zip(bags.shared, rows, strict=True))
             # a sentence's own columns are one more block of rows that its pairs share
             first = (self.enter[:0].detach(), self.enter_bias, self.enter, *self.enter_shared)
-            own = ((bags.features, pairs.sentence), *shared)
-            residuals = self._residual(self.enter.new_zeros(len(pairs.sentence), 0), own, first, generator, precision)
+            shared = ((bags.features, pairs.sentence), *shared)
+            none = self.enter.new_zeros(len(pairs.sentence), 0)
+            residuals = self._residual(none, shared, first, generator, precision)
         return segment_max(residuals, pairs.offsets)
 
     def _pair_residuals(self, bags: Bags, pairs: ChunkPairs, precision: torch.dtype) -> Tensor:

@@ -96,8 +96,8 @@ class MLflow(Closing):
             raise MissingExtra("Listening with MLflow", "mlflow", "mlflow-skinny") from missing
         self._metric: Callable[..., Any] = Metric
         self._client = MlflowClient(tracking_uri=tracking_uri)
-        found = self._client.get_experiment_by_name(experiment)
-        number = found.experiment_id if found else self._client.create_experiment(experiment)
+        existing = self._client.get_experiment_by_name(experiment)
+        number = existing.experiment_id if existing else self._client.create_experiment(experiment)
         self.run_id: str = self._client.create_run(number).info.run_id
         params = [Param(_plain_name(name), str(value)[:LONGEST_PARAM]) for name, value in (settings or {}).items()]
         self._client.log_batch(self.run_id, params=params)
