@@ -84,6 +84,14 @@ def test_aspects_stand_under_their_names(work, tmp_path):
     assert shown["held_out"]["so: held-out log-loss"][1] == scorer.metrics_["so: held-out log-loss"]
 
 
+def test_what_can_be_read_only_once_is_refused_where_it_is_read_again(work):
+    content = (work / "labelled.jsonl").read_bytes()
+    for words in (("compare", work / "a", work / "b", "--on", "-"), ("inspect", "-", "--scorer", work / "a")):
+        ended = CliRunner().invoke(app, [*map(str, words)], input=content)
+        assert ended.exit_code == 2
+        assert "standard input can be read only once" in ended.output
+
+
 @pytest.mark.parametrize(
     ("words", "said"), [(("a",), "two or more"), (("a", "a"), "twice"), (("a", "nowhere"), "no folder")]
 )

@@ -161,6 +161,14 @@ class ReadOptions:
 
         return read(source, self.reader, **self._common(report), splitter=splitter or self.splitter)
 
+    @staticmethod
+    def refuse_read_once(source: str) -> None:
+        """Refuse what cannot be read again, where a command reads its data several times."""
+        from fractal.readers.sources import is_read_once, name_of
+
+        if is_read_once(source):
+            raise BadSpec(f"{name_of(source)} can be read only once, and is needed again: give a file")
+
     def responses(
         self, source: str, report: ReadReport | None = None, splitter: str | None = None
     ) -> Iterator[Response]:

@@ -68,6 +68,8 @@ def command(
 
     if len(scorers) < 2:
         raise BadSpec(f"one scorer, {scorers[0]}: give two or more folders to compare")
+    if data:
+        reading.refuse_read_once(data)
     saved = [load_folder(scorer) for scorer in scorers]
     names = _short(scorers)
     beside = side_by_side([one.config for one in saved])

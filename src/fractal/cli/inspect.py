@@ -62,6 +62,8 @@ def command(
     """
     if suspects is not None and scorer is None:
         raise BadSpec("--suspects ranks ratings by a scorer: give --scorer too")
+    for source in sources if scorer else ():
+        reading.refuse_read_once(source)
     summaries = [summarise(source, reading) for source in sources]
     crossings = leaks(summaries)
     suspicious = sum(len(findings) for summary in summaries for findings in summary.suspicious.values()) + len(

@@ -115,13 +115,19 @@ class Pipe(io.BufferedReader):
 
 def reopenable(source: Any) -> Any:
     """Return the source; a path of what is no file and no folder is opened now, for it can be opened only once."""
-    if not isinstance(source, str | Path) or str(source) == "-" or str(source).startswith("hub:"):
-        return source
+    pipe = isinstance(source, str | Path) and str(source) != "-" and is_read_once(source)
+    return Pipe(source) if pipe else source
+
+
+def is_read_once(source: str | Path) -> bool:
+    """Whether this is standard input or a pipe, of which nothing is left for who reads it again."""
+    if str(source) == "-" or str(source).startswith("hub:"):
+        return str(source) == "-"
     try:
         mode = Path(source).stat().st_mode
     except (OSError, ValueError):  # whoever opens it will say what is wrong
-        return source
-    return source if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else Pipe(source)
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _opened(path: str | Path, buffering: int = -1) -> IO[bytes]:
