@@ -19,6 +19,7 @@ from fractal.features.table import WITHOUT_VECTORS
 from fractal.readers.scored import read_scored
 from fractal.records import Response
 from fractal.records.steps import MISSING_CALL, call_name, step_of
+from fractal.scorers.reward_shaping import WorstOfMembers
 from fractal.scorers.runs import run_memory, run_verdicts
 from fractal.scorers.runtime import load_runtime
 
@@ -108,6 +109,8 @@ def test_runs_are_scored_and_labelled_without_encoding_a_word(runs, scorer, tmp_
     assert not scorer.ensemble_.reads_vectors
     assert scorer.score_responses(runs) == scored
     assert scorer.disaggregate(runs) == labelled
+    worst = WorstOfMembers(scorer).score_responses(runs)
+    assert all(min(low.sentence_scores) <= min(one.sentence_scores) for low, one in zip(worst, scored, strict=True))
     again = load_runtime(tmp_path / "scorer", cache=False).score_responses(runs)
     np.testing.assert_allclose(again[0].sentence_scores, scored[0].sentence_scores, atol=1e-5)
 

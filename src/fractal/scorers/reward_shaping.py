@@ -183,10 +183,11 @@ class WorstOfMembers:
 
     def score_responses(self, responses: Sequence[Response], /) -> list[ScoredResponse]:
         """Return a score for every sentence; heads agree by construction, so the spread is 0."""
-        from fractal.ensemble.experts import Predictor
+        from fractal.ensemble.experts import Predictor, block_for
 
-        block = self._scorer.embed(responses)
-        logits = self._scorer.ensemble_.logits(Predictor(block)).amin(-1, keepdim=True)
+        ensemble = self._scorer.ensemble_
+        block = block_for(ensemble, responses, self._scorer.embed)
+        logits = ensemble.logits(Predictor(block)).amin(-1, keepdim=True)
         return list(self._scorer.to_records(block, logits))
 
 
