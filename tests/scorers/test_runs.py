@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features.test_passed_runs import tasks
-from fractal import SentenceScorer, TrainingPlan, make_responses, write
+from fractal import AspectScorer, SentenceScorer, TrainingPlan, make_responses, write
 from fractal.encoders import ENCODERS
 from fractal.encoders.block import texts_only
 from fractal.encoders.embedding import embed
@@ -113,6 +113,16 @@ def test_runs_are_scored_and_labelled_without_encoding_a_word(runs, scorer, tmp_
     assert all(min(low.sentence_scores) <= min(one.sentence_scores) for low, one in zip(worst, scored, strict=True))
     again = load_runtime(tmp_path / "scorer", cache=False).score_responses(runs)
     np.testing.assert_allclose(again[0].sentence_scores, scored[0].sentence_scores, atol=1e-5)
+
+
+def test_of_several_aspects_nothing_is_encoded_either_where_nothing_reads_vectors(runs, monkeypatch):
+    rated = [replace(run, label=None, aspects={"done": run.label}) for run in runs]
+    scorer = AspectScorer({"done": "product"}, SentenceScorer(recipe="runs", **QUICK)).fit(rated)
+    scored, labelled = scorer.score_responses(rated), scorer.disaggregate(rated)
+    monkeypatch.setattr(Hashing, "encode", None)
+    monkeypatch.setattr(Hashing, "encode_tokens", None)
+    assert scorer.score_responses(rated) == scored
+    assert scorer.disaggregate(rated) == labelled
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_VECTORS - {"precomputed"}))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fractal.encoders import Encoder
 from fractal.encoders.base import Progress
-from fractal.encoders.block import EncodedBlock
+from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble, Expert, Predictor, expert_arrays, restored_experts
 from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
@@ -259,8 +259,9 @@ class AspectScorer(Scorer):
         return self._by_response(responses, labelled=True)
 
     def _by_response(self, responses: Sequence[Response], *, labelled: bool) -> Iterator[ScoredResponse]:
-        """Encode once, run every head once, and give each response its record of every aspect."""
-        block = self._first.embed(responses)
+        """Encode once where any head reads vectors, run every head once, and give each response a record an aspect."""
+        reads_vectors = any(scorer.ensemble_.reads_vectors for scorer in self.scorers_.values())
+        block = self._first.embed(responses) if reads_vectors else texts_only(responses)
         read = Predictor(block)
         records = []
         for name, scorer in self.scorers_.items():
