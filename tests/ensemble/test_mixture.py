@@ -138,6 +138,15 @@ def test_an_open_scorer_is_saved_and_scores_the_same_again_and_tries_no_prior(tm
         assert 0 <= one.response_score <= 1
 
 
+def test_while_the_direction_is_open_no_form_that_knows_the_order_takes_the_place_of_the_mixture() -> None:
+    options = {"encoder": "hashing(dim=16)", "recipe": "own", "plan": PLAN, "cache": False}
+    scorer = SentenceScorer(splitter="steps", **options).fit(tossed())
+    about = {choice.about: choice for choice in scorer.choices_}
+    assert "The direction is open" in about["aggregation"].why
+    assert not any(name.startswith("order of steps") for name in about)
+    assert about["aggregation"].taken == AGGREGATIONS.spec(scorer.ensemble_.aggregation)
+
+
 def test_of_several_aspects_an_open_one_takes_the_likeliest_form_and_says_so(tmp_path: Path) -> None:
     plain = SentenceScorer(encoder="hashing(dim=16)", recipe="own", plan=PLAN, cache=False)
     rated = [

@@ -86,6 +86,8 @@ def select_aggregations(
             screened = (*screened, decided)
             options = (selection.fitted[name].ensemble.aggregation,)
         of_direction = by_direction.get(str(options[0].direction), options[:1])
+        if name in selection.fitted and is_open(selection.fitted[name].directions):
+            of_direction = options  # another form would take the place of a mixture, as a prior would
         form, decided_order = _by_order(read, rated, of_direction, config)
         if form != options[0]:
             selection.fitted.pop(name, None)
