@@ -40,6 +40,7 @@ def compared(items: list[ScoredResponse]) -> list[ScoredResponse]:
     return sides
 
 
+playwright = pytest.importorskip("playwright.sync_api", reason="the test group brings playwright")
 ABSOLUTE = [*carrying(make_scored(50, 5)), hostile()]
 RELATIVE = compared(make_scored(31, 7))
 MOST = [*carrying(make_scored(25, 8))]
@@ -176,7 +177,7 @@ def test_a_link_leads_to_its_response_whatever_was_filtered(open_page: Any) -> N
     first = page.locator("#sentences a").first
     wanted = first.text_content()
     first.click()
-    page.wait_for_function("id => document.querySelector('.card.target .id')?.textContent === id", arg=wanted)
+    playwright.expect(page.locator(".card.target .id")).to_have_text(wanted or "")
 
 
 def test_the_address_of_every_response_names_it_and_can_be_copied(open_page: Any) -> None:
@@ -186,7 +187,7 @@ def test_the_address_of_every_response_names_it_and_can_be_copied(open_page: Any
     assert len({*hrefs}) == 20
     card = page.locator(".card").nth(4)
     card.locator(".copy").click()
-    page.wait_for_function("document.querySelectorAll('.copy')[4].textContent === 'Copied'")
+    playwright.expect(card.locator(".copy")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.endswith(f"min.html{hrefs[4]}")
     page.goto("about:blank")
