@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import shlex
 import shutil
 from pathlib import Path
 
@@ -16,31 +15,12 @@ pytest.importorskip("torch")
 from click.testing import CliRunner
 
 from fractal.cli import app
+from support.commands import SMALL, run_shell
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
 BLOCK = re.compile(r"^```(shell|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SMALL = ["--encoder", "hashing(dim=128)", "--no-cache", "--set", "epochs=6", "--set", "members=2", "--set", "folds=2"]
-
-
-def run_shell(block: str) -> str:
-    """Run the commands of a block in this process; training is made small."""
-    said = ""
-    for line in block.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        assert words[0] == "fractal", f"guides use only fractal: {line}"
-        target = words[words.index(">") + 1] if ">" in words else ""
-        words = words[1 : words.index(">")] if target else words[1:]
-        small = SMALL if words[0] == "train" else ["--encoder", SMALL[1]] if "--cross-fit" in words else []
-        ran = CliRunner().invoke(app, [*words, *small], catch_exceptions=False)
-        assert ran.exit_code == 0, f"{line}\n{ran.output}"
-        if target:
-            Path(target).write_text(ran.stdout)
-        said += ran.output
-    return said
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)

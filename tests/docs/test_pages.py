@@ -26,7 +26,7 @@ from fractal.records.corpus import gather  # noqa: E402
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHAPES_ALONE = {"api", "architecture"}  # signatures, not programs
-ELSEWHERE = {"notebooks", "studio"}  # the notebooks run in test_examples.py, the client against servers in tests/server
+ELSEWHERE = {"index", "notebooks", "studio"}  # in test_start.py, test_examples.py, against servers in tests/server
 PAGES = sorted(
     path.stem
     for path in (ROOT / "docs").glob("*.md")
