@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import setting
@@ -272,20 +273,21 @@ def serving_table(encoder: str, size: int, rounds: int, folder: Path) -> tuple[l
 
 
 def retraining(encoder: str, size: int, folder: Path) -> str:
-    """Train on so many responses, judge twenty sentences, and train again with cached vectors."""
+    """Train on so many ratings, judge twenty sentences, and train again with cached vectors."""
     from fractal.server.opinions import correct
 
     bench = Bench(folder)
-    bench.bring(make_responses(size, task="summaries", seed=3))
+    made = make_responses(size, task="summaries", seed=3)
+    truth = {response.id: response.sentence_labels for response in made}
+    bench.bring([replace(response.without_labels(), label=response.label) for response in made])
     first = bench.train(rule="auto", encoder=encoder)
     rule = bench.newest().facts["aggregation"]
     with bench.studio.database.write() as session:
         queue = bench.newest().facts["queue"][:20]
-        truth = load_responses(session, now(session, bench.project.id))
-        labels = [truth[row].sentences[place].label for row, place in queue]
+        rows = load_responses(session, now(session, bench.project.id))
         said = [
-            {"response": row, "place": place, "verdict": "good" if (label or 0.0) > 0.5 else "bad"}
-            for (row, place), label in zip(queue, labels, strict=True)
+            {"response": row, "place": place, "verdict": "good" if truth[rows[row].id][place] else "bad"}
+            for row, place in queue
         ]
         correct(session, bench.project.id, "bench", said)
         assert session.query(Dataset).count() == 1

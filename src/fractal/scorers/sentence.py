@@ -35,18 +35,18 @@ from fractal.errors import BadData, BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
 from fractal.finetuning.plan import TuningPlan
-from fractal.mil.aggregations import AGGREGATIONS, Aggregation, labels_given
+from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member
-from fractal.mil.segments import bag_index
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
-from fractal.records.corpus import Corpus, gather, response_labels, sentence_labels
+from fractal.records.corpus import Corpus, gather
 from fractal.records.splitting import SPLITTERS
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import Remembers, warn_of_another_encoder
+from fractal.scorers.labelling import labels_in_run
 from fractal.scorers.likeness import TrainingProfile
 from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, model_card
@@ -215,14 +215,19 @@ class SentenceScorer(Remembers, Scorer):
         records, report = records_of(X, self.splitter, options)
         corpus, config = self.prepare(list(records), labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = self.embed_for_training(corpus.responses, on_encode)
+        self.fit_block(self.embed_for_training(corpus.responses, on_encode), corpus, config, callbacks)
+        self.remember_reading(reading_of(report, options))
+        return self
+
+    def fit_block(
+        self, block: EncodedBlock, corpus: Corpus, config: FitConfig, callbacks: Sequence[Callback] = ()
+    ) -> Self:
+        """Learn from what `prepare` gathered and `embed_for_training` encoded."""
         result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
         if self.tune is not None:
             tuning = tuning_plan(self.tune, config.plan.seed)
             result = with_tuned_expert(result, block, corpus, config, tuning, callbacks)
-        self.store(result, block, corpus, config)
-        self.remember_reading(reading_of(report, options))
-        return self
+        return self.store(result, block, corpus, config)
 
     def prepare(
         self, X: Sequence[Response | Preference], y: Sequence[float | None] | None = None
@@ -395,27 +400,10 @@ class SentenceScorer(Remembers, Scorer):
     def _labelled_run(
         self, responses: Sequence[Response], run: Run, pairs: NDArray[np.int64] | None
     ) -> Iterator[ScoredResponse]:
-        aggregation, logits, offsets = self.ensemble_.aggregation, run.logits, run.offsets
-        bags = len(offsets) - 1
-        share = torch.ones(bags, logits.shape[-1]) / logits.shape[-1]  # (bag, member)
+        logits, offsets, aggregation = run.logits, run.offsets, self.ensemble_.aggregation
+        share = torch.ones(len(offsets) - 1, logits.shape[-1]) / logits.shape[-1]  # (bag, member)
         share[: len(responses)] = torch.from_numpy(self.held_out_index_.shares(responses, logits.shape[-1]))
-        by = share[bag_index(offsets)]
-        middle = (logits * by.view(len(by), *(1,) * (logits.dim() - 2), -1)).sum(-1, keepdim=True)
-        scores = aggregation.probabilities(middle)
-        labels = torch.full((bags,), torch.nan)
-        labels[: len(responses)] = torch.from_numpy(response_labels(responses).astype(np.float32))
-        truths = torch.full((len(logits),), torch.nan)
-        of_sentences = torch.from_numpy(sentence_labels(responses).astype(np.float32))
-        truths[: len(of_sentences)] = of_sentences
-        evidence = (labels, None if pairs is None else torch.from_numpy(pairs), truths)
-        soft, impossible = labels_given(aggregation, scores, offsets, *evidence, soft=True)
-        hard, _ = labels_given(aggregation, scores, offsets, *evidence, soft=False)
-        if count := int(impossible.sum()):
-            warnings.warn(
-                f"{count:,} responses are compared in ways that no labels of their sentences can satisfy: these "
-                "comparisons say nothing of them",
-                stacklevel=4,
-            )
+        soft, hard, labels = labels_in_run(responses, run, aggregation, share, pairs)
         implied = np.where(labels.isnan(), self._response_scores(logits, offsets, share), labels)
         return records(responses, offsets.numpy(), soft, implied, self.data_, None, hard, aggregation=aggregation)
 

@@ -21,9 +21,10 @@ from fractal.server.suggesting import choose
 from fractal.server.tables import ScorerVersion, Scores
 
 if TYPE_CHECKING:
+    from fractal.encoders.block import EncodedBlock
     from fractal.mil.training.callbacks import Epoch
-    from fractal.scorers.aspects import AspectScorer
     from fractal.scorers.sentence import SentenceScorer
+    from fractal.scorers.views import Views
 
 __all__ = ["RULES", "Trained", "enter", "plain", "plain_facts", "train"]
 
@@ -80,23 +81,20 @@ def train(
     )
     if payload.get("epochs"):
         scorer.set_params(plan__epochs=int(payload["epochs"]))
-    _embed(scorer, list(by_row.values()), tell)
-    scorer.fit(records, callbacks=[_listener(tell)], checkpoints=store.work(job) / "checkpoints")
+    corpus, config = scorer.prepare(records)
+    block = scorer.embed_for_training(corpus.responses, _encoding(tell))
+    config = dataclasses.replace(config, checkpoints=store.work(job) / "checkpoints")
+    scorer.fit_block(block, corpus, config, callbacks=[_listener(tell)])
     tell({"stage": "Scoring every response", "share": 0.9})
-    responses = list(by_row.values())
-    posterior, unseen, plain_scores = _scored(scorer, responses)
+    rows, views = _encoded_rows(block, by_row)
+    posterior, unseen, plain_scores = views.labelled(scorer), views.unseen(scorer), views.plain(scorer)
     folder = store.work(job) / "scorer"
     shutil.rmtree(folder, ignore_errors=True)
     scorer.save_pretrained(folder)
-    evaluation = _judged(responses, unseen, store, before, moment)
-    evaluation["corrections"] = sum(s.label is not None for r in responses for s in r.sentences)
-    facts = {**_facts(scorer), "queue": choose(scorer, list(by_row), plain_scores, posterior)}
-    return Trained(
-        store.put_scorer(folder),
-        facts,
-        evaluation,
-        _rows(list(by_row), posterior, unseen, plain_scores),
-    )
+    evaluation = _judged(scorer, views, unseen, store, before)
+    evaluation["corrections"] = sum(s.label is not None for r in by_row.values() for s in r.sentences)
+    facts = {**_facts(scorer), "queue": choose(scorer, rows, plain_scores, posterior)}
+    return Trained(store.put_scorer(folder), facts, evaluation, _rows(rows, posterior, unseen, plain_scores))
 
 
 def _before(session: Session, project: int, job: int) -> ScorerVersion | None:
@@ -104,18 +102,13 @@ def _before(session: Session, project: int, job: int) -> ScorerVersion | None:
     return session.scalars(query.order_by(ScorerVersion.number.desc()).limit(1)).first()
 
 
-def _embed(scorer: SentenceScorer, responses: Sequence[Response], tell: Callable[[dict[str, Any]], None]) -> None:
-    """Fill the cache of vectors while the progress is told; what a killed job has encoded is there for the next."""
-    from fractal.encoders import ENCODERS as BUILDERS
-    from fractal.encoders import EmbeddingCache
-    from fractal.encoders.embedding import embed
+def _encoding(tell: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:
+    """Tell how many responses are encoded; what a killed job has encoded is in the cache for the next."""
 
     def report(done: int, total: int) -> None:
         tell({"stage": "Encoding the sentences", "done": done, "total": total, "share": 0.3 * done / max(total, 1)})
 
-    encoder = BUILDERS.build(scorer.encoder)
-    if not encoder.quick:  # whose vectors are made sooner than they are looked up: nobody would read them
-        embed(responses, encoder, EmbeddingCache.at(scorer.cache), progress=report)
+    return report
 
 
 def _listener(tell: Callable[[dict[str, Any]], None]) -> Callable[[Epoch], None]:
@@ -134,12 +127,25 @@ def _listener(tell: Callable[[dict[str, Any]], None]) -> Callable[[Epoch], None]
     return listen
 
 
-def _scored(
-    scorer: SentenceScorer | AspectScorer, responses: Sequence[Response]
-) -> tuple[list[ScoredResponse], list[ScoredResponse], list[ScoredResponse]]:
-    """Return scores given the labels; without any, by heads that never saw the response; and those of all heads."""
-    bare = [response.without_labels() for response in responses]
-    return scorer.disaggregate(responses), scorer.disaggregate(bare), scorer.score_responses(bare)
+def _encoded_rows(block: EncodedBlock, by_row: Mapping[int, Response]) -> tuple[list[int], Views]:
+    """Return the rows in the order in which the block has their responses, and what scores them as they are encoded.
+
+    Rows that are compared and say the same stand in the block once.
+    """
+    from fractal.ensemble.experts import Predictor
+    from fractal.scorers.views import Views
+
+    by_identity = {id(response): place for place, response in enumerate(block.responses)}
+    by_words = {_words(response): place for place, response in enumerate(block.responses)}
+    places = {row: by_identity.get(id(one), by_words[_words(one)]) for row, one in by_row.items()}
+    rows = sorted(by_row, key=lambda row: places[row])
+    encoded = block.take([places[row] for row in rows])
+    labelled = dataclasses.replace(encoded, responses=tuple(by_row[row] for row in rows))
+    return rows, Views(labelled, Predictor(encoded))
+
+
+def _words(response: Response) -> tuple[str, str, str]:
+    return response.id, response.query, response.text
 
 
 def _rows(
@@ -166,23 +172,27 @@ def _rows(
 
 
 def _judged(
-    responses: Sequence[Response],
+    scorer: SentenceScorer,
+    views: Views,
     unseen: Sequence[ScoredResponse],
     store: Store,
     before: ScorerVersion | None,
-    moment: Moment,
 ) -> dict[str, Any]:
     """Judge on held-out labels: every response by heads that learned neither its label nor its corrections.
 
     The scorer before is judged on the same labels in the same way: where it learned from a response, by those of its
     heads that held it out.
     """
-    from fractal.scorers.aspects import load_scorer
+    from fractal.scorers.aspects import AspectScorer, load_scorer
 
+    responses = views.block.responses
     evaluation: dict[str, Any] = {"after": _measures(responses, unseen)}
     if before is not None:
         old = load_scorer(store.scorer(before.folder_hash), cache=str(store.vectors))
-        earlier = old.disaggregate([response.without_labels() for response in responses])
+        if isinstance(old, AspectScorer) or old.encoder_fingerprint_ != scorer.encoder_fingerprint_:
+            earlier: Sequence[ScoredResponse] = old.disaggregate([response.without_labels() for response in responses])
+        else:
+            earlier = views.unseen(old)
         evaluation |= {"before": _measures(responses, earlier), "before_number": before.number}
     return plain_facts(evaluation)
 
