@@ -9,11 +9,8 @@ python -m benchmarks.downstream --page                          writes the page 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import os
-import time
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,72 +20,6 @@ from benchmarks.logbook import RESULTS, Logbook
 
 BUILD = Path(__file__).parents[2] / "build" / "downstream"
 ALWAYS, SEEDS = 3, 5  # seeds of every arm that come first, and of all
-
-
-def measure(options: argparse.Namespace, part: str, name: str, seed: int) -> dict:
-    """Measure one cell: a method of selection, or an arm."""
-    import torch
-
-    from benchmarks.downstream import selection, training
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore", UserWarning)
-    policy, plan = load(options), plan_of(options)
-    started, spent = time.perf_counter(), time.process_time()
-    try:
-        if part == "selection":
-            drawn = selection.Plan(prompts=plan.warmup * options.prompts, answers=options.answers)
-            facts = selection.measure(policy, drawn, name, seed)
-        else:
-            looks = list(training.Run(ARMS[name], policy, plan, seed).looks())
-            facts = {"looks": looks, "plan": dataclasses.asdict(plan)}
-    except Exception as error:  # what fails is published, too, and the other cells go on
-        facts = {"failed": f"{type(error).__name__}: {error}"}
-    times = {"s": round(time.perf_counter() - started, 1), "cpu_s": round(time.process_time() - spent, 1)}
-    return {"part": part, "name": name, "seed": seed, **facts, **times, "machine": machine(options.device)}
-
-
-def plan_of(options: argparse.Namespace):
-    """Return the plan of the arms under these options."""
-    from benchmarks.downstream.training import Plan
-
-    return Plan(updates=options.updates, prompts=options.prompts, answers=options.answers, looked_at=options.looked_at)
-
-
-def load(options: argparse.Namespace):
-    """Read the pretrained policy."""
-    import torch
-
-    from benchmarks.downstream.policy import Policy, Size
-
-    policy = Policy(Size(options.width, options.layers)).to(options.device)
-    policy.load_state_dict(torch.load(options.policy, map_location=options.device, weights_only=True))
-    return policy
-
-
-def pretrained(options: argparse.Namespace) -> dict:
-    """Pretrain the policy that all arms start from, and keep its weights."""
-    import torch
-
-    from benchmarks.downstream.policy import Size, weights
-    from benchmarks.downstream.pretraining import Pretraining, pretrain
-
-    started = time.perf_counter()
-    policy, looks = pretrain(Pretraining(size=Size(options.width, options.layers)), options.device)
-    options.policy.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({name: value.cpu() for name, value in policy.state_dict().items()}, options.policy)
-    facts = {"looks": looks, "weights": weights(policy), "s": round(time.perf_counter() - started, 1)}
-    return {"part": "pretraining", "name": "", "seed": 0, **facts, "machine": machine(options.device)}
-
-
-def machine(device: str) -> str:
-    """Say what ran it."""
-    import torch
-
-    from benchmarks.machine import cpu
-
-    version = f"torch {torch.__version__}"
-    return f"{torch.cuda.get_device_name()}, {version}" if device.startswith("cuda") else f"{cpu()}, {version}"
 
 
 def cells(options: argparse.Namespace) -> list[tuple[str, str, int]]:
@@ -132,6 +63,8 @@ def main() -> None:
     options = parser.parse_args()
     book = Logbook(options.log, "part", "name", "seed")
     if not options.page:
+        from benchmarks.downstream.cells import measure, pretrained
+
         if not options.policy.exists():
             book.add(pretrained(options))
         book.fill(functools.partial(measure, options), cells(options), options.jobs, said)

@@ -116,7 +116,7 @@ class Run:
             )
             self._update(samples, self._advantages(samples, update))
             self._learn_scores(samples, update)
-            if update % self.plan.every == 0:
+            if update % self.plan.every == 0 or update in (self.plan.updates, self.plan.twice):
                 yield self._look(update)
 
     def _advantages(self, samples: Samples, update: int) -> np.ndarray:
