@@ -19,7 +19,7 @@ from benchmarks.downstream.arms import ARMS, MAIN
 from benchmarks.logbook import RESULTS, Logbook
 
 BUILD = Path(__file__).parents[2] / "build" / "downstream"
-ALWAYS, SEEDS = 3, 5  # seeds of every arm that come first, and of all
+ALWAYS, SEEDS = 3, 5  # seeds of every arm that come before the selection, and of all
 
 
 def cells(options: argparse.Namespace) -> list[tuple[str, str, int]]:
@@ -29,8 +29,9 @@ def cells(options: argparse.Namespace) -> list[tuple[str, str, int]]:
     arms = options.arms.split(",") if options.arms else [*ARMS]
     runs = [("arms", name, seed) for seed in range(options.seeds) for name in arms]
     selection = [] if options.arms else [("selection", name, s) for s in range(options.seeds) for name in METHODS]
-    last = [cell for cell in runs if cell[2] >= ALWAYS and cell[1] not in MAIN]
-    return [*(cell for cell in runs if cell not in last), *selection, *last]
+    main, others = ([cell for cell in runs if (cell[1] in MAIN) == is_main] for is_main in (True, False))
+    early, late = ([cell for cell in others if (cell[2] < ALWAYS) == is_early] for is_early in (True, False))
+    return [*main, *early, *selection, *late]
 
 
 def said(row: dict) -> str:
