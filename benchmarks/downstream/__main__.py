@@ -1,9 +1,9 @@
 """Step scores that help to train: step AUC, best-of-N, and arms of GRPO on chained arithmetic. Resumable.
 
-python -m benchmarks.downstream                                 a CPU: pretrains once, then a minute or two a run
-python -m benchmarks.downstream --device cuda --jobs 16 --prompts 32 --looked-at 1024      as published
-python -m benchmarks.downstream --arms outcome --seeds 1 --width 256 --layers 6            a larger policy
-python -m benchmarks.downstream --page                          writes the page of what was measured
+python -m benchmarks.downstream --parts few --jobs 2                       a CPU: about a minute a run
+python -m benchmarks.downstream --device cuda --jobs 16                    everything
+python -m benchmarks.downstream --parts many --arms outcome --width 256 --layers 6 --log l.jsonl --out l.md    larger
+python -m benchmarks.downstream --page                                     writes the page of what was measured
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.downstream.arms import ARMS, MAIN
+from benchmarks.downstream.arms import ARMS, FEW_ARMS, MAIN
 from benchmarks.logbook import RESULTS, Logbook
 
 BUILD = Path(__file__).parents[2] / "build" / "downstream"
-ALWAYS, SEEDS = 3, 5  # seeds of every arm that come before the selection, and of all
+PARTS = ("many", "few", "selection")
 
 
 def cells(options: argparse.Namespace) -> list[tuple[str, str, int]]:
-    """Return what is to be measured, the most wanted first."""
+    """Return what is to be measured, the most wanted first: seed by seed, the arms of the criterion before others."""
     from benchmarks.downstream.selection import METHODS
 
-    arms = options.arms.split(",") if options.arms else [*ARMS]
-    runs = [("arms", name, seed) for seed in range(options.seeds) for name in arms]
-    selection = [] if options.arms else [("selection", name, s) for s in range(options.seeds) for name in METHODS]
-    main, others = ([cell for cell in runs if (cell[1] in MAIN) == is_main] for is_main in (True, False))
-    early, late = ([cell for cell in others if (cell[2] < ALWAYS) == is_early] for is_early in (True, False))
-    return [*main, *early, *selection, *late]
+    wanted = options.parts.split(",")
+    by_part = {"many": ARMS, "few": FEW_ARMS, "selection": METHODS}
+    every = [
+        (part, name, seed)
+        for part in wanted
+        for seed in range(options.seeds)
+        for name in by_part[part]
+        if part == "selection" or not options.arms or name in options.arms.split(",")
+    ]
+    return sorted(every, key=lambda cell: (wanted.index(cell[0]), cell[0] == "many" and cell[1] not in MAIN, cell[2]))
 
 
 def said(row: dict) -> str:
@@ -49,12 +53,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--arms", default="", help="names, with commas between; all arms and the selection if left out")
-    parser.add_argument("--updates", type=int, default=30)
-    parser.add_argument("--prompts", type=int, default=16, help="of a batch")
-    parser.add_argument("--answers", type=int, default=16, help="to each prompt")
-    parser.add_argument("--looked-at", type=int, default=512, help="prompts of a look")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--arms", default="", help="names, with commas between; all if left out")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--policy", type=Path, default=BUILD / "policy.pt")

@@ -35,6 +35,7 @@ class Arm:
 
 
 OUTCOME, BEST, RANDOM, EXACT = "outcome", "potential + outcome", "random + outcome", "exact + outcome"
+REFITTED, CONFIDENT = "potential + outcome, refitted", "confidence alone + outcome"
 ARMS = {
     arm.name: arm
     for arm in (
@@ -47,12 +48,13 @@ ARMS = {
         Arm("soft worst", "soft_worst", outcome=False),
         Arm("potential", "potential", outcome=False),
         Arm("centred by outcome", "centred"),
-        Arm("potential + outcome, refitted", "potential", every=12),
-        Arm("confidence alone + outcome", "potential", "confidence"),
+        Arm(REFITTED, "potential", every=12),
+        Arm(CONFIDENT, "potential", "confidence"),
         Arm("states alone + outcome", "potential", "states"),
     )
 }
 MAIN = tuple(ARMS)[:5]
+FEW_ARMS = (OUTCOME, BEST, REFITTED, CONFIDENT, RANDOM, EXACT)
 
 
 def step_pay(arm: Arm, scorer: Any, prompts: Sequence[str], answers: Sequence[str], outcomes: Sequence[float]) -> list:

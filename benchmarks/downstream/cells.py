@@ -17,29 +17,39 @@ from benchmarks.machine import cpu
 
 
 def measure(options: argparse.Namespace, part: str, name: str, seed: int) -> dict:
-    """Measure one cell: a method of selection, or an arm."""
+    """Measure one cell: a method of selection, or an arm with many or few answers."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)
-    policy, plan = load(options), plan_of(options)
     started, spent = time.perf_counter(), time.process_time()
     try:
-        if part == "selection":
-            drawn = selection.Plan(prompts=plan.warmup * options.prompts, answers=options.answers)
-            facts = selection.measure(policy, drawn, name, seed)
-        else:
-            looks = list(training.Run(ARMS[name], policy, plan, seed).looks())
-            facts = {"looks": looks, "plan": dataclasses.asdict(plan)}
+        facts = _selected(options, name, seed) if part == "selection" else _trained(options, part, name, seed)
     except Exception as error:  # what fails is published, too, and the other cells go on
         facts = {"failed": f"{type(error).__name__}: {error}"}
     times = {"s": round(time.perf_counter() - started, 1), "cpu_s": round(time.process_time() - spent, 1)}
     return {"part": part, "name": name, "seed": seed, **facts, **times, "machine": machine(options.device)}
 
 
-def plan_of(options: argparse.Namespace) -> training.Plan:
-    """Return the plan of the arms under these options."""
-    return training.Plan(
-        updates=options.updates, prompts=options.prompts, answers=options.answers, looked_at=options.looked_at
-    )
+def _selected(options: argparse.Namespace, name: str, seed: int) -> dict:
+    policy, plan = load(options), selection.Plan()
+    return selection.measure(policy, plan, _answers(plan, seed, options), name, seed)
+
+
+def _trained(options: argparse.Namespace, part: str, name: str, seed: int) -> dict:
+    plan = training.PLANS[part]
+    looks = list(training.Run(ARMS[name], load(options), plan, seed).looks())
+    return {"looks": looks, "plan": dataclasses.asdict(plan)}
+
+
+def _answers(plan: selection.Plan, seed: int, options: argparse.Namespace) -> tuple[training.Samples, training.Samples]:
+    """Return the answers of a seed; one process keeps the last, as drawing takes longest."""
+    key = (plan, seed, options.policy, options.device)
+    if key not in _LAST:
+        _LAST.clear()
+        _LAST[key] = selection.draw_answers(load(options), plan, seed)
+    return _LAST[key]
+
+
+_LAST: dict[tuple, tuple[training.Samples, training.Samples]] = {}
 
 
 def load(options: argparse.Namespace) -> Policy:

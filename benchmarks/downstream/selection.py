@@ -26,28 +26,34 @@ WAYS = ("response", "worst", "weighed vote", "vote", "random", "oracle")
 class Plan:
     """How much is drawn."""
 
-    prompts: int = 96  # to learn from, as many answers in all as an arm's first batches have
+    prompts: int = 192  # to learn from, as many answers in all as an arm's first batches have
     answers: int = 16
     test_prompts: int = 96
     test_answers: int = 64  # the largest number that one is picked of
     epochs: int = 20
 
 
-def measure(policy: Policy, plan: Plan, method: str, seed: int) -> dict:
-    """Learn from the outcomes of the policy's own answers; judge steps and picks on other prompts."""
+def draw_answers(policy: Policy, plan: Plan, seed: int) -> tuple[Samples, Samples]:
+    """Draw answers to learn from, and answers to other prompts to judge by."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator(str(policy.tokens.weight.device)).manual_seed(seed)
     train, test = (
         Samples.draw(policy, [chain for chain in draw(count, rng, SHORTEST, TRAINED) for _ in range(each)], generator)
         for count, each in ((plan.prompts, plan.answers), (plan.test_prompts, plan.test_answers))
     )
+    return train, test
+
+
+def measure(policy: Policy, plan: Plan, answers: tuple[Samples, Samples], method: str, seed: int) -> dict:
+    """Learn from the outcomes of the policy's own answers; judge steps and picks on other prompts."""
+    train, test = answers
     truth = responses_of(test.chains, test.texts, truth=True)
     if method == LOG_STEP:
         scored = _by_confidence(truth, policy)
     else:
-        answers = responses_of(train.chains, train.texts)
-        scored = fitted(method, policy, answers, plan.epochs, seed).score_responses(truth)
-    facts = {"answers": len(train.texts), "train right": round(float(train.outcomes.mean()), 4)}
+        rated = responses_of(train.chains, train.texts)
+        scored = fitted(method, policy, rated, plan.epochs, seed).score_responses(truth)
+    facts = {"outcomes": len(train.texts), "train right": round(float(train.outcomes.mean()), 4)}
     return {**facts, **_areas(scored), "picks": _picks(test, scored, plan.test_answers)}
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.downstream.arms import ARMS, BEST, EXACT, FLOOR, OUTCOME, RANDOM, TEMPERATURE
+from benchmarks.downstream.arms import ARMS, BEST, EXACT, FEW_ARMS, FLOOR, OUTCOME, RANDOM, REFITTED, TEMPERATURE
 from benchmarks.downstream.chains import LONGEST, SHORTEST, TRAINED
 from benchmarks.downstream.selection import COUNTS, METHODS, WAYS
+from benchmarks.downstream.training import MANY
 
 Rows = Sequence[dict]
+PARTS = {"pretraining": "Pretraining", "many": "Many answers", "few": "Few answers", "selection": "Selection"}
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}  # by degrees
 POINTS = 0.05
 
@@ -24,36 +27,51 @@ answers, the likeliest answers must be right more often, too. Every arm sees the
 KL coefficient, learning rate and first six batches; the scorer learns from the outcomes of these batches alone.
 
 Form (of sum, soft worst, potential and centred) and columns were chosen on pilot runs of one seed that is not among
-those reported. Whatever comes out is published."""
+those reported. Whatever comes out is published.
+
+This was for *many* answers: 512 an update. When it was seen not to hold, and that even the truth of every step gave
+hardly more than the outcome, a second setting was added, *few* answers (64 an update, the scorer learns from the first
+twelve batches), and this written down before any run in it: the same bar after 40 updates, for *{BEST}* and for
+*{REFITTED}*."""
 
 
 def write(rows: Rows, out: Path) -> None:
     """Write the page, and the picture beside it where there are curves."""
     done = [row for row in rows if "failed" not in row]
-    runs = {(row["name"], row["seed"]): row for row in done if row["part"] == "arms"}
-    if runs:
-        draw_curves(runs, out.with_suffix(".png"))
+    many, few = ({(row["name"], row["seed"]): row for row in done if row["part"] == part} for part in ("many", "few"))
+    if many or few:
+        draw_curves(many, few, out.with_suffix(".png"))
     failed = [f"{row['name']}, seed {row['seed']} ({row['failed']})" for row in rows if "failed" in row]
-    parts = [_head(done), CRITERION, _came_out(runs), _arms(runs), _steps(done), _picks(done)]
+    parts = [
+        _head(done),
+        CRITERION,
+        _came_out(many, few),
+        LEGEND if many or few else "",
+        _arms(many, "Many"),
+        _arms(few, "Few"),
+    ]
+    parts += [_steps(done), _picks(done)]
     parts += [f"Failed: {'; '.join(failed)}."] if failed else []
     out.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
 def _head(rows: Rows) -> str:
-    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows)) or "not run yet"
+    by_part = {part: dict.fromkeys(row["machine"] for row in rows if row["part"] == part) for part in PARTS}
+    machines = ". ".join(f"{PARTS[part]}: {' and '.join(some)}" for part, some in by_part.items() if some)
     return f"""# What scores are worth in training
 
-Machine: {machines}.
-`python -m benchmarks.downstream --device cuda --jobs 16 --prompts 32 --looked-at 1024`.
+{machines or "Not run yet"}. `python -m benchmarks.downstream --device cuda --jobs 16` (many answers),
+`python -m benchmarks.downstream --parts few,selection` (few answers). The two cores were shared with other work.
 
 Chained arithmetic modulo 100 (`47+8-3*2`), every step written on a line (`47+8=55`) and checked exactly: a step is
-right where it goes on from the step before as asked and computes truly.{_pretraining(rows)} Then GRPO
-on prompts of {SHORTEST} to {TRAINED} steps: 32 prompts of 16 answers an update, KL coefficient 0.02, learning rate
-1.5e-4, advantages less the mean of the prompt's answers and scaled to one over the batch. Rewards for steps are those
-that ship: `SentenceReward` and `ShapedReward`. fractal learns under `product` from the outcomes of the policy's own
-answers, on vectors of the frozen policy's last states (at the end of the step, and where the result was drawn times the
-result's vector) and on three columns of what the policy makes of its own tokens (log-probability of result and step,
-entropy). No column computes, and no label of a step is seen."""
+right where it goes on from the step before as asked and computes truly.{_pretraining(rows)}
+
+Then GRPO on prompts of {SHORTEST} to {TRAINED} steps: *many* answers are 32 prompts of 16 answers an update, *few* 8 of
+8; KL coefficient {MANY.kl}, learning rate {MANY.learning_rate}, advantages less the mean of the prompt's answers and
+scaled to one over the batch. Rewards for steps are those that ship: `SentenceReward` and `ShapedReward`. fractal learns
+under `product` from the outcomes of the policy's own answers, on vectors of the frozen policy's last states (at the end
+of the step, and where the result was drawn times the result's vector) and on three columns of what the policy makes of
+its own tokens (log-probability of result and step, entropy). No column computes, and no label of a step is seen."""
 
 
 def _pretraining(rows: Rows) -> str:
@@ -68,62 +86,70 @@ def _pretraining(rows: Rows) -> str:
     )
 
 
-def _came_out(runs: dict) -> str:
+def _came_out(many: dict, few: dict) -> str:
     """Hold what was measured against the criterion."""
-    seeds = _shared(runs, BEST, OUTCOME)
-    if len(seeds) < 2:
-        return ""
-    drawn, likeliest = (_difference(runs, BEST, OUTCOME, key, _ends(runs)[0]) for key in ("right", "greedy right"))
-    met = drawn[0] >= POINTS and drawn[0] - drawn[1] > 0 and likeliest[0] > 0
-    return (
-        f"## What came out\n\nThe criterion is **{'met' if met else 'not met'}**: {_points(*drawn)} points of drawn "
-        f"answers and {_points(*likeliest)} of the likeliest, over {len(seeds)} seeds.{CONCLUSION}"
-    )
+    judged = [(many, BEST, "many"), (few, BEST, "few"), (few, REFITTED, "few")]
+    lines = [
+        f"- *{name}*, {answers} answers: **{'met' if _met(runs, name) else 'not met'}**. "
+        f"{' points of drawn answers and '.join(_gaps(runs, name))} of the likeliest, over {seeds} seeds."
+        for runs, name, answers in judged
+        if runs and (seeds := len(_shared(runs, name, OUTCOME))) > 1
+    ]
+    return "\n".join(["## What came out", "", *lines]) + CONCLUSION if lines else ""
 
 
 CONCLUSION = ""
+
+
+def _met(runs: dict, name: str) -> bool:
+    drawn, likeliest = (_difference(runs, name, OUTCOME, key, _ends(runs)[0]) for key in KEYS)
+    return drawn[0] >= POINTS and drawn[0] > drawn[1] and likeliest[0] > 0
+
+
+def _gaps(runs: dict, name: str) -> list[str]:
+    return [_points(*_difference(runs, name, OUTCOME, key, _ends(runs)[0])) for key in KEYS]
+
+
+KEYS = ("right", "greedy right")
 COLUMNS = ("right", "− outcome", "greedy", "− outcome", "steps right", "lucky", "longer", "length")
+LEGEND = f"""## The arms
 
-
-def _arms(runs: dict) -> str:
-    """Write the table of the arms at both ends."""
-    if not runs:
-        return ""
-    middle, last = _ends(runs)
-    prompts = next(iter(runs.values()))["plan"]["looked_at"]
-    names = [arm for arm in ARMS if any(run == arm for run, _ in runs)]
-    legend = f"""## Arms
-
-Shares (%) of right answers to {prompts:,} fresh prompts, drawn at temperature 1. *− outcome*: points above `outcome`,
-paired by seed, ± half the 95% interval. *Greedy*: the likeliest answers. *Longer*: prompts of {TRAINED + 1} to
-{LONGEST} steps, which the arms never see. *Lucky*: right answers with a wrong step. *Length*: steps written per step
-asked.
+Shares (%) of right answers to fresh prompts (1,024; with few answers 512), drawn at temperature 1. *− outcome*: points
+above `outcome`, paired by seed, ± half the 95% interval. *Greedy*: the likeliest answers. *Longer*: prompts of
+{TRAINED + 1} to {LONGEST} steps, which the arms never see. *Lucky*: right answers with a wrong step. *Length*: steps
+written per step asked.
 
 `sum`, `soft worst` and `potential` pay for steps alone, *+ outcome* pays the outcome, too. *Sum*: a step and all after
 it are paid their scores. *Soft worst*: the worst carries the answer, credit by softmax(−p / {TEMPERATURE}).
 *Potential*: each step is paid its difference of Σ log p, p at least {FLOOR}. *Centred by outcome*: the worst log p,
 less the mean of the prompt's answers of equal outcome, and the outcome. Random scores, the truth (`exact`), the
 baseline `prefix_value`, and fractal on the three columns alone (*confidence*) or on the vectors alone (*states*) are
-paid in the potential's form. *Refitted*: anew every 12 updates, on the last six batches and the policy's states of
-then.
+paid in the potential's form. *Refitted*: anew every 12 updates, on the last batches and the policy's states of then.
 
 ![Learning curves of all arms](downstream.png)"""
-    start = ["*before*", "", *_cells(runs, OUTCOME, 0)]
-    tables = [
-        [f"After {update} updates:", "", _line(["arm", "seeds", *COLUMNS]), _line(["---"] + ["---:"] * 9)]
-        + ([_line(start)] if update == middle else [])
-        + [_line([name, str(sum(run == name for run, _ in runs)), *_cells(runs, name, update)]) for name in names]
-        for update in (middle, last)
-    ]
-    took = np.median([run["s"] for run in runs.values()])
-    ending = f"A run of {last} updates took {took:.0f} s (median), beside 15 others on the card."
-    return "\n\n".join([legend, *("\n".join(table) for table in tables), ending])
+
+
+def _arms(runs: dict, answers: str) -> str:
+    """Write the tables of the arms at both ends."""
+    if not runs:
+        return ""
+    names = [arm for arm in ARMS if any(run == arm for run, _ in runs)]
+    parts = [f"### {answers} answers"]
+    for update in _ends(runs):
+        lines = [_line(["arm", "seeds", *COLUMNS]), _line(["---"] + ["---:"] * 9)]
+        lines += [_line(["*before*", "", *_cells(runs, OUTCOME, 0)])] if update == _ends(runs)[0] else []
+        lines += [
+            _line([name, str(sum(run == name for run, _ in runs)), *_cells(runs, name, update)]) for name in names
+        ]
+        parts += [f"After {update} updates:", "\n".join(lines)]
+    took = np.median([run["cpu_s"] for run in runs.values()])
+    parts.append(f"A run of {_ends(runs)[1]} updates took {took:.0f} s of processor time (median).")
+    return "\n\n".join(parts)
 
 
 def _cells(runs: dict, name: str, update: int) -> list[str]:
     """Return the cells of one arm; differences stay empty for the arm that others are held against."""
-    keys = ("right", "greedy right")
-    gaps = ["" if name == OUTCOME else _points(*_difference(runs, name, OUTCOME, key, update)) for key in keys]
+    gaps = ["" if name == OUTCOME else _points(*_difference(runs, name, OUTCOME, key, update)) for key in KEYS]
     shares = ("right", "greedy right", "right steps", "wrong steps in right", "longer right")
     values = [f"{100 * _mean(runs, name, key, update):.1f}" for key in shares]
     return [values[0], gaps[0], values[1], gaps[1], *values[2:], f"{_mean(runs, name, 'length', update):.2f}"]
@@ -142,7 +168,7 @@ def _steps(rows: Rows) -> str:
     lines = [
         "## Steps against the truth",
         "",
-        f"ROC AUC on answers to other prompts, after learning from {some[0]['answers']:,} outcomes ({right:.0%} right)",
+        f"ROC AUC on answers to other prompts, after {some[0]['outcomes']:,} outcomes ({right:.0%} right)",
         f"of the pretrained policy; {steps:.0%} of the steps are right. Means over seeds ± half the 95% interval.",
         "",
         _line(["scores", "seeds", "steps", "inside answers", "answers"]),
@@ -231,49 +257,49 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def _points(mean: float, half: float) -> str:
-    return f"{100 * mean:+.1f} ± {100 * half:.1f}"
+    return f"{100 * mean:+.1f}" + ("" if np.isnan(half) else f" ± {100 * half:.1f}")
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f} ± {half_width(values):.3f}"
+    half = half_width(values)
+    return f"{np.mean(values):.3f}" + ("" if np.isnan(half) else f" ± {half:.3f}")
 
 
-def draw_curves(runs: dict, path: Path) -> None:
+def draw_curves(many: dict, few: dict, path: Path) -> None:
     """Draw the share of right answers of every arm by update, with a band of one standard error over seeds."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = [arm for arm in ARMS if any(run == arm for run, _ in runs)]
-    first, second = (
-        [name for name in names if name == OUTCOME or name.endswith("+ outcome") or "centred" in name],
-        [name for name in names if name in (OUTCOME, BEST) or not name.endswith("+ outcome")],
-    )
-    figure, panels = pyplot.subplots(1, 2, figsize=(12, 4.8), sharey=True, layout="constrained")
-    colours = dict(
-        zip(names, pyplot.get_cmap("tab20").colors[::2] + pyplot.get_cmap("tab20").colors[1::2], strict=False)
-    )
-    colours |= {OUTCOME: "black", BEST: "#0072b2"}
-    for axes, shown, title in zip(panels, (first, second), ("scores beside the outcome", "forms"), strict=True):
-        for name in shown:
-            own = [run for (arm, _), run in runs.items() if arm == name]
-            updates = [look["update"] for look in own[0]["looks"]]
-            values = 100 * np.array([[look["right"] for look in run["looks"]] for run in own])
-            error = values.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.zeros(len(updates))
-            main = name in (OUTCOME, BEST)
-            axes.plot(
-                updates, values.mean(0), color=colours[name], label=name, linewidth=2.4 if main else 1.4,
-                linestyle="--" if name in (RANDOM, EXACT) else "-", zorder=3 if main else 2,
-            )  # fmt: skip
-            axes.fill_between(
-                updates, values.mean(0) - error, values.mean(0) + error, color=colours[name], alpha=0.15, linewidth=0
-            )
+    beside = [name for name, arm in ARMS.items() if arm.outcome and name != REFITTED]
+    forms = [name for name, arm in ARMS.items() if not arm.outcome or name in (OUTCOME, BEST, REFITTED)]
+    panels = [(many, beside, "many answers, scores beside the outcome"), (many, forms, "many answers, forms")]
+    panels = [(runs, names, title) for runs, names, title in [*panels, (few, FEW_ARMS, "few answers")] if runs]
+    palette = pyplot.get_cmap("tab20").colors
+    colours = dict(zip(ARMS, palette[::2] + palette[1::2], strict=False)) | {OUTCOME: "black", BEST: "#0072b2"}
+    figure, places = pyplot.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.8), layout="constrained")
+    for axes, (runs, names, title) in zip(np.atleast_1d(places), panels, strict=True):
+        for name in names:
+            _curve(axes, [run for (arm, _), run in runs.items() if arm == name], name, colours[name])
         axes.axvline(_ends(runs)[0], color="0.8", zorder=1)
-        axes.set_xlabel("updates")
+        axes.set(xlabel="updates", ylabel="right answers, drawn at temperature 1 (%)")
         axes.set_title(title, loc="left", fontsize=10)
         axes.grid(color="0.93")
         axes.legend(frameon=False, fontsize=8)
-    panels[0].set_ylabel("right answers, drawn at temperature 1 (%)")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _curve(axes: Any, runs: Rows, name: str, colour: Any) -> None:
+    if not runs:
+        return
+    updates = [look["update"] for look in runs[0]["looks"]]
+    values = 100 * np.array([[look["right"] for look in run["looks"]] for run in runs])
+    error = values.std(0, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else np.zeros(len(updates))
+    style = {
+        "linewidth": 2.4 if name in (OUTCOME, BEST) else 1.4,
+        "linestyle": "--" if name in (RANDOM, EXACT) else "-",
+    }
+    axes.plot(updates, values.mean(0), color=colour, label=f"{name} ({len(runs)})", **style)
+    axes.fill_between(updates, values.mean(0) - error, values.mean(0) + error, color=colour, alpha=0.15, linewidth=0)

@@ -35,11 +35,9 @@ from fractal.scorers.sentence import SentenceScorer
 class Plan:
     """What all arms share."""
 
-    updates: int = (
-        30  # batches of samples; the criterion is judged here, and what becomes of a policy after twice as many
-    )
+    updates: int = 30  # batches of samples; the criterion is judged after so many, collapse after twice as many
     warmup: int = 6  # batches that every arm pays by outcome alone; the scorer learns from them
-    prompts: int = 16  # a batch
+    prompts: int = 32  # a batch
     answers: int = 16  # a prompt
     minibatches: int = 4
     learning_rate: float = 1.5e-4
@@ -48,13 +46,18 @@ class Plan:
     epochs: int = 20  # of the scorer
     rows: int = 128  # answers whose gradients are worked out at once
     every: int = 5  # batches between two looks at fresh prompts
-    looked_at: int = 512  # prompts a look
+    looked_at: int = 1024  # prompts a look
     remembered: int = 6  # batches that a scorer which is fitted anew learns from
 
     @property
     def twice(self) -> int:
         """Twice as many batches."""
         return 2 * self.updates
+
+
+MANY = Plan()  # 512 answers an update: for a GPU
+FEW = Plan(40, warmup=12, prompts=8, answers=8, minibatches=1, every=20, looked_at=512, remembered=12)  # for one core
+PLANS = {"many": MANY, "few": FEW}
 
 
 @dataclasses.dataclass(frozen=True)
