@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--mpnet", help="the folder of all-mpnet-base-v2, or 'hub'")
     parser.add_argument("--plan", type=json.loads, default={}, help="options of the tuning plan, as JSON")
+    parser.add_argument("--name", default="tuned", help="what the tables call an encoder that the plan names")
     parser.add_argument("--no-supervised", action="store_true")
     parser.add_argument("--arrays", type=Path, help="a folder for the log-odds behind the rows")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no cell after so many seconds")
@@ -42,10 +43,10 @@ def main() -> None:
     parser.add_argument("--machine", default="", help="what the tables say of the machine")
     args = parser.parse_args()
     book = Logbook(args.log, "set", "method", "seed", "most")
-    options = {"mpnet": args.mpnet, "plan": args.plan, "supervised": not args.no_supervised}
+    options = {"mpnet": args.mpnet, "plan": args.plan, "supervised": not args.no_supervised, "name": args.name}
     options |= {"arrays": str(args.arrays)} if args.arrays else {}
     cells = [(name, seed) for seed in range(args.seeds) for name in args.sets.split(",")]
-    missing = [cell for cell in cells if (cell[0], "default + tuned", cell[1], args.most) not in book]
+    missing = [cell for cell in cells if (cell[0], f"default + {args.name}", cell[1], args.most) not in book]
     started = time.perf_counter()
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = iter(missing)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-METHODS = ("default", "tuned", "default + tuned", "supervised", "supervised tuned")
-LARGE = ("mpnet", "mpnet + tuned", "supervised mpnet")
 RESAMPLES = 100
 RULES = {"product": "min", "noisy_or": "max", "mean": "mean"}
 
@@ -85,11 +83,12 @@ class _Cell:
 
     def default(self) -> list[dict]:
         """The default, the tuned encoder alone, and both."""
-        rows, result, logits, block = self._frozen("minilm", "default")
-        own, more = self._tuned(result, block, "tuned")
-        rows.append(self.row("tuned", own, result.ensemble.aggregation, **more))
-        rows.append(self._both("default + tuned", logits, own, result, more))
-        self.result, self.own, self.own_row = result, own, more
+        name = self.options.get("name", "tuned")
+        rows, result, self.frozen, block = self._frozen("minilm", "default")
+        own, more = self._tuned(result, block, name)
+        rows.append(self.row(name, own, result.ensemble.aggregation, **more))
+        rows.append(self._both(f"default + {name}", self.frozen, own, result, more))
+        self.own, self.own_row = own, more
         return rows
 
     def _frozen(self, encoder: Any, method: str, learn_from: str = "responses") -> tuple[list[dict], Any, Any, Any]:
@@ -108,7 +107,10 @@ class _Cell:
 
     def _tuned(self, result: Any, block: Any, key: str) -> tuple[Any, dict]:
         """Tune on the bags of a fit; return the scaled test log-odds, and what was chosen."""
+        import torch
+
         from fractal.ensemble.objective import label_terms
+        from fractal.ensemble.weighting import without_common
         from fractal.finetuning.fit import tune
         from fractal.finetuning.reading import nearest_passages
         from fractal.mil.objectives.losses import SentenceLoss
@@ -122,15 +124,21 @@ class _Cell:
         objective = Objective(terms, aggregation, validation_loss="gold" if config.supervised else "response")
         plan = self.tuning(members=1) if config.supervised else self.tuning()
         tuned = tune(block.responses, bags, objective, plan, passages=nearest_passages(block))
-        own = tuned.expert.logits(self.test, nearest_passages(self.test_block))
-        known = held_out_only(bags, tuned.held_out)
-        scale, shift = fitted_line(tuned.held_out, known, aggregation, config)
+        share = result.ensemble.topic_share
+        own = without_common(
+            tuned.expert.logits(self.test, nearest_passages(self.test_block)),
+            torch.from_numpy(self.test_block.offsets),
+            share,
+        )
+        held_out = without_common(tuned.held_out, bags.offsets, share)
+        known = held_out_only(bags, held_out)
+        scale, shift = fitted_line(held_out, known, aggregation, config)
         self.arrays[f"held_out/{key}"] = tuned.held_out.numpy().astype(np.float16)
         self.arrays[f"test_members/{key}"] = own.numpy().astype(np.float16)
         self.arrays["weights"], self.arrays["labels"] = result.weights.astype(bool), self.corpus.labels
         more = {
             "scale": scale, "shift": shift, "reading": tuned.expert.reading, "probes": dict(tuned.probes),
-            "alike": within_correlation(tuned.held_out, result.held_out, bags.offsets), "notes": tuned.notes,
+            "alike": within_correlation(held_out, result.held_out, bags.offsets), "notes": tuned.notes,
         }  # fmt: skip
         return own.mean(-1, keepdim=True) * scale + shift, more
 
@@ -143,12 +151,15 @@ class _Cell:
 
     def large(self, folder: str) -> list[dict]:
         """The default on a larger frozen encoder, and with the tuned one."""
-        from fractal.encoders.transformer import MPNet
+        from fractal.encoders.transformer import MPNet, Transformer
 
-        encoder = MPNet(model="" if folder == "hub" else folder)
+        encoder = MPNet() if folder == "hub" else Transformer(folder)  # a folder's weights may be rounded
         rows, result, logits, _ = self._frozen(encoder, "mpnet")
         if hasattr(self, "own"):
             rows.append(self._both("mpnet + tuned", logits, self.own, result, self.own_row))
+            two = (self.frozen + logits) / 2
+            rows.append(self.row("default + mpnet", two, result.ensemble.aggregation))
+            rows.append(self._both("default + mpnet + tuned", two, self.own, result, self.own_row))
         return rows
 
     def supervised(self) -> list[dict]:

@@ -1,13 +1,14 @@
 """BERT without padding: the tokens of many texts stand in one row, and attention is cut at the texts' ends; for GPUs.
 
-Products of all three projections are one, the feed-forward's activation is part of its product, and sums are normalised
-in one pass where the compiler is at hand. On a CPU padded batches of like length are as quick.
+Products of all three projections are one, the feed-forward's activation is part of its product; attention and the sums
+that are normalised are kernels of our own where Triton is at hand. On a CPU padded batches of like length are as quick.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from fractal.hardware import require_torch
 
 __all__ = ["PackedBert"]
 
+TOLERANCE = 0.05  # of states about 1 in size, in 16 bits
 TOKENS_AT_ONCE = 131_072  # of a pass on a GPU: enough that its products, not their launches, take the time
 
 
@@ -62,12 +64,11 @@ class PackedBert:
         place = torch.arange(len(tokens), device=tokens.device) - torch.repeat_interleave(
             ends[:-1].long(), lengths, output_size=len(tokens)
         )
-        norm = _add_and_norm(tokens.device.type)
-        attend = _attention(tokens.device.type)
+        norm, attend = _norm_and_attention(tokens.device.type)
         hidden = norm(self.words[tokens], self.places[place], *self.first_norm, self.eps)
         for enter, enter_bias, out, out_bias, mid_norm, wide, wide_bias, back, back_bias, last_norm in self.layers:
             joined = torch.addmm(enter_bias, hidden, enter).view(len(hidden), 3, self.heads, -1)
-            read = attend(*joined.unbind(1), ends, longest).reshape(len(hidden), self.width)
+            read = attend(joined, ends, longest)
             hidden = norm(torch.addmm(out_bias, read, out), hidden, *mid_norm, self.eps)
             widened = _gelu_product(wide_bias, hidden, wide)
             hidden = norm(torch.addmm(back_bias, widened, back), hidden, *last_norm, self.eps)
@@ -77,9 +78,11 @@ class PackedBert:
         """Return the mean state of each text at length one: (text, width); nothing waits for the GPU before the end."""
         torch = require_torch("PackedBert")
         counts = np.fromiter(map(len, ids), np.int64, len(ids))
-        flat = np.fromiter((token for of_text in ids for token in of_text), np.int64, int(counts.sum()))
-        rows = self.pooled_flat(torch.from_numpy(flat).to(self.device), counts, budget)
-        out: NDArray[np.float32] = rows.cpu().numpy()
+        order = np.argsort(counts, kind="stable")  # texts of a pass are of like length: its tiles are as wide as they
+        flat = np.fromiter((token for text in order for token in ids[text]), np.int64, int(counts.sum()))
+        rows = self.pooled_flat(torch.from_numpy(flat).to(self.device), counts[order], budget)
+        out = np.empty(rows.shape, np.float32)
+        out[order] = rows.cpu().numpy()
         return out
 
     def pooled_flat(self, flat: Any, counts: NDArray[np.int64], budget: int = TOKENS_AT_ONCE) -> Any:
@@ -115,33 +118,69 @@ def _gelu_product(bias: Any, left: Any, right: Any) -> Any:
 
 
 @functools.cache
-def _add_and_norm(kind: str) -> Callable[..., Any]:
-    torch = require_torch("PackedBert")
-
-    def add_and_norm(one: Any, other: Any, weight: Any, bias: Any, eps: float) -> Any:
-        return torch.nn.functional.layer_norm(one + other, one.shape[-1:], weight, bias, eps)
-
+def _norm_and_attention(kind: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return what normalises sums and what attends inside texts, in the quickest form that the device has."""
     if kind != "cuda":
-        return add_and_norm
+        return _add_and_norm, _masked_attention
     if importlib.util.find_spec("triton") is None:
-        return add_and_norm
-    compiled: Callable[..., Any] = torch.compile(add_and_norm, dynamic=True)
-    return compiled
+        return _add_and_norm, _flash_attention
+    try:
+        from fractal.encoders.kernels import add_and_norm, attend
+
+        tried = how_unlike_the_library(add_and_norm, attend, kind)
+    except Exception as error:  # a card, driver or compiler that they were not made for
+        tried = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if tried:
+        warnings.warn(
+            f"the kernels for packed texts are not used on this GPU but the library's, slower: {tried}", stacklevel=2
+        )
+        return _add_and_norm, _flash_attention
+    return add_and_norm, attend
 
 
-@functools.cache
-def _attention(kind: str) -> Callable[..., Any]:
+def how_unlike_the_library(
+    norm: Callable[..., Any], attend: Callable[..., Any], device: str, dtype: str = "bfloat16"
+) -> str:
+    """Try kernels on small texts before they are trusted: return how they differ from the library, or nothing."""
     torch = require_torch("PackedBert")
+    chance = torch.Generator().manual_seed(0)
+    for lengths in ((1, 9, 16), (30, 2), (100, 65)):  # a tile each of 16 and 32, and several of 64
+        joined = torch.randn(sum(lengths), 3, 2, 32, generator=chance).to(device)
+        ends = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device)
+        gap = (
+            (
+                attend(joined.to(getattr(torch, dtype)), ends, max(lengths))
+                - _masked_attention(joined, ends, max(lengths))
+            )
+            .abs()
+            .max()
+        )
+        if not gap < TOLERANCE:
+            return f"attention differs by {float(gap):.2g}"
+    one, other, weight, bias = torch.randn(4, 7, 384, generator=chance).to(device)
+    gap = (
+        (norm(one, other, weight[0], bias[0], 1e-12) - _add_and_norm(one, other, weight[0], bias[0], 1e-12)).abs().max()
+    )
+    return "" if gap < TOLERANCE else f"the normalised sum differs by {float(gap):.2g}"
 
-    def on_gpu(query: Any, key: Any, value: Any, ends: Any, longest: int) -> Any:
-        return torch.ops.aten._flash_attention_forward(
-            query, key, value, ends, ends, longest, longest, 0.0, False, False
-        )[0]
 
-    def plain(query: Any, key: Any, value: Any, ends: Any, longest: int) -> Any:
-        text = torch.repeat_interleave(torch.arange(len(ends) - 1, device=ends.device), ends.diff().long())
-        same = (text[:, None] == text[None, :])[None]
-        parts = [part.transpose(0, 1) for part in (query, key, value)]
-        return torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=same).transpose(0, 1)
+def _add_and_norm(one: Any, other: Any, weight: Any, bias: Any, eps: float) -> Any:
+    torch = require_torch("PackedBert")
+    return torch.nn.functional.layer_norm(one + other, one.shape[-1:], weight, bias, eps)
 
-    return on_gpu if kind == "cuda" else plain
+
+def _flash_attention(joined: Any, ends: Any, longest: int) -> Any:
+    torch = require_torch("PackedBert")
+    read = torch.ops.aten._flash_attention_forward(*joined.unbind(1), ends, ends, longest, longest, 0.0, False, False)[
+        0
+    ]
+    return read.reshape(len(joined), -1)
+
+
+def _masked_attention(joined: Any, ends: Any, longest: int) -> Any:
+    torch = require_torch("PackedBert")
+    text = torch.repeat_interleave(torch.arange(len(ends) - 1, device=ends.device), ends.diff().long())
+    same = (text[:, None] == text[None, :])[None]
+    parts = [part.transpose(0, 1) for part in joined.unbind(1)]
+    read = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=same)
+    return read.transpose(0, 1).reshape(len(joined), -1)
