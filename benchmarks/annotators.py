@@ -102,6 +102,24 @@ def table(rows: Sequence[dict]) -> list[str]:
     return lines
 
 
+def conclusion(rows: Sequence[dict]) -> str:
+    """Say what the table comes to, in words."""
+
+    def gain(way: str, step: int, key: str) -> float:
+        mean = {s: np.mean([r[key] for r in rows if r["way"] == way and r["corrections"] == s]) for s in (0, step)}
+        return float(mean[step] - mean[0])
+
+    parts = [
+        f"after {step}, {gain('queue', step, 'auc'):+.3f} / {gain('queue', step, 'within'):+.3f} by the queue and "
+        f"{gain('random', step, 'auc'):+.3f} / {gain('random', step, 'within'):+.3f} on any sentence"
+        for step in (STEPS[1], STEPS[-1])
+    ]
+    return (
+        f"What corrections bring on average: {'; '.join(parts)}. What the queue adds is small beside what correcting "
+        "brings, and it is not there on every set: correct what you see, and by the queue where you may choose."
+    )
+
+
 def main() -> None:
     """Measure what is missing, and write the table."""
     parser = options(__doc__, "annotators", SETS, 3)
@@ -123,6 +141,7 @@ def main() -> None:
         f"is the scorer of response labels alone. At most {args.most} training responses a set, "
         f"encoder `{args.encoder}`, {args.seeds} seeds, the rule given. An annotator answers by the true label.",
         "\n".join(table(rows)),
+        conclusion(rows),
     ]
     args.out.write_text("\n\n".join(head) + "\n", encoding="utf-8")
 

@@ -109,7 +109,27 @@ def page(rows: Sequence[dict]) -> str:
             f"**{_cost(once)[2]}**",
         ]
         lines.append(f"| {' | '.join([*parts, *_cost(each), f'{accuracy:.3f}', str(len(once))])} |")
+    lines += ["", *conclusion(rows)]
     return "\n".join(lines) + "\n"
+
+
+def conclusion(rows: Sequence[dict]) -> list[str]:
+    """Say what the table comes to, in words."""
+    by_cell = {(row["set"], row["count"], row["accuracy"], row["seed"], row["way"]): row for row in rows}
+    lines = []
+    for accuracy in sorted({row["accuracy"] for row in rows}):
+        pairs = [
+            (once, by_cell[(*key[:4], WAYS[1])])
+            for key, once in by_cell.items()
+            if key[2] == accuracy and key[4] == WAYS[0] and (*key[:4], WAYS[1]) in by_cell
+        ]
+        areas = [float(np.mean([pair[side]["auc"] for pair in pairs])) for side in (0, 1)]
+        share = np.mean([once["tokens"] / each["tokens"] for once, each in pairs])
+        lines.append(
+            f"- A judge of accuracy {accuracy:g}: judging responses once takes {share:.0%} of the tokens that judging "
+            f"every sentence of them takes, and its scorer has {areas[0]:.3f} for {areas[1]:.3f}."
+        )
+    return lines
 
 
 def _cost(rows: Sequence[dict]) -> tuple[str, str, str]:
