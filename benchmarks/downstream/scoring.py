@@ -148,7 +148,14 @@ def with_prefixes(responses: Sequence[Response], states: PolicyStates, confidenc
         values = [lines.confidence.T.tolist() for lines in states.lines(wholes)]
         columns = [dict(zip(CONFIDENCE, map(tuple, rows), strict=True)) for rows in values]
     return [
-        Response.from_sentences(response.id, prefixes(whole), label=response.label, group=response.query, columns=some)
+        Response.from_sentences(
+            response.id,
+            prefixes(whole),
+            labels=response.sentence_labels,
+            label=response.label,
+            group=response.query,
+            columns=some,
+        )
         for response, whole, some in zip(responses, wholes, columns, strict=True)
     ]
 

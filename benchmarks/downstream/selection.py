@@ -17,7 +17,10 @@ from fractal.evaluation.metrics import METRICS, Sample
 from fractal.records import Response, ScoredResponse
 
 LOG_STEP = "log_step"  # no learning: the policy's own log-probability of a step
-METHODS = ("fractal", "confidence", "states", "prefix_value", "first_error_hazard", "noisy_copy", LOG_STEP)
+METHODS = (
+    *("fractal", "confidence", "states", "prefix_value", "first_error_hazard", "noisy_copy", LOG_STEP),
+    *("supervised fractal", "supervised states"),
+)
 COUNTS = (4, 16, 64)
 WAYS = ("response", "worst", "weighed vote", "vote", "random", "oracle")
 
@@ -51,7 +54,7 @@ def measure(policy: Policy, plan: Plan, answers: tuple[Samples, Samples], method
     if method == LOG_STEP:
         scored = _by_confidence(truth, policy)
     else:
-        rated = responses_of(train.chains, train.texts)
+        rated = responses_of(train.chains, train.texts, truth=method.startswith("supervised"))
         scored = fitted(method, policy, rated, plan.epochs, seed).score_responses(truth)
     facts = {"outcomes": len(train.texts), "train right": round(float(train.outcomes.mean()), 4)}
     return {**facts, **_areas(scored), "picks": _picks(test, scored, plan.test_answers)}

@@ -184,6 +184,8 @@ LABELS = {
     "fractal": "**fractal**, states and confidence",
     "confidence": "fractal, confidence alone",
     "states": "fractal, states alone",
+    "supervised fractal": "states and confidence, from the truth of every step",
+    "supervised states": "states, from the truth of every step",
     "log_step": "the policy's own probability of the step, nothing learned",
 }
 

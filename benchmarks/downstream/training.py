@@ -81,14 +81,19 @@ class Samples:
 
 
 def fitted(method: str, policy: Policy, answers: Sequence[Response], epochs: int, seed: int) -> OnPolicyStates:
-    """Learn from outcomes which steps are good, from what the policy itself makes of them: no column computes."""
-    states = PolicyStates(policy)
-    confidence = method in ("fractal", "confidence")
-    if method in ("fractal", "states", "confidence"):
+    """Learn which steps are good from what the policy itself makes of them: no column computes.
+
+    "fractal" reads states and confidence, "states" and "confidence" one of the two; with "supervised" before it, it
+    learns from labels of steps. Other names are those of baselines, which read the states.
+    """
+    states, name = PolicyStates(policy), method.removeprefix("supervised ")
+    confidence = name in ("fractal", "confidence")
+    if name in ("fractal", "states", "confidence"):
         plan = TrainingPlan(epochs=epochs, seed=seed, device="cpu")
-        columns = "+".join(f"precomputed(column={name!r})" for name in CONFIDENCE)
-        recipe = {"fractal": f"sentence+{columns}", "states": "sentence", "confidence": columns}[method]
-        inner: Any = SentenceScorer("product", recipe, states, directions=0, plan=plan, cache=False)
+        columns = "+".join(f"precomputed(column={column!r})" for column in CONFIDENCE)
+        recipe = {"fractal": f"sentence+{columns}", "states": "sentence", "confidence": columns}[name]
+        source = "responses" if name == method else "sentences"
+        inner: Any = SentenceScorer("product", recipe, states, directions=0, learn_from=source, plan=plan, cache=False)
     else:
         inner = BASELINES[method](aggregation="product", encoder=states, seed=seed, cache=False)
     with warnings.catch_warnings():

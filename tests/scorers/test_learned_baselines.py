@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fractal.datasets.synthetic import make_responses
-from fractal.errors import BadData, BadSpec
+from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.evaluation.metrics import METRICS
-from fractal.records import Response
+from fractal.records import Response, Sentence
 from fractal.scorers.baselines import BASELINES, LearnedBaseline
 from fractal.scorers.baselines.gibbs import (
     Graph,
@@ -132,11 +132,12 @@ RATED = [
 TEXTS = [RATED[0].text, RATED[1].text, *RATED[0].context, RATED[0].query]
 
 
-def test_log_ratios_follow_the_definition(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over_tokens", ["mean", "sum"])
+def test_log_ratios_follow_the_definition(tmp_path: Path, over_tokens: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     names = [causal_model(tmp_path / str(seed), TEXTS, seed) for seed in (1, 2)]
-    found = sentence_log_ratios(RATED[:1], *names)
+    found = sentence_log_ratios(RATED[:1], *names, over_tokens)
     prompt = "\n".join((*RATED[0].context, RATED[0].query)) + "\n"
     means = []
     for name in names:
@@ -150,7 +151,7 @@ def test_log_ratios_follow_the_definition(tmp_path: Path) -> None:
                 with torch.inference_mode():
                     logs.append(float(model(torch.tensor([words])).logits[0, -1].double().log_softmax(-1)[token]))
                 words = [*words, token]
-            own.append(sum(logs) / len(logs))
+            own.append(sum(logs) / (len(logs) if over_tokens == "mean" else 1))
         means.append(own)
     assert found.tolist() == pytest.approx((np.array(means[0]) - np.array(means[1])).tolist(), abs=1e-5)
 
@@ -181,6 +182,22 @@ def test_implicit_rewards_learn_from_models_and_from_columns(tmp_path: Path) -> 
         assert one.sentence_scores == pytest.approx(other.sentence_scores, abs=1e-6)
     with pytest.raises(BadData, match="log_ratio"):
         BASELINES["implicit_reward"](**options).fit(RATED)
+
+
+def test_implicit_rewards_may_add_up_the_tokens(tmp_path: Path) -> None:
+    """Summed ratios add up to that of the whole text, however it is cut; what is supplied stays as it is."""
+    names = [causal_model(tmp_path / str(seed), TEXTS, seed) for seed in (1, 2)]
+    whole = dataclasses.replace(RATED[0], sentences=(Sentence(RATED[0].text, 0, len(RATED[0].text)),))
+    parts, together = (sentence_log_ratios([response], *names, "sum") for response in (RATED[0], whole))
+    assert parts.sum() == pytest.approx(together.sum(), abs=1e-6)
+    options = {"encoder": "hashing(dim=32)", "cache": False, "aggregation": "product"}
+    means, sums = (
+        BASELINES["implicit_reward"](policy=names[0], reference=names[1], over_tokens=how, **options).fit(RATED)
+        for how in ("mean", "sum")
+    )
+    assert means.score_responses(RATED)[0].sentence_scores != sums.score_responses(RATED)[0].sentence_scores
+    with pytest.raises(UnknownName, match="middle"):
+        BASELINES["implicit_reward"](over_tokens="middle", **options)
 
 
 def test_entailment_takes_the_best_chunk(tmp_path: Path) -> None:

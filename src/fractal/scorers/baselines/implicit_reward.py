@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
-from fractal.errors import BadData, MissingExtra
+from fractal.errors import BadData, MissingExtra, UnknownName
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.optimise import minimise
 from fractal.records import Response
@@ -20,6 +20,7 @@ from fractal.records.corpus import Corpus
 from fractal.scorers.baselines.base import BASELINES, LearnedBaseline
 
 STEPS = 60
+OVER_TOKENS = ("mean", "sum")
 
 
 @BASELINES.register("implicit_reward")
@@ -27,7 +28,9 @@ STEPS = 60
 class ImplicitReward(LearnedBaseline):
     """Sentence log-ratios of two language models, supplied or computed; response labels say how far to trust them.
 
-    Supplied: a column `log_ratio`, or two columns of log-probabilities. Computed: name two local causal models.
+    Supplied: a column `log_ratio`, or two columns of log-probabilities. Computed: name two local causal models; a
+    sentence's ratio is the mean over its tokens, or their sum, as Σ β log π / π_ref is the reward of a response: then
+    long sentences say more. β is learned, as the slope.
     """
 
     column: str = "log_ratio"
@@ -35,7 +38,12 @@ class ImplicitReward(LearnedBaseline):
     reference_column: str = "reference_log_probability"
     policy: str = ""
     reference: str = ""
+    over_tokens: str = "mean"  # or "sum"; columns that are supplied stay as they are
     line: tuple[float, float] = field(default=(1.0, 0.0), init=False, repr=False)  # slope and height
+
+    def __post_init__(self) -> None:
+        if self.over_tokens not in OVER_TOKENS:
+            raise UnknownName("reduction over tokens", self.over_tokens, OVER_TOKENS)
 
     def learn(self, block: EncodedBlock, corpus: Corpus, form: Aggregation) -> None:
         """Learn slope, never below 0, and height of the log-odds along the ratio."""
@@ -59,7 +67,7 @@ class ImplicitReward(LearnedBaseline):
 
     def _ratios(self, responses: Sequence[Response]) -> NDArray[np.float64]:
         if self.policy and self.reference:
-            return sentence_log_ratios(responses, self.policy, self.reference)
+            return sentence_log_ratios(responses, self.policy, self.reference, self.over_tokens)
         return np.concatenate([self._supplied(response) for response in responses])
 
     def _supplied(self, response: Response) -> NDArray[np.float64]:
@@ -76,11 +84,13 @@ class ImplicitReward(LearnedBaseline):
         )
 
 
-def sentence_log_ratios(responses: Sequence[Response], policy: str, reference: str) -> NDArray[np.float64]:
-    """Return the mean over each sentence's tokens of log policy − log reference, read after query and context."""
+def sentence_log_ratios(
+    responses: Sequence[Response], policy: str, reference: str, over_tokens: str = "mean"
+) -> NDArray[np.float64]:
+    """Return mean or sum over each sentence's tokens of log policy − log reference, read after query and context."""
     models = [_loaded(name) for name in (policy, reference)]
     with torch.inference_mode():
-        pairs = [[_log_probabilities(response, *model) for model in models] for response in responses]
+        pairs = [[_log_probabilities(response, *model, over_tokens) for model in models] for response in responses]
     return np.concatenate([ours - theirs for ours, theirs in pairs])
 
 
@@ -92,8 +102,8 @@ def _loaded(name: str) -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(name, use_fast=True), AutoModelForCausalLM.from_pretrained(name).eval()
 
 
-def _log_probabilities(response: Response, tokenizer: Any, model: Any) -> NDArray[np.float64]:
-    """Return each sentence's mean token log-probability; a long prompt loses its beginning, never the response."""
+def _log_probabilities(response: Response, tokenizer: Any, model: Any, over_tokens: str) -> NDArray[np.float64]:
+    """Return mean or sum of each sentence's token log-probabilities; a long prompt loses its beginning alone."""
     prompt = "\n".join(part for part in (*response.context, response.query) if part) + "\n"
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     tokens = tokenizer(response.text, add_special_tokens=False, return_offsets_mapping=True)
@@ -103,8 +113,9 @@ def _log_probabilities(response: Response, tokenizer: Any, model: Any) -> NDArra
     logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].double()
     logs = logits.log_softmax(-1).gather(1, torch.tensor(after).unsqueeze(1)).squeeze(1).numpy()
     ends = np.array([end for _, end in spans])
-    means = []
+    values = []
     for sentence in response.sentences:
         inside = (ends > sentence.start) & (ends <= sentence.end)
-        means.append(float(logs[inside].mean()) if inside.any() else 0.0)
-    return np.array(means)
+        total = float(logs[inside].sum())
+        values.append(total if over_tokens == "sum" else total / max(int(inside.sum()), 1))
+    return np.array(values)
