@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fractal.errors import BadFolder
 
-__all__ = ["IN_MEMORY", "ArraySpace", "GrowingRows"]
+__all__ = ["IN_MEMORY", "ArraySpace", "GrowingRows", "unnamed_file"]
 
 RESIDENT = 1 << 28  # bytes of files in memory beyond which their pages are handed back; they stay in the system's cache
 LOOK_EVERY = 0.05  # seconds
@@ -41,7 +41,7 @@ class ArraySpace:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if self.folder is None or not size:
             return np.empty(shape, dtype)
-        with _unnamed(self.folder) as file:
+        with unnamed_file(self.folder) as file:
             try:
                 _reserve(file, size)  # a disk that fills up later would end the process
             except OSError as error:
@@ -63,7 +63,7 @@ class GrowingRows:
         self.space, self.dtype = space, dtype
         self.count, self.width = 0, 0
         self._parts: list[NDArray[Any]] = []
-        self._file = None if space.folder is None else _unnamed(space.folder)
+        self._file = None if space.folder is None else unnamed_file(space.folder)
 
     def append(self, rows: NDArray[Any]) -> None:
         """Add rows (row, column) at the end."""
@@ -88,7 +88,7 @@ class GrowingRows:
         return flat.view(self.dtype).reshape(self.count, self.width)
 
 
-def _unnamed(folder: Path | None) -> IO[bytes]:
+def unnamed_file(folder: Path | None) -> IO[bytes]:
     """Open a file that has no name, so that nothing is left of it when the process ends, however it ends."""
     try:
         return tempfile.TemporaryFile(dir=folder)

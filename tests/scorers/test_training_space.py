@@ -1,8 +1,9 @@
-"""Training with vectors and columns in files: the same scorer as in memory, chosen by size, resumed after a kill."""
+"""Training with texts, vectors and columns in files: the same scorer as in memory, by size, resumed after a kill."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,8 @@ CASES = {
     "vectors that sentences share": {"recipe": "paper", "aggregation": "product"},
     "priors": {"recipe": "own", "aggregation": "product", "priors": "auto", "start": "auto"},
     "vectors whole": {"recipe": "default", "aggregation": "mean", "directions": 0},
+    "sentence labels that teach": {"recipe": "own", "aggregation": "product", "priors": ("hybrid(share=0.5)",)},
+    "sentence labels": {"recipe": "own", "aggregation": "product", "learn_from": "sentences"},
 }
 
 
@@ -51,15 +54,20 @@ def test_a_scorer_is_the_same_to_the_last_bit(tmp_path, options):
 
     def fit(limit):
         scorer = SentenceScorer(encoder="hashing(dim=32)", plan=PLAN, cache=False, memory_limit=limit, **options)
-        return scorer.fit(responses)
+        return scorer.fit(iter(responses))
 
     inside = fit(1e6)
-    with pytest.warns(UserWarning, match=r"laid in files in .*what is learned is the same"):
+    with pytest.warns(UserWarning, match="what is learned is the same") as warned:
         in_files = fit(TINY)
+    for said in ("kept in a file in ", "laid in files in "):
+        (where,) = [
+            one.filename for one in warned if re.search(f"{said}.*what is learned is the same", str(one.message))
+        ]
+        assert where == __file__
     assert saved(inside, tmp_path / "memory") == saved(in_files, tmp_path / "files")
 
 
-@pytest.mark.filterwarnings("ignore:vectors and columns")
+@pytest.mark.filterwarnings("ignore:vectors and columns", "ignore:texts take")
 def test_preferences_and_aspects_are_the_same_too(tmp_path):
     pairs = make_preferences(40, task="summaries", seed=1)
     rated = [
@@ -67,8 +75,9 @@ def test_preferences_and_aspects_are_the_same_too(tmp_path):
         for response in make_responses(60, task="summaries", seed=1)
     ]
     for name, fit in {
-        "pairs": lambda plain: plain.fit(pairs),
-        "aspects": lambda plain: AspectScorer("auto", plain).fit(rated),
+        "pairs": lambda plain: plain.fit(iter(pairs)),
+        "aspects": lambda plain: AspectScorer("auto", plain).fit(iter(rated)),
+        "labels beside": lambda plain: plain.fit(iter(rated), [response.aspects["wrong"] for response in rated]),
     }.items():
         folders = []
         for limit in (1e6, TINY):
@@ -77,7 +86,7 @@ def test_preferences_and_aspects_are_the_same_too(tmp_path):
         assert folders[0] == folders[1]
 
 
-@pytest.mark.filterwarnings("ignore:vectors and columns")
+@pytest.mark.filterwarnings("ignore:vectors and columns", "ignore:texts take")
 def test_a_kill_is_taken_up_where_it_was(tmp_path):
     responses = make_responses(60, task="summaries", seed=1)
     options = {"encoder": "hashing(dim=16)", "plan": PLAN, "aggregation": "product", "cache": False}

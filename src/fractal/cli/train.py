@@ -102,7 +102,7 @@ def command(
     scorer = options.of_aspects(reading.splitter, aspects, task)
     silent = quiet or as_json
     reports: list[ReadReport] = []
-    records = gathered(sources, gold, reading, silent, reports)
+    records = gathered(sources, gold, reading, silent, reports, _memory_limit(scorer))
     if promises:
         promises.refuse_hopeless(_rules(scorer), records)
     kept_apart = list(reading.responses(valid)) if valid else []
@@ -140,28 +140,48 @@ def gathered(
     reading: ReadOptions,
     quiet: bool,
     reports: list[ReadReport] | None = None,
-) -> list[Response | Preference]:
+    memory_limit: float = 0.0,
+) -> Sequence[Response | Preference]:
     """Read every source and say what was found; gold sentence labels join the responses they belong to.
 
-    What each reading found is added to `reports`.
+    What each reading found is added to `reports`. Very many records are kept in a file: see `records_for_training`.
     """
+    from fractal.scorers.training_space import records_for_training
+
+    records = _read(sources, reading, quiet, [] if reports is None else reports)
+    if gold == "none":
+        records = map(without_sentence_labels, records)
+    elif gold:
+        records = _joined(records, gold, reading, quiet)
+    return records_for_training(records, memory_limit)
+
+
+def _read(
+    sources: Sequence[str], reading: ReadOptions, quiet: bool, reports: list[ReadReport]
+) -> Iterator[Response | Preference]:
     from fractal.readers import ReadReport
 
-    records: list[Response | Preference] = []
     for source in sources:
         report = ReadReport()
-        records += reading.records(source, report)
+        yield from reading.records(source, report)
         note(in_shell_words(str(report)), quiet)
-        if reports is not None:
-            reports.append(report)
-    if gold == "none":
-        return [without_sentence_labels(record) for record in records]
-    if gold:
-        labelled = {(r.query, r.text): r for r in ReadOptions(splitter=reading.splitter).responses(gold)}
-        note(f"{gold}: {len(labelled):,} responses with gold sentence labels", quiet)
-        records = [_with_gold(record, labelled) for record in records]
-        records += labelled.values()
-    return records
+        reports.append(report)
+
+
+def _joined(
+    records: Iterable[Response | Preference], gold: str, reading: ReadOptions, quiet: bool
+) -> Iterator[Response | Preference]:
+    """Give records the sentence labels that their texts have in another file; what is only there comes last."""
+    labelled = {(r.query, r.text): r for r in ReadOptions(splitter=reading.splitter).responses(gold)}
+    note(f"{gold}: {len(labelled):,} responses with gold sentence labels", quiet)
+    for record in records:
+        yield _with_gold(record, labelled)
+    yield from labelled.values()
+
+
+def _memory_limit(scorer: SentenceScorer | AspectScorer) -> float:
+    params = scorer.get_params()
+    return float(params.get("memory_limit", params.get("scorer__memory_limit", 0.0)))
 
 
 def without_sentence_labels(record: Response | Preference) -> Response | Preference:

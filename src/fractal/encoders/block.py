@@ -25,7 +25,7 @@ TILE = 8192  # sentences whose columns are made at once, so that memory above th
 class EncodedBlock:
     """Responses beside the vectors of their sentences, queries and context chunks, all that features read."""
 
-    responses: tuple[Response, ...]
+    responses: Sequence[Response]  # a tuple, or stored in a file
     offsets: Indices  # (bag + 1,)
     sentences: Floats  # (sentence, dim)
     queries: Floats  # (bag, dim), zero rows where there is none
@@ -73,7 +73,7 @@ class EncodedBlock:
         rows, chunks = slice(*self.offsets[[first, last]]), slice(*self.chunk_offsets[[first, last]])
         return dataclasses.replace(
             self,
-            responses=self.responses[first:last],
+            responses=tuple(self.responses[first:last]),
             offsets=self.offsets[first : last + 1] - rows.start,
             sentences=self.sentences[rows],
             queries=self.queries[first:last],

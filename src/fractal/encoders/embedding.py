@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from fractal.encoders.cache import key
 from fractal.hardware import one_blas_thread
 from fractal.mil.inference.products import tiled_product
 from fractal.records import Response
+from fractal.records.stored import StoredRecords
 
 if TYPE_CHECKING:
     from fractal.encoders.base import Encoder
@@ -115,7 +117,7 @@ class _Bag:
     query: str
     chunks: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def others(self) -> tuple[tuple[str, ...], ...]:
         """What the sentences are compared with, token by token: the context, the query."""
         return self.chunks, (self.query,) if self.query else ()
@@ -172,9 +174,9 @@ def embed(
     In files, some responses at a time are encoded: a text that several of these parts share is encoded in each,
     unless the cache has it.
     """
-    responses = tuple(responses)
     if space.in_files:
         return _embedded_in_parts(responses, encoder, cache, late, progress, space)
+    responses = tuple(responses)
     chunked = {context: chunk_context(context) for context in dict.fromkeys(r.context for r in responses)}
     bags = [_Bag(tuple(s.text for s in r.sentences), r.query, chunked[r.context]) for r in responses]
     distinct = dict.fromkeys(text for bag in bags for text in bag.texts)
@@ -187,7 +189,7 @@ def embed(
 
 
 def _embedded_in_parts(
-    responses: tuple[Response, ...],
+    responses: Sequence[Response],
     encoder: Encoder,
     cache: EmbeddingCache | None,
     late: bool,
@@ -205,7 +207,7 @@ def _embedded_in_parts(
         if progress is not None:
             progress(first + len(part), len(responses))
     return EncodedBlock(
-        responses=responses,
+        responses=responses if isinstance(responses, StoredRecords) else tuple(responses),
         offsets=joined_offsets(offsets),
         chunk_offsets=joined_offsets(chunk_offsets),
         **{name: rows.array() for name, rows in arrays.items()},

@@ -23,18 +23,17 @@ __all__ = ["calibrated", "concordance", "contradictions", "described", "held_out
 def described(corpus: Corpus) -> dict[str, Any]:
     """Count what a scorer learned from."""
     labels = corpus.labels[~np.isnan(corpus.labels)]
-    sentences = sum(len(response.sentences) for response in corpus.responses)
-    gold = sum(sentence.label is not None for response in corpus.responses for sentence in response.sentences)
+    labelled = [label is not None for response in corpus.responses for label in response.sentence_labels]
     described: dict[str, Any] = {
         "responses": len(corpus.responses),
-        "sentences": sentences,
+        "sentences": len(labelled),
         "labelled responses": len(labels),
         "groups": corpus.grouping.count,
         "grouped by": corpus.grouping.by,
     }
     if len(labels):
         described["mean label"] = float(labels.mean())
-    return {**described, "preferences": len(corpus.pairs), "sentence labels": gold}
+    return {**described, "preferences": len(corpus.pairs), "sentence labels": sum(labelled)}
 
 
 def contradictions(aggregation: Aggregation, responses: Sequence[Response]) -> int:

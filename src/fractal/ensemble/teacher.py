@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from fractal.mil.objectives.priors import TEACHER, HybridPrior
 from fractal.mil.training.callbacks import Callback, at_stage
 from fractal.records import Response
 from fractal.records.corpus import Corpus
+from fractal.records.stored import in_same_place
 
 __all__ = ["with_teacher"]
 
@@ -52,7 +54,8 @@ def with_teacher(
             "or learn_from='sentences'",
             field="sentence_labels",
         )
-    shown = [r if taught else _unlabelled(r) for r, taught in zip(block.responses, teaching, strict=True)]
+    pairs = zip(block.responses, teaching, strict=True)
+    shown = in_same_place(block.responses, (r if teaches else _unlabelled(r) for r, teaches in pairs))
     alone = replace(
         config,
         priors=(),
@@ -61,19 +64,21 @@ def with_teacher(
         checkpoints=config.checkpoints and config.checkpoints / "teacher",
     )
     heard = at_stage(callbacks, "teacher")
-    result = fit(replace(block, responses=tuple(shown)), corpus, {"": (aggregation,)}, alone, heard)[""]
+    result = fit(replace(block, responses=shown), corpus, {"": (aggregation,)}, alone, heard)[""]
     logits = result.ensemble.logits(Predictor(block)).mean(-1, keepdim=True)
     scores = result.ensemble.aggregation.sentence_scores(logits).squeeze(-1).double().tolist()
-    taught: list[Response] = []
-    for number, response in enumerate(shown):
+
+    def with_column(number: int, response: Response) -> Response:
         part = scores[int(block.offsets[number]) : int(block.offsets[number + 1])]
         column = tuple([float("nan")] * len(part) if teaching[number] else part)
-        taught.append(replace(response, columns={**response.columns, TEACHER: column}))
+        return replace(response, columns={**response.columns, TEACHER: column})
+
+    taught = in_same_place(shown, itertools.starmap(with_column, enumerate(shown)))
     about = f"{int(teaching.sum()):,} of {int(labelled.sum()):,} responses with sentence labels"
     choice = Choice(
         "teacher of the prior hybrid", {}, about, "It scores the others; their sentence labels are not used."
     )
-    return replace(block, responses=tuple(taught)), (choice,)
+    return replace(block, responses=taught), (choice,)
 
 
 def _unlabelled(response: Response) -> Response:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+import hashlib
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from fractal.evaluation.findings import Finding, Verdict
 from fractal.evaluation.intervals import wilson_interval
 from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
 from fractal.records import Response
-from fractal.records.groups import Grouping, group_responses
+from fractal.records.groups import Grouping, group_responses, text_key
 
 MIN_CASES = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
@@ -57,8 +57,8 @@ def label_checks(
 
 
 def _length_shortcut(responses: Sequence[Response], outcome: Outcome, seed: int) -> Finding:
-    counts = np.array([len(r.sentences) for r in responses], dtype=np.float64)
-    length = np.log1p([len(r.text) for r in responses])
+    sizes = np.array([(len(r.sentences), len(r.text)) for r in responses], dtype=np.float64)
+    counts, length = sizes[:, 0].copy(), np.log1p(sizes[:, 1].copy())
     surface = np.column_stack([length, np.log(counts), counts, 1 / counts, length - np.log(counts)])
     area = outcome.area(cross_validated(outcome.of_values(surface), outcome, seed), seed)
     return _shortcut("length shortcut", "Length and number of sentences", "the labels of responses", area)
@@ -97,37 +97,40 @@ def _shortcut(name: str, what: str, whose: str, area: Area) -> Finding:
     return Finding(name, verdict, sentence, area.value, area.low, area.high)
 
 
-def _plain(text: str) -> str:
-    """Case and blanks make no other text."""
-    return " ".join(text.casefold().split())
-
-
-def _question(response: Response) -> tuple[Hashable, ...]:
-    return _plain(response.query), *map(_plain, response.context)
+def _asked(response: Response) -> bytes:
+    return b"|".join(map(text_key, (response.query, *response.context)))
 
 
 def _contradicted_responses(responses: Sequence[Response]) -> Finding:
-    same: dict[Hashable, list[float]] = defaultdict(list)
-    for r in responses:
-        if r.label is not None:
-            same[_question(r), _plain(r.text)].append(r.label)
-    return _contradiction("contradicted responses", "responses", "flip rate of labels", same.values())
+    keyed = ((_asked(r) + text_key(r.text), r.label) for r in responses if r.label is not None)
+    return _contradiction("contradicted responses", "responses", "flip rate of labels", keyed)
 
 
 def _contradicted_sentences(responses: Sequence[Response]) -> Finding:
     """The same sentence under the same query and context, so that only its neighbours differ."""
-    same: dict[Hashable, list[float]] = defaultdict(list)
+    return _contradiction(
+        "contradicted sentences", "sentences", "flip rate of sentence labels", _labelled_sentences(responses)
+    )
+
+
+def _labelled_sentences(responses: Sequence[Response]) -> Iterator[tuple[bytes, float]]:
     for r in responses:
-        asked = _question(r) if any(sentence.label is not None for sentence in r.sentences) else ()
-        for sentence in r.sentences:
-            if sentence.label is not None and sentence.text.count(" ") >= PLAIN_WORDS:
-                same[asked, _plain(sentence.text)].append(sentence.label)
-    return _contradiction("contradicted sentences", "sentences", "flip rate of sentence labels", same.values())
+        labelled = [(sentence.text, sentence.label) for sentence in r.sentences if sentence.label is not None]
+        asked = _asked(r) if labelled else b""
+        for text, label in labelled:
+            if text.count(" ") >= PLAIN_WORDS:
+                yield asked + text_key(text), label
 
 
-def _contradiction(name: str, things: str, rate: str, labels: Iterable[Sequence[float]]) -> Finding:
-    """Among pairs of duplicates a share d is at odds; with flips at rate p, d = 2p(1 − p)."""
-    twins = [(group[i], group[i + 1]) for group in labels for i in range(len(group) - 1)]
+def _contradiction(name: str, things: str, rate: str, labels: Iterable[tuple[bytes, float]]) -> Finding:
+    """Among pairs of duplicates, labels of one key, a share d is at odds; with flips at rate p, d = 2p(1 − p)."""
+    latest: dict[bytes, float] = {}
+    twins: list[tuple[float, float]] = []
+    for key, label in labels:
+        key = hashlib.blake2b(key, digest_size=16).digest()
+        if key in latest:
+            twins.append((latest[key], label))
+        latest[key] = label
     if not twins:
         return Finding(name, "ok", f"No two rated {things} are the same.", 0.0)
     at_odds = sum(abs(a - b) >= APART for a, b in twins)
@@ -153,12 +156,11 @@ def _other_groups(grouping: Grouping) -> Finding | None:
 
 def _leakage(responses: Sequence[Response], group_of: Sequence[str]) -> Finding:
     """The same text, or the same context, in two groups falls on both sides of a split by group."""
-    groups: dict[Hashable, set[str]] = defaultdict(set)
-    keys = [_leaking_keys(r) for r in responses]
-    for group, shared in zip(group_of, keys, strict=True):
-        for key in shared:
-            groups[key].add(group)
-    leaking = sum(any(len(groups[key]) > 1 for key in shared) for shared in keys)
+    first: dict[Hashable, str] = {}  # the group in which a key was met first
+    several: set[Hashable] = set()  # keys that were met in another one too
+    for group, response in zip(group_of, responses, strict=True):
+        several |= {key for key in _leaking_keys(response) if first.setdefault(key, group) != group}
+    leaking = sum(not several.isdisjoint(_leaking_keys(response)) for response in responses) if several else 0
     share = leaking / max(len(responses), 1)
     low, high = wilson_interval(leaking, max(len(responses), 1), CONFIDENCE)
     if share < LEAKED:
@@ -171,6 +173,5 @@ def _leakage(responses: Sequence[Response], group_of: Sequence[str]) -> Finding:
 
 
 def _leaking_keys(response: Response) -> list[Hashable]:
-    keys: list[Hashable] = [("response", _plain(response.text))]
-    context = tuple(map(_plain, response.context))
-    return [*keys, ("context", context)] if any(context) else keys
+    context = tuple(map(text_key, response.context))
+    return [text_key(response.text), *([context] if any(context) else [])]

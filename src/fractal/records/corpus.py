@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fractal.errors import BadData
 from fractal.records import HARD_RULES, Preference, Response
 from fractal.records.groups import Grouping, group_responses
+from fractal.records.stored import RecordFile, StoredRecords, in_same_place
 
 DIRECTIONS = HARD_RULES
 
@@ -22,7 +23,7 @@ DIRECTIONS = HARD_RULES
 class Corpus:
     """Every response once, and which of them are preferred over which."""
 
-    responses: tuple[Response, ...]
+    responses: Sequence[Response]  # a tuple, or stored in a file
     pairs: NDArray[np.int64]  # (pair, 3): better, worse, tie
     aspects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # of several labels each: (response,)
     folds: int = 5  # that the groups must be enough for
@@ -41,10 +42,20 @@ class Corpus:
         """Return the responses as one who rates only this aspect sees them."""
         if name not in self.aspects:
             return self
+        if name in self._written:
+            return self._written[name]
         labels = (None if np.isnan(label) else label for label in self.aspects[name].tolist())
-        alone = Corpus(tuple(map(_relabelled, self.responses, labels)), self.pairs, folds=self.folds)
+        relabelled = in_same_place(self.responses, map(_relabelled, self.responses, labels))
+        alone = Corpus(relabelled, self.pairs, folds=self.folds)
         vars(alone)["grouping"] = self.grouping  # labels have no part in it
+        if isinstance(relabelled, StoredRecords):
+            self._written[name] = alone
         return alone
+
+    @cached_property
+    def _written(self) -> dict[str, Corpus]:
+        """What stands in files already, by aspect."""
+        return {}
 
     def in_canonical_order(self) -> Corpus:
         """Return the same corpus in an order that its contents alone tell: whatever the place of a record in its file.
@@ -63,7 +74,7 @@ class Corpus:
         turned = (pairs[:, 2] == 1) & (pairs[:, 0] > pairs[:, 1])  # neither answer of a tie is the better one
         pairs[turned] = pairs[turned][:, [1, 0, 2]]
         return Corpus(
-            tuple(self.responses[number] for number in order),
+            in_same_place(self.responses, (self.responses[number] for number in order)),
             pairs[np.lexsort(pairs.T[::-1])],
             {name: values[order] for name, values in self.aspects.items()},
             self.folds,
@@ -103,19 +114,21 @@ def _hash(content: tuple[Any, ...]) -> bytes:
 
 def response_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
     """Return the label of each response: (response,), nan where it is unknown."""
-    return np.array([np.nan if r.label is None else r.label for r in responses], dtype=np.float64)
+    if isinstance(responses, StoredRecords):
+        return responses.labels
+    return np.fromiter((np.nan if r.label is None else r.label for r in responses), np.float64, len(responses))
 
 
 def sentence_labels(responses: Sequence[Response]) -> NDArray[np.float64]:
     """Return the label of each sentence: (sentence,), nan where it is unknown."""
-    labels = (sentence.label for response in responses for sentence in response.sentences)
-    return np.array([np.nan if label is None else label for label in labels], dtype=np.float64)
+    labels = (label for response in responses for label in response.sentence_labels)
+    return np.fromiter((np.nan if label is None else label for label in labels), dtype=np.float64)
 
 
 def sentence_column(responses: Sequence[Response], name: str) -> NDArray[np.float64]:
     """Return a column that the user brought, one value a sentence: (sentence,), nan where a response lacks it."""
     rows = (r.columns.get(name, (np.nan,) * len(r.sentences)) for r in responses)
-    return np.array([value for row in rows for value in row], dtype=np.float64)
+    return np.fromiter((value for row in rows for value in row), dtype=np.float64)
 
 
 def all_or_nothing(labels: NDArray[np.float64]) -> bool:
@@ -136,7 +149,8 @@ def gather_aspects(responses: Sequence[Response], names: Sequence[str], folds: i
     means = np.where(rated, labels, 0.0).sum(0) / rated.sum(0).clip(min=1)
     wholes = np.where(rated.any(0), means, np.nan).tolist()
     bare = (_relabelled(r, None if np.isnan(whole) else whole) for r, whole in zip(responses, wholes, strict=True))
-    return Corpus(tuple(bare), np.empty((0, 3), dtype=np.int64), dict(zip(names, labels, strict=True)), folds)
+    no_pairs = np.empty((0, 3), dtype=np.int64)
+    return Corpus(in_same_place(responses, bare), no_pairs, dict(zip(names, labels, strict=True)), folds)
 
 
 def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None = None, folds: int = 5) -> Corpus:
@@ -144,12 +158,14 @@ def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None 
 
     Groups are made for so many `folds`.
     """
-    places: dict[tuple[str, str, str], int] = {}
-    responses: list[Response] = []
+    if isinstance(X, StoredRecords) and not X.compared and y is None:
+        return Corpus(X, np.empty((0, 3), dtype=np.int64), folds=folds)
+    places: dict[bytes, int] = {}
+    responses: list[Response] | RecordFile = RecordFile(X.folder) if isinstance(X, StoredRecords) else []
     pairs: list[tuple[int, int, int]] = []
 
     def place(response: Response) -> int:
-        number = places.setdefault((response.id, response.query, response.text), len(responses))
+        number = places.setdefault(_hash((response.id, response.query, response.text)), len(responses))
         if number == len(responses):
             responses.append(response)
         return number
@@ -162,6 +178,7 @@ def gather(X: Sequence[Response | Preference], y: Sequence[float | None] | None 
         else:
             label = record.label if y is None or y[number] is None else float(y[number])  # type: ignore[arg-type]
             responses.append(replace(record, label=label) if label != record.label else record)
-    if not responses:
+    if not len(responses):
         raise BadData("there is nothing to learn from: give at least one response or preference")
-    return Corpus(tuple(responses), np.array(pairs, dtype=np.int64).reshape(-1, 3), folds=folds)
+    whole = tuple(responses) if isinstance(responses, list) else responses.records()
+    return Corpus(whole, np.array(pairs, dtype=np.int64).reshape(-1, 3), folds=folds)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fractal.records import Response
 
-__all__ = ["Grouping", "group_responses", "near_identical"]
+__all__ = ["Grouping", "group_responses", "near_identical", "text_key"]
 
 SHINGLE = 3  # words in a row
 ROWS, BANDS = 4, 16  # of the min-hashes of a context: alike in all rows of one band, two contexts are compared
@@ -83,14 +84,22 @@ class _Keys:
     """What responses may have in common: their own group, query, context and text; None where they have none."""
 
     def __init__(self, responses: Sequence[Response]) -> None:
-        self.group: list[Hashable] = [response.group or None for response in responses]
-        self.query: list[Hashable] = [_plain(response.query) or None for response in responses]
-        contexts = [_plain("\n".join(response.context)) for response in responses]
-        self.context: list[Hashable] = [number if number >= 0 else None for number in near_identical(contexts)]
-        self.text: list[Hashable] = [_plain(response.text) for response in responses]
+        self.group: list[Hashable] = []
+        self.query: list[Hashable] = []
+        self.text: list[Hashable] = []
+        contexts = near_identical("\n".join(response.context) for response in self._looked_at(responses))
+        self.context: list[Hashable] = [number if number >= 0 else None for number in contexts]
         self.named = any(self.group)
         half = len(responses) / 2  # what fewer than half of the responses have groups none of the others
         self.has = {name: sum(k is not None for k in getattr(self, name)) >= half for name in ("query", "context")}
+
+    def _looked_at(self, responses: Iterable[Response]) -> Iterator[Response]:
+        """Take what is short of each response on the way to its context."""
+        for response in responses:
+            self.group.append(response.group or None)
+            self.query.append(text_key(response.query) or None)
+            self.text.append(text_key(response.text))
+            yield response
 
     def unnamed(self, keys: Sequence[Hashable]) -> list[Hashable]:
         """Return the keys of the responses that name no group."""
@@ -136,22 +145,39 @@ def _connected(count: int, parts: Sequence[Sequence[Hashable]], pairs: NDArray[n
     return np.asarray(joined[1][:count], dtype=np.int64)
 
 
+def text_key(text: str) -> bytes:
+    """Return what tells a text from others, empty of one without words; case and blanks make no other text.
+
+    It is a hash: many texts are compared without being held in memory.
+    """
+    return _key(_plain(text))
+
+
 def _plain(text: str) -> str:
-    """Case and blanks make no other text."""
     return " ".join(text.casefold().split())
 
 
-def near_identical(texts: Sequence[str]) -> list[int]:
+def _key(plain: str) -> bytes:
+    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest() if plain else b""
+
+
+def near_identical(texts: Iterable[str]) -> list[int]:
     """Number texts so that near-identical ones share a number; empty ones are -1.
 
     Texts are compared by the min-hashes of their runs of three words: two with about 0.75 in common are one.
     """
-    places: dict[str, int] = {}
-    numbers = [places.setdefault(text, len(places)) if text else -1 for text in texts]
+    places: dict[bytes, int] = {}
+    codes: dict[str, int] = {}
+    hashes = array("Q")
+    numbers: list[int] = []
+    for text in map(_plain, texts):
+        number = places.setdefault(_key(text), len(places)) if text else -1
+        if number * ROWS * BANDS == len(hashes):  # a new one
+            hashes.frombytes(_signature(text, codes).tobytes())
+        numbers.append(number)
     if len(places) < 2:
         return numbers
-    codes: dict[str, int] = {}
-    signatures = np.stack([_signature(text, codes) for text in places])  # (text, hash)
+    signatures = np.frombuffer(hashes, np.uint64).reshape(-1, ROWS * BANDS)  # (text, hash)
     joined = _connected(len(places), [], np.array(_alike(signatures), dtype=np.int64).reshape(-1, 2))
     return [int(joined[number]) if number >= 0 else -1 for number in numbers]
 
@@ -183,19 +209,23 @@ def _alike(signatures: NDArray[np.uint64]) -> list[tuple[int, int]]:
     """Return pairs of texts that share most of their min-hashes; only those alike in a whole band are compared."""
     pairs: list[tuple[int, int]] = []
     for band in range(BANDS):
-        part = np.ascontiguousarray(signatures[:, band * ROWS : (band + 1) * ROWS])
-        buckets: defaultdict[bytes, list[int]] = defaultdict(list)
-        for number, row in enumerate(part):
-            buckets[row.tobytes()].append(number)
-        pairs += _compared(signatures, (bucket for bucket in buckets.values() if len(bucket) > 1))
+        pairs += _compared(signatures, _buckets(signatures[:, band * ROWS : (band + 1) * ROWS]))
     return pairs
 
 
-def _compared(signatures: NDArray[np.uint64], buckets: Iterable[list[int]]) -> list[tuple[int, int]]:
+def _buckets(rows: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Return the numbers of rows that are equal, rising, where there are several."""
+    order = np.lexsort(rows.T)
+    ends = np.flatnonzero((rows[order[1:]] != rows[order[:-1]]).any(1)) + 1
+    for first, last in zip([0, *ends], [*ends, len(order)], strict=True):
+        if last - first > 1:
+            yield order[first:last]
+
+
+def _compared(signatures: NDArray[np.uint64], buckets: Iterable[NDArray[np.int64]]) -> list[tuple[int, int]]:
     """Compare the texts of each bucket with its first, then those that are unlike it with the first of these."""
     pairs: list[tuple[int, int]] = []
-    for bucket in buckets:
-        rest = np.array(bucket)
+    for rest in buckets:
         while len(rest) > 1:
             alike = (signatures[rest[1:]] == signatures[rest[0]]).mean(1) >= ALIKE
             pairs += [(int(rest[0]), int(other)) for other in rest[1:][alike]]

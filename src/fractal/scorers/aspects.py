@@ -27,6 +27,7 @@ from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.mil.training.callbacks import Callback, Epoch
 from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus, gather_aspects
+from fractal.records.stored import StoredRecords
 from fractal.scorers.base import Scorer
 from fractal.scorers.data import reading_of, records_of
 from fractal.scorers.likeness import TrainingProfile
@@ -34,6 +35,7 @@ from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, aspects_card
 from fractal.scorers.persistence import Saved, load_folder, restored_encoder
 from fractal.scorers.sentence import SentenceScorer
+from fractal.scorers.training_space import records_for_training
 
 __all__ = ["AspectScorer", "load_scorer"]
 
@@ -92,7 +94,7 @@ class AspectScorer(Scorer):
         """
         options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
         records, report = records_of(X, self.splitter, options)
-        X = list(records)
+        X = records_for_training(records, self._unfitted().memory_limit)
         corpus, config = self.prepare(X)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         plain = self._unfitted()
@@ -353,10 +355,9 @@ def shown(aspect: str) -> str:
     return aspect or "whole response"
 
 
-def _rated(X: Iterable[Response | Preference]) -> tuple[Response, ...]:
-    records = tuple(X)
-    responses = tuple(record for record in records if isinstance(record, Response))
-    if not responses or len(responses) < len(records):
+def _rated(X: Iterable[Response | Preference]) -> Sequence[Response]:
+    responses: Sequence[Any] = X if isinstance(X, StoredRecords) else tuple(X)
+    if not responses or any(isinstance(record, Preference) for record in responses):
         raise BadData("aspects are learned from labels of responses, not from preferences: give rated responses")
     return responses
 

@@ -12,6 +12,7 @@ from fractal.readers import ReadReport, read
 from fractal.readers.labels import LabelForm, Scale, read_label
 from fractal.records import Preference, Response
 from fractal.records.splitting import SPLITTERS
+from fractal.records.stored import StoredRecords
 
 __all__ = ["labels_of", "reading_of", "records_of"]
 
@@ -26,7 +27,7 @@ def records_of(
     `options` are those of `read`: columns, label_scale, levels, label_words; where they are not given, those that a
     scorer remembers (`memory`) are taken. A text that is no path is refused: give a list of texts.
     """
-    if (
+    if isinstance(X, StoredRecords) or (
         isinstance(X, Sequence)
         and not isinstance(X, str | bytes)
         and all(isinstance(x, Response | Preference) for x in X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -73,11 +74,10 @@ def passages_of(context: str | Sequence[Any] | None) -> tuple[str, ...]:
 
 def input_shares(responses: Sequence[Response]) -> dict[str, float]:
     """Return the share of responses with a query, and with a context."""
-    count = max(len(responses), 1)
-    return {
-        "query": sum(bool(response.query) for response in responses) / count,
-        "context": sum(any(response.context) for response in responses) / count,
-    }
+    having = Counter[str]()
+    for response in responses:
+        having.update(query=bool(response.query), context=any(response.context))
+    return {name: having[name] / max(len(responses), 1) for name in ("query", "context")}
 
 
 def missing_inputs(memory: Mapping[str, Any], responses: Sequence[Response]) -> dict[str, tuple[float, float]]:

@@ -53,7 +53,7 @@ from fractal.scorers.model_card import CardFacts, model_card
 from fractal.scorers.output import Run, records, steady_runs
 from fractal.scorers.persistence import CARRIED, Saved, restored_encoder, saved_plan
 from fractal.scorers.runs import with_missing_calls
-from fractal.scorers.training_space import training_space
+from fractal.scorers.training_space import records_for_training, training_space
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
 
 __all__ = ["SentenceScorer"]
@@ -114,8 +114,8 @@ class SentenceScorer(Remembers, Scorer):
         What is rated, which states the direction: one bad sentence makes a response bad (factuality, reasoning), one
         good one makes it good (retrieval), or all count (quality).
     memory_limit : float, default=0
-        GB of memory that vectors and columns may take while training; what takes more is laid in files, and the same is
-        learned. 0 allows half of what is free.
+        GB of memory that vectors and columns may take while training, and texts that are read meanwhile an eighth as
+        much; what takes more is laid in files, and the same is learned. 0 allows half of what is free.
 
     Attributes
     ----------
@@ -213,7 +213,8 @@ class SentenceScorer(Remembers, Scorer):
         """
         options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
         records, report = records_of(X, self.splitter, options)
-        corpus, config = self.prepare(list(records), labels_of(y, label_scale, levels, label_words))
+        records = records_for_training(records, self.memory_limit)
+        corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         self.fit_block(self.embed_for_training(corpus.responses, on_encode), corpus, config, callbacks)
         self.remember_reading(reading_of(report, options))
