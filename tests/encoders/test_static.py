@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,3 +148,11 @@ def test_what_is_distilled_means_something(cache):
     rows = Static().encode(["The dog barked.", "A puppy was barking.", "Interest rates rose again."])
     near, far = rows[0] @ rows[1], rows[0] @ rows[2]
     assert near > far + 0.2
+
+
+def test_rows_are_worked_out_once_whoever_asks_first(cache, drawn):
+    texts = [f"word {number} and {number**2} so on" for number in range(200)]
+    together, anew = Static().encode(texts), Static().with_arrays(Static().arrays())
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda text: anew.encode([text]), texts))
+    assert np.array_equal(np.concatenate(parts), together)

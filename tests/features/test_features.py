@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import time
 
 import numpy as np
@@ -18,7 +19,7 @@ from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.features import FEATURES, RECIPES, Standardiser, compute, feature_specs, prior_similarity
 from fractal.features.arithmetic import sums, value
 from fractal.features.base import bag_rank
-from fractal.features.words import number, words_of
+from fractal.features.words import names_in, number, words_of
 from fractal.records import Response
 from support.slow_twins_features import WordEncoder
 
@@ -140,6 +141,17 @@ def test_position_and_length():
     np.testing.assert_allclose(column(block, "length.capitals"), [1 / 4, 6 / 12, 0], atol=1e-6)
 
 
+@given(st.lists(st.text(st.characters(codec=None), max_size=30), min_size=1, max_size=4))
+def test_characters_are_counted_by_kind(texts):
+    block = embed([Response.from_sentences("a", texts)], WordEncoder())
+    kinds = {"digits": string.digits, "punctuation": string.punctuation, "capitals": string.ascii_uppercase}
+    for name, kind in kinds.items():
+        shares = [sum(letter in kind for letter in text) / max(len(text), 1) for text in texts]
+        np.testing.assert_allclose(column(block, f"length.{name}"), shares, atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(column(block, "length.question"), ["?" in text or "？" in text for text in texts])
+    np.testing.assert_allclose(column(block, "length.characters"), np.log1p([*map(len, texts)]), atol=1e-6)
+
+
 def test_own_columns_say_what_is_missing():
     batch = [
         Response.from_sentences("a", ["x", "y", "z"], columns={"nli": (0.5, float("nan"), float("inf"))}),
@@ -153,6 +165,17 @@ def test_own_columns_say_what_is_missing():
 def test_words_are_runs_of_letters_and_digits(text):
     assert words_of(text).written == re.findall(r"\w+", text)
     assert words_of(text).words == re.findall(r"\w+", text.casefold())
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=300), max_size=60))
+def test_stems_and_names_are_what_they_are_without_memory(text):
+    few = pytest.MonkeyPatch()
+    few.setattr("fractal.features.words.MOST_WORDS", 3)  # all are forgotten again and again
+    cut = words_of(text)
+    assert cut.stems == {word[:5] for word in cut.distinct if len(word) > 3}
+    capitalised = {word.casefold() for word in cut.written[1:] if word[0].isupper() and len(word) > 1}
+    assert names_in(cut) == capitalised
+    few.undo()
 
 
 @pytest.mark.parametrize(

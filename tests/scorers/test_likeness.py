@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fractal import (
     AspectScorer,
@@ -30,6 +32,7 @@ from fractal.errors import BadFolder
 from fractal.evaluation import evaluate
 from fractal.evaluation.unlike import UnlikeTraining
 from fractal.scorers.likeness import FEWEST, TrainingProfile
+from fractal.scorers.likeness import _words as response_words
 from fractal.scorers.persistence import load_folder
 from fractal.scorers.runtime import load_runtime
 
@@ -172,6 +175,12 @@ def test_a_profile_that_does_not_fit_is_refused(scorer, tmp_path):
     profile = replace(scorer.profile_, centroids=scorer.profile_.centroids[:, :5])
     with pytest.raises(BadFolder, match="5 columns"):
         profile.unlike(block_of(make_responses(3, seed=1)))
+
+
+@given(st.text(st.characters(max_codepoint=130), max_size=60))
+def test_words_of_a_response_are_runs_of_letters(text):
+    letters = "".join(letter if letter.isalpha() else " " for letter in text.lower())
+    assert response_words(Response.from_sentences("a", [text or " "])) == letters.split()
 
 
 def test_marks_cost_little_beside_scores(scorer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,7 +22,7 @@ __all__ = ["Static", "TokenTable"]
 Indices = NDArray[np.int64]
 
 TEXTS_AT_ONCE = 8_192  # between two reports of progress
-TEXTS_ADDED_AT_ONCE = 64  # whose token vectors stay in the processor's cache while they are added up
+TEXTS_ADDED_AT_ONCE = 16  # whose token vectors stay in the processor's cache while they are added up
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class TokenTable:
     """A vector for every token, its length the token's weight in a text; and the tokenizer."""
 
     arrays: Mapping[str, NDArray[Any]]  # `vectors` (token, dim), and `tokenizer`, its JSON as bytes
+    _meeting: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     @property
     def dim(self) -> int:
@@ -37,14 +39,27 @@ class TokenTable:
 
     @functools.cached_property
     def unit(self) -> Vectors:
-        """The vectors at length one: (token, dim)."""
-        return unit_rows(self.arrays["vectors"])
+        """The vectors at length one: (token, dim), of the tokens that were met."""
+        return np.empty(self.arrays["vectors"].shape, np.float32)
 
     @functools.cached_property
-    def lengths(self) -> Vectors:
-        """How much each token weighs in a text: (token, 1)."""
-        vectors = np.asarray(self.arrays["vectors"], np.float32)
-        return np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True))
+    def weighted(self) -> Vectors:
+        """The vectors at length one times their weight, which are added up: (token, dim); of tokens that were met."""
+        return np.empty_like(self.unit)
+
+    @functools.cached_property
+    def _met(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self.unit), bool)
+
+    def meet(self, tokens: Indices) -> None:
+        """Work out the rows of tokens that were not met before; all others take neither time nor memory."""
+        with self._meeting:
+            fresh = np.unique(tokens[~self._met[tokens]])
+            if len(fresh):
+                vectors = np.asarray(self.arrays["vectors"][fresh], np.float32)
+                unit = self.unit[fresh] = unit_rows(vectors)
+                self.weighted[fresh] = unit * np.linalg.norm(vectors, axis=1, keepdims=True)
+                self._met[fresh] = True
 
     @functools.cached_property
     def tokeniser(self) -> Tokeniser:
@@ -114,14 +129,14 @@ class Static(Encoder):
     def _pooled(self, ids: Indices, offsets: Indices, vectors: Vectors | None = None) -> Vectors:
         """Return the texts' rows; the tokens' own go into `vectors` on the way, where they are wanted."""
         table = self._table
+        table.meet(ids)
         pooled = np.zeros((len(offsets) - 1, self.dim), np.float32)
         for first in range(0, len(pooled), TEXTS_ADDED_AT_ONCE):
             bounds = offsets[first : first + TEXTS_ADDED_AT_ONCE + 1]
             tokens = ids[bounds[0] : bounds[-1]]
-            rows = table.unit[tokens]  # (token, dim)
-            if vectors is not None:
-                vectors[bounds[0] : bounds[-1]] = rows
-            rows *= table.lengths[tokens]
+            if vectors is not None:  # the mode is the one that writes without a copy
+                np.take(table.unit, tokens, axis=0, out=vectors[bounds[0] : bounds[-1]], mode="clip")
+            rows = table.weighted[tokens]  # (token, dim)
             full = np.flatnonzero(np.diff(bounds))
             if len(full):  # sums: their length does not matter
                 pooled[first + full] = np.add.reduceat(rows, bounds[full] - bounds[0], axis=0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,18 +26,22 @@ _REMOVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # characters wh
 
 
 class _Words(dict[str, tuple[int, ...]]):
-    """The ids of every word seen so far."""
+    """The ids of every word seen so far, with the punctuation that is written on to it."""
 
     def __init__(self, tokenizer: Any, dropped: int | None) -> None:
         super().__init__()
         self.tokenizer, self.dropped = tokenizer, dropped
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        ids = tuple(i for i in self.tokenizer.encode(word, add_special_tokens=False).ids if i != self.dropped)
+        parts = _WORD.findall(word) if word.isascii() else [word]
+        ids = self._asked(word) if parts == [word] else tuple(itertools.chain.from_iterable(self[one] for one in parts))
         if len(self) >= MOST_WORDS:
             self.clear()
         self[word] = ids
         return ids
+
+    def _asked(self, word: str) -> tuple[int, ...]:
+        return tuple(i for i in self.tokenizer.encode(word, add_special_tokens=False).ids if i != self.dropped)
 
 
 class Tokeniser:
@@ -55,9 +59,12 @@ class Tokeniser:
         self.tokenizer = Tokenizer.from_str(written)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        described = json.loads(written)
+        described = msgspec.json.decode(written)
         self.unknown: int | None = self.tokenizer.token_to_id(described["model"].get("unk_token") or "")
         self.marks = tuple(token["content"] for token in described.get("added_tokens") or ())
+        self.sign = next(
+            (letter for letter in "".join(self.marks[:1]) if all(letter in mark for mark in self.marks)), ""
+        )
         self.by_word = _cuts_at_words(described)
 
     @functools.cached_property
@@ -78,18 +85,13 @@ class Tokeniser:
 
     def _of_words(self, text: str) -> list[int]:
         words = self._words
-        if _REMOVED.search(text) or any(mark in text for mark in self.marks):
+        if _REMOVED.search(text) or (self.sign in text and any(mark in text for mark in self.marks)):
             return self._of_texts([text])[0]
         if text.isascii():
-            found = map(words.__getitem__, _WORD.findall(text.lower()))
-            return list(itertools.islice(itertools.chain.from_iterable(found), MOST_TOKENS))
-        ids: list[int] = []
-        for part in text.split():
-            if part.isascii():
-                ids.extend(itertools.chain.from_iterable(map(words.__getitem__, _WORD.findall(part.lower()))))
-            else:
-                ids.extend(words[part.encode("utf-8", "replace").decode()])
-        return ids[:MOST_TOKENS]
+            ids = itertools.chain.from_iterable(map(words.__getitem__, text.lower().split()))
+            return list(itertools.islice(ids, MOST_TOKENS))
+        parts = (p.lower() if p.isascii() else p.encode("utf-8", "replace").decode() for p in text.split())
+        return list(itertools.islice(itertools.chain.from_iterable(map(words.__getitem__, parts)), MOST_TOKENS))
 
 
 def _cuts_at_words(described: dict[str, Any]) -> bool:

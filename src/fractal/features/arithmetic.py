@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
-from fractal.features.base import FEATURES, Columns, scalars
+from fractal.features.base import FEATURES, Columns, per_block, scalars
 
 LONGEST = 120  # characters of a side; longer ones are not sums
 _SPELLINGS = (
@@ -127,15 +128,22 @@ def _tolerance(side: str) -> float:
     return 1.01 * 10.0 ** -len(decimals) if decimals else 1e-6
 
 
+@per_block
+def _checked(block: EncodedBlock) -> NDArray[np.float32]:
+    """Count the sums that every sentence writes down, and those that are wrong: (sentence, 2)."""
+    checked = np.zeros((len(block.sentences), 2), np.float32)
+    texts = (sentence.text for response in block.responses for sentence in response.sentences)
+    for row, text in enumerate(texts):
+        if "=" in text:
+            for _, _, right in sums(text):
+                checked[row] += (1, not right)
+    return checked
+
+
 @FEATURES.register("arithmetic")
 def arithmetic(block: EncodedBlock) -> Columns:
     """How many sums such as 3 * 4 = 12 the sentence writes down, and how many of them are wrong."""
-    checked = np.zeros((len(block.sentences), 2), np.float32)  # sums, wrong sums
-    texts = (sentence.text for response in block.responses for sentence in response.sentences)
-    for row, text in enumerate(texts):
-        for _, _, right in sums(text):
-            checked[row] += (1, not right)
-    count, wrong = checked.T
+    count, wrong = _checked(block).T
     return scalars(
         "arithmetic", {"count": np.log1p(count), "wrong": np.log1p(wrong), "share_wrong": wrong / np.maximum(count, 1)}
     )

@@ -21,6 +21,7 @@ _MARKERS = {
     "turns": "but however although though wait actually instead yet despite unfortunately therefore thus hence so",
 }
 MARKERS = {name: frozenset(words.split()) for name, words in _MARKERS.items()}
+MARKS = frozenset().union(*MARKERS.values())
 
 # counted once a sentence; wholes that shares are taken of, then what is found
 COUNTS = (
@@ -47,12 +48,12 @@ def word_counts(block: EncodedBlock) -> dict[str, Floats]:
 
 def _counted(response: Response, context: Words, query: Words) -> Iterator[tuple[int, ...]]:
     source_numbers = known_numbers(context, query)
-    markers = tuple(MARKERS.values())
+    markers, none = tuple(MARKERS.values()), (0,) * len(MARKERS)
     earlier_words: set[str] = set()
     seen: set[str] = set(source_numbers)
     for sentence in response.sentences:
         written = words_of(sentence.text)
-        names = names_in(written)
+        names, marks = names_in(written), written.distinct & MARKS
         yield (
             *(
                 len(written.words),
@@ -67,7 +68,7 @@ def _counted(response: Response, context: Words, query: Words) -> Iterator[tuple
             *(len(written.stems & context.stems), len(written.stems & query.stems), len(written.pairs & context.pairs)),
             *(len(written.numbers - source_numbers), len(written.numbers - seen)),
             *(len(names - context.distinct - query.distinct), len(written.distinct & earlier_words)),
-            *[len(written.distinct & marker) for marker in markers],
+            *([len(marks & marker) for marker in markers] if marks else none),
         )
         earlier_words |= written.distinct
         seen |= written.numbers

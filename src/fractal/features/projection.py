@@ -70,16 +70,21 @@ class Projection:
         return cls({name: (arrays[f"{name}.mean"], arrays[f"{name}.basis"]) for name in names})
 
 
-def _blocks(table: FeatureTable) -> dict[str, NDArray[np.intp]]:
-    """Columns of each block of vectors, by the name of its feature."""
+def _blocks(table: FeatureTable) -> dict[str, slice | NDArray[np.intp]]:
+    """Columns of each block of vectors, by the name of its feature; of those side by side no copy is made."""
     return _places(table.names, table.scalars.tobytes())
 
 
 @functools.lru_cache(maxsize=64)
-def _places(names: tuple[str, ...], scalars: bytes) -> dict[str, NDArray[np.intp]]:
+def _places(names: tuple[str, ...], scalars: bytes) -> dict[str, slice | NDArray[np.intp]]:
     """Do the same for names and what each is, a byte each; the same for every response that a scorer reads."""
     blocks: dict[str, list[int]] = {}
     for number, (name, scalar) in enumerate(zip(names, scalars, strict=True)):
         if not scalar:
             blocks.setdefault(name.partition("[")[0], []).append(number)
-    return {name: np.array(columns) for name, columns in blocks.items()}
+    return {name: _side_by_side(columns) for name, columns in blocks.items()}
+
+
+def _side_by_side(columns: list[int]) -> slice | NDArray[np.intp]:
+    whole = slice(columns[0], columns[-1] + 1)
+    return whole if len(columns) == whole.stop - whole.start else np.array(columns)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
 from fractal.features.base import FEATURES, Columns, per_block, scalars
 from fractal.features.lexical import word_counts
 from fractal.records.corpus import sentence_column
 
-_DIGITS = b"0123456789"
-_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_PUNCTUATION = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_KINDS = (b"0123456789", b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"?")
+_IS_OF_KIND = np.zeros((len(_KINDS), 256), bool)  # by byte
+for _of_kind, _kind in zip(_IS_OF_KIND, _KINDS, strict=True):
+    _of_kind[list(_kind)] = True
 
 
 @FEATURES.register("position")
@@ -34,15 +36,21 @@ def position(block: EncodedBlock) -> Columns:
 
 
 @per_block
-def _characters(block: EncodedBlock) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _characters(block: EncodedBlock) -> NDArray[np.float32]:
     """Count characters, digits, punctuation and capitals (ASCII), and question marks: (sentence, 5)."""
-    rows = []
-    for response in block.responses:
-        for sentence in response.sentences:
-            raw = sentence.text.encode("utf-8", "surrogatepass")
-            kinds = [len(raw) - len(raw.translate(None, kind)) for kind in (_DIGITS, _PUNCTUATION, _CAPITALS)]
-            rows.append((len(sentence.text), *kinds, sentence.text.count("?") + sentence.text.count("？")))
-    return np.array(rows, np.float32).reshape(len(rows), 5)
+    texts = [sentence.text for response in block.responses for sentence in response.sentences]
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    ends = np.cumsum(np.fromiter(map(len, raw), np.int64, len(raw)))
+    content = np.frombuffer(b"".join(raw), np.uint8)
+    kinds = [np.diff(_counted(of_kind[content])[ends], prepend=0) for of_kind in _IS_OF_KIND]
+    kinds[-1] += np.fromiter((0 if text.isascii() else text.count("？") for text in texts), np.int64, len(texts))
+    return np.column_stack([lengths, *kinds]).astype(np.float32)
+
+
+def _counted(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return how many are marked before each place, and in all."""
+    return np.concatenate([[0], np.cumsum(marks, dtype=np.int64)])
 
 
 @FEATURES.register("length")

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 STEM = 5  # letters kept of a longer word, so that inflected forms meet
+MOST_WORDS = 1 << 18  # remembered; of more, all are forgotten
 
 _WORD = re.compile(r"\w+")
-_BREAKS = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in map(chr, range(128)))
+_BREAKS = bytes(ord(letter) if letter.isalnum() or letter == "_" else 32 for letter in map(chr, range(128))) + bytes(
+    128
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 _SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 SPELLED = {word: str(value) for value, word in enumerate(_SPELLED)}
+
+
+class Remembered(dict[str, str]):
+    """What a function says of single words, as text is mostly words seen before; empty: nothing."""
+
+    def __init__(self, answer: Callable[[str], str]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= MOST_WORDS:
+            self.clear()
+        answer = self[word] = self.answer(word)
+        return answer
+
+    def of(self, words: Iterable[str]) -> set[str]:
+        """Return what is said of these words, each answer once."""
+        answers = set(map(self.__getitem__, words))
+        answers.discard("")
+        return answers
+
+
+_STEMS = Remembered(lambda word: word[:STEM] if len(word) > 3 else "")
+_NAMES = Remembered(lambda word: word.casefold() if word[0].isupper() and len(word) > 1 else "")
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,16 +72,15 @@ def number(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
-def _cut(text: str) -> list[str]:
-    """Return the runs of letters, digits and underscores; ASCII the faster way."""
-    return text.translate(_BREAKS).split() if text.isascii() else _WORD.findall(text)
-
-
 def words_of(text: str) -> Words:
-    """Cut a text."""
-    written = _cut(text)
-    words = _cut(text.casefold())
-    unspaced = not text.isascii() and _UNSPACED.search(text) is not None
+    """Cut a text; ASCII the faster way."""
+    unspaced = False
+    if text.isascii():
+        spaced = text.encode().translate(_BREAKS).decode()
+        written, words = spaced.split(), spaced.lower().split()
+    else:
+        written, words = _WORD.findall(text), _WORD.findall(text.casefold())
+        unspaced = _UNSPACED.search(text) is not None
     if unspaced:
         words = [part for word in words for part in _character_pairs(word)]
     distinct = set(words)
@@ -62,7 +88,7 @@ def words_of(text: str) -> Words:
         written=written,
         words=words,
         distinct=distinct,
-        stems={word[:STEM] for word in distinct if unspaced or len(word) > 3},
+        stems={word[:STEM] for word in distinct} if unspaced else _STEMS.of(distinct),
         pairs=set(map(hash, pairwise(words))),
         numbers={number(digits) for digits in _NUMBER.findall(text)},
     )
@@ -70,7 +96,7 @@ def words_of(text: str) -> Words:
 
 def names_in(sentence: Words) -> set[str]:
     """Return the capitalised words but the first, without case."""
-    return {word.casefold() for word in sentence.written[1:] if word[0].isupper() and len(word) > 1}
+    return _NAMES.of(sentence.written[1:])
 
 
 def known_numbers(*sources: Words) -> set[str]:

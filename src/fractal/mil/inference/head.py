@@ -16,7 +16,9 @@ __all__ = ["NumpyHead", "gelu"]
 Floats = NDArray[np.float32]
 Shared = tuple[Floats, NDArray[np.int64]]  # rows (row, dim) that sentences share, and the row of each (sentence,)
 
-ROWS_AT_ONCE = 256  # few enough for all layers' values to stay in the processor's cache
+ROWS_AT_ONCE = (
+    64  # few enough for a short response not to pay for many; all layers' values stay in the processor's cache
+)
 NARROW = 16  # up to so many outputs of a layer, one product with a block-diagonal matrix beats one a member
 
 # erf(x) as x · P(x²) / Q(x²), the fractions of Eigen for single precision; beyond ±4 it is ±1
@@ -36,20 +38,26 @@ HALF_ROOT = np.float32(np.sqrt(0.5))
 
 def gelu(values: Floats) -> Floats:
     """Return x · Φ(x), the exact form that heads are trained with."""
-    scaled = np.clip(values * HALF_ROOT, np.float32(-4), np.float32(4))
+    scaled: Floats = values * HALF_ROOT
+    np.clip(scaled, np.float32(-4), np.float32(4), out=scaled)
     square = scaled * scaled
-    above: Floats = np.full_like(square, NUMERATOR[0])
-    below: Floats = np.full_like(square, DENOMINATOR[0])
-    for total, terms in ((above, NUMERATOR), (below, DENOMINATOR)):
-        for term in terms[1:]:
-            total *= square
-            total += np.float32(term)
+    above, below = _polynomial(square, NUMERATOR), _polynomial(square, DENOMINATOR)
     above *= scaled
     above /= below
     above += np.float32(1)
     above *= values
     above *= np.float32(0.5)
     return above
+
+
+def _polynomial(values: Floats, terms: Sequence[float]) -> Floats:
+    """Return the polynomial of these terms, the highest first, by Horner's rule."""
+    total: Floats = values * np.float32(terms[0])
+    total += np.float32(terms[1])
+    for term in terms[2:]:
+        total *= values
+        total += np.float32(term)
+    return total
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +126,7 @@ class NumpyHead:
             hidden += self.enter_bias
             for rows, index in projected:
                 hidden[: len(index[part])] += rows[index[part]]
-            residual[part] = self._later(hidden)[: len(residual[part])]
+            residual[part] = self._later(hidden, len(residual[part]))
         return residual
 
     def _largest_residual(
@@ -143,14 +151,15 @@ class NumpyHead:
         for first in range(0, len(sentence), ROWS_AT_ONCE):
             part = slice(first, first + ROWS_AT_ONCE)
             hidden = full_tile(by_sentence[sentence[part]] + by_chunk[chunk[part]], ROWS_AT_ONCE)
-            residual[part] = self._later(hidden)[: len(residual[part])]
+            residual[part] = self._later(hidden, len(residual[part]))
         return np.asarray(np.maximum.reduceat(residual, starts, axis=0) if len(features) else residual)
 
-    def _later(self, hidden: Floats) -> Floats:
-        """Return what the layers after the first make of its values."""
+    def _later(self, hidden: Floats, count: int) -> Floats:
+        """Return what the layers after the first make of so many rows of its values; the rest fills up their tile."""
         for weight, bias in self.layers:
-            hidden = _product(gelu(hidden), weight, bias)
-        return hidden
+            hidden[:count] = gelu(hidden[:count])
+            hidden = _product(hidden, weight, bias)
+        return hidden[:count]
 
 
 def _laid(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
