@@ -67,6 +67,17 @@ def test_a_scorer_is_the_same_to_the_last_bit(tmp_path, options):
     assert saved(inside, tmp_path / "memory") == saved(in_files, tmp_path / "files")
 
 
+def test_texts_go_to_a_file_where_vectors_find_room(tmp_path, monkeypatch):
+    responses = make_responses(60, task="summaries", seed=1)
+    options = {"encoder": "hashing(dim=32)", "plan": PLAN, "cache": False, "memory_limit": 1e6}
+    inside = SentenceScorer(**options).fit(iter(responses))
+    monkeypatch.setattr(module, "TEXTS", 0.0)
+    with pytest.warns(UserWarning, match="texts take more than") as warned:
+        in_file = SentenceScorer(**options).fit(iter(responses))
+    assert not any("vectors and columns take about" in str(one.message) for one in warned)
+    assert saved(inside, tmp_path / "memory") == saved(in_file, tmp_path / "file")
+
+
 @pytest.mark.filterwarnings("ignore:vectors and columns", "ignore:texts take")
 def test_preferences_and_aspects_are_the_same_too(tmp_path):
     pairs = make_preferences(40, task="summaries", seed=1)

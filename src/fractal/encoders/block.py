@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fractal.array_space import IN_MEMORY, ArraySpace
 from fractal.records import Response
+from fractal.records.stored import StoredRecords
 
 __all__ = ["EncodedBlock", "joined_offsets", "offsets_of", "ragged_rows", "texts_only"]
 
@@ -59,11 +60,11 @@ class EncodedBlock:
     def run(self, first: int, last: int) -> Self:
         """Return consecutive responses as views.
 
-        In memory the same run is the same object, so what it remembers is kept; of a block in files nothing is.
+        In memory the same run is the same object, so what it remembers is kept; of what is in files nothing is.
         """
         if (first, last) == (0, len(self)):
             return self
-        if self.space.in_files:
+        if self.space.in_files or isinstance(self.responses, StoredRecords):
             return self._viewed(first, last)
         if (first, last) not in self._runs:
             self._runs[first, last] = self._viewed(first, last)

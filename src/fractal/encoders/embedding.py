@@ -171,10 +171,10 @@ def embed(
 ) -> EncodedBlock:
     """Encode responses; `late=False` leaves the token-level comparisons out (zeros) and needs less time.
 
-    In files, some responses at a time are encoded: a text that several of these parts share is encoded in each,
-    unless the cache has it.
+    In files, and of responses that stand in one, some are encoded at a time: a text that several of these parts share
+    is encoded in each, unless the cache has it.
     """
-    if space.in_files:
+    if space.in_files or isinstance(responses, StoredRecords):
         return _embedded_in_parts(responses, encoder, cache, late, progress, space)
     responses = tuple(responses)
     chunked = {context: chunk_context(context) for context in dict.fromkeys(r.context for r in responses)}
@@ -199,7 +199,7 @@ def _embedded_in_parts(
     arrays = {name: space.rows() for name in ("sentences", "queries", "chunks", "late")}
     offsets, chunk_offsets = [], []
     for first in range(0, max(len(responses), 1), RESPONSES_AT_ONCE):
-        part = embed(responses[first : first + RESPONSES_AT_ONCE], encoder, cache, late)
+        part = embed(tuple(responses[first : first + RESPONSES_AT_ONCE]), encoder, cache, late)
         for name, rows in arrays.items():
             rows.append(getattr(part, name))
         offsets.append(part.offsets)

@@ -94,7 +94,7 @@ class _Keys:
         self.has = {name: sum(k is not None for k in getattr(self, name)) >= half for name in ("query", "context")}
 
     def _looked_at(self, responses: Iterable[Response]) -> Iterator[Response]:
-        """Take what is short of each response on the way to its context."""
+        """Enter the other keys of every response as it passes, so that all are read once."""
         for response in responses:
             self.group.append(response.group or None)
             self.query.append(text_key(response.query) or None)
