@@ -60,6 +60,18 @@ def test_ids_by_word_are_those_of_the_whole_text(tokeniser, texts):
     assert [ids[a:b].tolist() for a, b in itertools.pairwise(offsets)] == expected
 
 
+def test_words_are_remembered_in_little_memory(tokeniser, monkeypatch):
+    monkeypatch.setattr("fractal.encoders.wordpieces.MOST_WORDS", 5)
+    texts = [" ".join(f"w{number * 7 + place}," for place in range(4)) for number in range(20)] + ["y" * 900]
+    rows, offsets = tokeniser(texts)
+    assert len(tokeniser._words) <= 5
+    assert all(len(word) <= 64 for word in tokeniser._words)
+    monkeypatch.undo()
+    again, _ = tokeniser(texts)
+    assert np.array_equal(rows, again)
+    assert len(offsets) == len(texts) + 1
+
+
 def test_another_kind_of_tokenizer_is_asked_for_whole_texts():
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -19,7 +19,7 @@ __all__ = ["MOST_TOKENS", "Tokeniser"]
 
 MOST_TOKENS = 512  # of a text that are read
 MOST_CHARACTERS = 16 * MOST_TOKENS  # what stands behind is cut before it is tokenised
-MOST_WORDS = 1 << 20  # remembered; of more, all are forgotten
+MOST_WORDS, LONGEST_WORD = 1 << 18, 64  # remembered; of more, all are forgotten, and longer ones at once
 
 _WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")  # how a BERT tokenizer cuts ASCII text that has no capitals
 _REMOVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # characters whose removal joins their neighbours
@@ -37,7 +37,8 @@ class _Words(dict[str, tuple[int, ...]]):
         ids = self._asked(word) if parts == [word] else tuple(itertools.chain.from_iterable(self[one] for one in parts))
         if len(self) >= MOST_WORDS:
             self.clear()
-        self[word] = ids
+        if len(word) <= LONGEST_WORD:
+            self[word] = ids
         return ids
 
     def _asked(self, word: str) -> tuple[int, ...]:

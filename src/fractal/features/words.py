@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 STEM = 5  # letters kept of a longer word, so that inflected forms meet
-MOST_WORDS = 1 << 18  # remembered; of more, all are forgotten
+MOST_WORDS, LONGEST_WORD = 1 << 18, 64  # remembered; of more, all are forgotten, and longer ones at once
 
 _WORD = re.compile(r"\w+")
 _BREAKS = bytes(ord(letter) if letter.isalnum() or letter == "_" else 32 for letter in map(chr, range(128))) + bytes(
@@ -32,7 +32,9 @@ class Remembered(dict[str, str]):
     def __missing__(self, word: str) -> str:
         if len(self) >= MOST_WORDS:
             self.clear()
-        answer = self[word] = self.answer(word)
+        answer = self.answer(word)
+        if len(word) <= LONGEST_WORD:
+            self[word] = answer
         return answer
 
     def of(self, words: Iterable[str]) -> set[str]:
