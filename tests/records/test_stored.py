@@ -125,8 +125,10 @@ def test_a_disk_that_is_full_is_a_plain_error(tmp_path):
     file._file.close()
 
     class Full:
-        def write(self, content):
+        def write(self, content=b""):
             raise OSError(28, "No space left on device")
+
+        close = write  # what is still to be written cannot be
 
     file._file = Full()
     with pytest.raises(BadFolder, match="No space left"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import tempfile
 import threading
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +28,21 @@ READ_AT_ONCE = 1 << 20  # bytes of records that follow each other
 
 
 class RecordFile:
-    """Takes records one by one, and gives them back as a sequence when all are there."""
+    """Records in a file without a name, closed with the last that reads it: where each begins and its label at hand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._bounds = array("q", [0])
-        self._labels = array("d")
-        self._compared = False
+        self.compared = False  # whether some are preferences
+        self.bounds, self.labels = array("q", [0]), array("d")
         self._file = unnamed_file(folder)
+        self._reading = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return len(self.labels)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # none was opened; a full disk was spoken of already
+            self._file.close()
 
     def append(self, record: Record) -> None:
         """Add a record at the end."""
@@ -46,18 +52,27 @@ class RecordFile:
         except OSError as error:
             raise self._no_room(error) from error
         label = record.label if isinstance(record, Response) else None
-        self._labels.append(float("nan") if label is None else label)
-        self._bounds.append(self._bounds[-1] + len(content))
-        self._compared |= isinstance(record, Preference)
+        self.labels.append(float("nan") if label is None else label)
+        self.bounds.append(self.bounds[-1] + len(content))
+        self.compared |= isinstance(record, Preference)
 
     def records(self) -> StoredRecords:
-        """Return all records; none can be added afterwards."""
+        """Return all records; none is added afterwards."""
         try:
             self._file.flush()
         except OSError as error:
             raise self._no_room(error) from error
-        bounds, labels = np.frombuffer(self._bounds, np.int64), np.frombuffer(self._labels, np.float64)
-        return StoredRecords(self._file, self.folder, bounds, labels, np.arange(len(labels)), compared=self._compared)
+        return StoredRecords(self, np.arange(len(self)))
+
+    def read(self, first: int, count: int) -> Iterator[Record]:
+        """Yield records that stand one after another."""
+        bounds = self.bounds[first : first + count + 1]
+        with self._reading:
+            self._file.seek(bounds[0])
+            content = memoryview(self._file.read(bounds[-1] - bounds[0]))
+        for start, end in pairwise(bounds):
+            # pickled by this very process, into a file that nobody else can open
+            yield _unpacked(pickle.loads(content[start - bounds[0] : end - bounds[0]]))
 
     def _no_room(self, error: OSError) -> BadFolder:
         return BadFolder(
@@ -69,65 +84,53 @@ class RecordFile:
 class StoredRecords(Sequence[Any]):
     """Responses and preferences that stand in a file; each is made anew when it is read, equal to what was stored.
 
-    A part of them, in whatever order, reads the same file. In memory are their places in it and their labels.
+    A part of them, in whatever order, reads the same file.
     """
 
-    def __init__(
-        self,
-        file: IO[bytes],
-        folder: Path,
-        bounds: NDArray[np.int64],
-        labels: NDArray[np.float64],
-        places: NDArray[np.int64],
-        *,
-        compared: bool,
-    ) -> None:
-        self.folder, self.compared = folder, compared  # whether some may be preferences
-        self._file, self._bounds, self._labels, self._places = file, bounds, labels, places
-        self._reading = threading.Lock()
+    def __init__(self, file: RecordFile, places: NDArray[np.int64]) -> None:
+        self._file, self._places = file, places
 
     def __len__(self) -> int:
         return len(self._places)
 
     @property
+    def folder(self) -> Path:
+        """Where the file was laid."""
+        return self._file.folder
+
+    @property
+    def compared(self) -> bool:
+        """Whether some of the file's records are preferences."""
+        return self._file.compared
+
+    @property
     def labels(self) -> NDArray[np.float64]:
         """The label of each response, nan where it is unknown or of a preference: (record,)."""
-        return self._labels[self._places]
+        return np.frombuffer(self._file.labels, np.float64)[self._places]
 
     @overload
     def __getitem__(self, place: int) -> Any: ...
     @overload
     def __getitem__(self, place: slice) -> StoredRecords: ...
     def __getitem__(self, place: int | slice) -> Any:
-        if not isinstance(place, slice):
-            return next(self._read(int(self._places[place]), 1))
-        some = self._places[place]
-        return StoredRecords(self._file, self.folder, self._bounds, self._labels, some, compared=self.compared)
+        if isinstance(place, slice):
+            return StoredRecords(self._file, self._places[place])
+        return next(self._file.read(int(self._places[place]), 1))
 
     def __iter__(self) -> Iterator[Any]:
         for first, count in self._runs():
-            yield from self._read(first, count)
+            yield from self._file.read(first, count)
 
     def _runs(self) -> Iterator[tuple[int, int]]:
         """Return the first and the number of records that follow each other, some at a time."""
-        first, places = 0, self._places
-        breaks = [*np.flatnonzero(np.diff(places) != 1) + 1, len(places)]
-        for last in breaks:
+        first, places, bounds = 0, self._places, self._file.bounds
+        for last in (*np.flatnonzero(np.diff(places) != 1) + 1, len(places)):
             while first < last:
                 start = int(places[first])
-                enough = np.searchsorted(self._bounds, self._bounds[start] + READ_AT_ONCE, side="right") - 1 - start
-                count = min(max(int(enough), 1), last - first)
+                enough = bisect_right(bounds, bounds[start] + READ_AT_ONCE) - 1 - start
+                count = min(max(enough, 1), last - first)
                 yield start, count
                 first += count
-
-    def _read(self, first: int, count: int) -> Iterator[Record]:
-        bounds = self._bounds[first : first + count + 1].tolist()
-        with self._reading:
-            self._file.seek(bounds[0])
-            content = memoryview(self._file.read(bounds[-1] - bounds[0]))
-        for start, end in pairwise(bounds):
-            # pickled by this very process, into a file that nobody else can open
-            yield _unpacked(pickle.loads(content[start - bounds[0] : end - bounds[0]]))
 
 
 def collected(records: Iterable[Record], allowed: float, on_file: Callable[[Path], None]) -> Sequence[Any]:
