@@ -15,7 +15,7 @@ from fractal.datasets.synthetic import make_responses
 from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.evaluation.metrics import METRICS
 from fractal.records import Response, Sentence
-from fractal.scorers.baselines import BASELINES, LearnedBaseline
+from fractal.scorers.baselines import BASELINES, LearnedBaseline, belief_propagation
 from fractal.scorers.baselines.gibbs import (
     Graph,
     Potentials,
@@ -111,6 +111,37 @@ def test_learns_sentences_from_response_labels(name: str) -> None:
     train, test = make_responses(300, seed=1, difficulty=0.0), make_responses(80, seed=2, difficulty=0.0)
     made = BASELINES[name](aggregation="product", encoder="hashing(dim=32)", cache=False)
     assert sentence_auc(made.fit(train), test) > 0.7
+
+
+def test_refinements_go_on_while_held_out_labels_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later graphs are those of the network's hidden layer; beliefs are never told the labels that stop the rounds."""
+    graphs, told = [], []
+
+    def graph(vectors: Tensor, count: int, strength: float) -> Graph:
+        graphs.append(vectors)
+        return nearest_neighbours(vectors, count, strength)
+
+    def potentials(direction: str, offsets: Tensor, labels: Tensor, strength: float) -> Potentials:
+        told.append(labels)
+        return label_potentials(direction, offsets, labels, strength)
+
+    monkeypatch.setattr(belief_propagation, "nearest_neighbours", graph)
+    monkeypatch.setattr(belief_propagation, "label_potentials", potentials)
+    train, test = make_responses(300, seed=1, difficulty=0.0), make_responses(80, seed=2, difficulty=0.0)
+    options = {"aggregation": "product", "encoder": "hashing(dim=32)", "cache": False}
+    refined = BASELINES["belief_propagation"](refinements=4, **options).fit(train)
+    costs = refined.held_out_costs
+    assert 2 <= len(costs) <= 6
+    assert list(costs[1:]) == sorted(costs[1:], reverse=True)
+    assert [vectors.shape[1] for vectors in graphs[1:]] == [refined.hidden] * (len(graphs) - 1)
+    assert len(graphs) == min(len(costs), 5)  # the first, one a refinement, and the last that gained nothing
+    assert 0.1 < float(told[0].isnan().float().mean()) < 0.3
+    assert sentence_auc(refined, test) > 0.7
+    plain = BASELINES["belief_propagation"](**options).fit(train)
+    assert not bool(told[1].isnan().any())
+    assert len(plain.held_out_costs) == 2
+    with pytest.raises(BadSpec, match="refinements=-1"):
+        BASELINES["belief_propagation"](refinements=-1)
 
 
 def test_aggregation_is_chosen_by_labels() -> None:
