@@ -35,7 +35,7 @@ class Arm:
 
 
 OUTCOME, BEST, RANDOM, EXACT = "outcome", "potential + outcome", "random + outcome", "exact + outcome"
-REFITTED, CONFIDENT = "potential + outcome, refitted", "confidence alone + outcome"
+REFITTED, CONFIDENT = "potential + outcome (refitted)", "confidence alone + outcome"
 ARMS = {
     arm.name: arm
     for arm in (
@@ -54,7 +54,7 @@ ARMS = {
     )
 }
 MAIN = tuple(ARMS)[:5]
-FEW_ARMS = (OUTCOME, BEST, REFITTED, CONFIDENT, RANDOM, EXACT)
+FEW_ARMS = (OUTCOME, BEST, REFITTED, EXACT, RANDOM, CONFIDENT)
 
 
 def step_pay(arm: Arm, scorer: Any, prompts: Sequence[str], answers: Sequence[str], outcomes: Sequence[float]) -> list:

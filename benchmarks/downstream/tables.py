@@ -114,7 +114,7 @@ KEYS = ("right", "greedy right")
 COLUMNS = ("right", "− outcome", "greedy", "− outcome", "steps right", "lucky", "longer", "length")
 LEGEND = f"""## The arms
 
-Shares (%) of right answers to fresh prompts (1,024; with few answers 512), drawn at temperature 1. *− outcome*: points
+Shares (%) of right answers to fresh prompts (1,024; with few answers 256), drawn at temperature 1. *− outcome*: points
 above `outcome`, paired by seed, ± half the 95% interval. *Greedy*: the likeliest answers. *Longer*: prompts of
 {TRAINED + 1} to {LONGEST} steps, which the arms never see. *Lucky*: right answers with a wrong step. *Length*: steps
 written per step asked.

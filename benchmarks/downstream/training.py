@@ -56,7 +56,7 @@ class Plan:
 
 
 MANY = Plan()  # 512 answers an update: for a GPU
-FEW = Plan(40, warmup=12, prompts=8, answers=8, minibatches=1, every=20, looked_at=512, remembered=12)  # for one core
+FEW = Plan(40, warmup=12, prompts=8, answers=8, minibatches=1, every=20, looked_at=256, remembered=12)  # for one core
 PLANS = {"many": MANY, "few": FEW}
 
 

@@ -164,7 +164,7 @@ def test_the_whole_way_runs_once(few_chains: None, tmp_path: Path) -> None:
     shape = training.Plan(
         updates=3, warmup=2, prompts=4, answers=4, epochs=2, every=3, looked_at=16, remembered=2, minibatches=2
     )
-    for name in (OUTCOME, BEST, "centred by outcome", "potential + outcome, refitted", "prefix value + outcome"):
+    for name in (OUTCOME, BEST, "centred by outcome", "potential + outcome (refitted)", "prefix value + outcome"):
         for seed in (0, 1) if name in (OUTCOME, BEST) else (0,):
             arm = dataclasses.replace(ARMS[name], every=min(ARMS[name].every, 2))
             run = training.Run(arm, policy, shape, seed)
