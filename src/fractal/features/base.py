@@ -52,7 +52,10 @@ FEATURES: Registry[Feature] = Registry("feature")
 
 def scalars(feature: str, columns: dict[str, ArrayLike]) -> Columns:
     """Stack named columns, one value a sentence."""
-    values = np.stack([np.asarray(column, np.float32) for column in columns.values()], axis=1)
+    arrays = [np.asarray(column) for column in columns.values()]
+    values = np.empty((len(arrays[0]), len(arrays)), np.float32)
+    for place, column in enumerate(arrays):
+        values[:, place] = column
     return Columns(values, tuple(f"{feature}.{name}" for name in columns))
 
 

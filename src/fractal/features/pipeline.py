@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.features import (
     FEATURES,
     SAMPLE,
+    Feature,
     FeatureTable,
     FittedFeature,
     Projection,
@@ -21,6 +23,7 @@ from fractal.features import (
     compute,
     compute_tables,
 )
+from fractal.features.table import built_features, columns_of
 from fractal.prefixes import under
 
 __all__ = ["FeaturePipeline"]
@@ -62,8 +65,13 @@ class FeaturePipeline:
 
     def __call__(self, block: EncodedBlock) -> FeatureTable:
         """Return the columns of other responses."""
-        (table,) = compute_tables(block, [_Columns(self.recipe, self.projection, self.fitted)])
+        (table,) = compute_tables(block, [self._columns])
         return self.standardiser(table, in_place=True)
+
+    @functools.cached_property
+    def _columns(self) -> _Columns:
+        """The same ones for every response that is scored: their features are built once."""
+        return _Columns(self.recipe, self.projection, self.fitted)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of everything that was learned but the scales."""
@@ -116,6 +124,10 @@ class _Columns:
         sample = compute(block.take(np.sort(bags[:enough])), recipe, fitted=dict(fitted))
         return cls(recipe, Projection.fit(sample, directions), fitted)
 
+    @functools.cached_property
+    def _features(self) -> tuple[Feature, ...]:
+        return built_features(self.recipe, dict(self.fitted))
+
     def __call__(self, tile: EncodedBlock) -> FeatureTable:
-        table = compute(tile, self.recipe, fitted=dict(self.fitted))
+        table = columns_of(tile, self._features)
         return self.projection(table) if self.projection is not None and self.projection.blocks else table

@@ -177,7 +177,18 @@ def compute(
 
     Features that have learned stand in `fitted` by their text form.
     """
-    features = [fitted[spec] if spec in fitted else FEATURES.build(spec) for spec in feature_specs(recipe)]
+    return columns_of(block, built_features(recipe, fitted), dtype)
+
+
+def built_features(
+    recipe: str | Sequence[str | Feature], fitted: Mapping[str, Feature] = NONE_FITTED
+) -> tuple[Feature, ...]:
+    """Return the features of a recipe, those that have learned from `fitted`."""
+    return tuple(fitted[spec] if spec in fitted else FEATURES.build(spec) for spec in feature_specs(recipe))
+
+
+def columns_of(block: EncodedBlock, features: Sequence[Feature], dtype: DTypeLike = np.float32) -> FeatureTable:
+    """Return the columns of these features."""
     (table,) = compute_tables(block, [lambda tile: _of_tile(tile, features, dtype)])
     return table
 
