@@ -145,10 +145,24 @@ def page(rows: list[dict], command: str) -> list[str]:
             f"| {what} | {sizes} | {row['encode_s']:.0f} | {row['fit_s']:.0f} "
             f"| {row['train_rate']:,.0f} | {row['cost']:.5f} |"
         )
+    return [*lines, "", *slope(rows), "What has no row was not run."]
+
+
+def slope(rows: list[dict]) -> list[str]:
+    """Say what a million responses would take in files, by the two largest trainings there."""
+    in_files = sorted((row for row in rows if row["mode"] == "files"), key=lambda row: row["responses"])[-2:]
+    if len(in_files) < 2:
+        return []
+    less, more = in_files
+    apart = more["responses"] - less["responses"]
+    each = {name: (more[name] - less[name]) / apart for name in ("peak_gb", "peak_anonymous_gb")}
+    million = {name: more[name] + (1e6 - more["responses"]) * each[name] for name in each}
+    more_each, more_anonymous = (f"{each[name] * 2**20:.1f} KB" for name in ("peak_gb", "peak_anonymous_gb"))
     return [
-        *lines,
+        f"In files, a response more takes {more_each} more ({more_anonymous} anonymous), from {less['responses']:,} to "
+        f"{more['responses']:,} responses. **Computed** by that line: 10⁶ responses, {1_000_000 * SENTENCES:,} "
+        f"sentences, take {million['peak_gb']:.1f} GB, {million['peak_anonymous_gb']:.1f} of them anonymous.",
         "",
-        "What has no row was not run.",
     ]
 
 
