@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fractal import AspectScorer, SentenceScorer, TrainingPlan, make_responses  # noqa: E402
+from fractal import AspectScorer, SentenceScorer, TrainingPlan, make_responses, write  # noqa: E402
 from fractal.array_space import IN_MEMORY, ArraySpace  # noqa: E402
+from fractal.cli import main  # noqa: E402
 from fractal.datasets.synthetic import make_preferences  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.encoders.embedding import embed  # noqa: E402
@@ -159,3 +160,22 @@ def test_what_a_fit_needs_is_about_what_is_said():
 
 def test_free_memory_is_a_number_of_bytes():
     assert 1 << 20 < free_memory() < 1 << 50
+
+
+def test_the_command_line_reads_into_a_file(tmp_path, capsys):
+    write(make_responses(60, task="summaries", seed=1), tmp_path / "rated.jsonl")
+    write(make_responses(60, task="summaries", seed=1)[:9], tmp_path / "gold.jsonl")
+    options = ["--encoder", "hashing(dim=16)", "--recipe", "own", "--set", "epochs=2"]
+    options += ["--gold", str(tmp_path / "gold.jsonl")]
+    folders = []
+    for limit in ("1e6", "1e-6"):
+        folder = tmp_path / f"scorer {limit}"
+        arguments = ["train", str(tmp_path / "rated.jsonl"), "-o", str(folder), *options]
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--set", f"memory_limit={limit}"])
+        assert not ended.value.code
+        folders.append(digests(folder))
+    said = capsys.readouterr().err
+    assert said.count("texts take more than") == 1
+    assert "what is learned is the same" in said
+    assert folders[0] == folders[1]
