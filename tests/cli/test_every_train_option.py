@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fractal import make_responses, write
+from fractal import SentenceScorer, TrainingPlan, make_responses, write
 from fractal.cli import main
 from fractal.cli.train import command
 
@@ -33,6 +33,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {  # option → two commands who
     "strict": (["train", "given_away.jsonl", *NATIVE[2:]], ["train", "given_away.jsonl", *NATIVE[2:], "--strict"]),
     "dry_run": (NATIVE, [*NATIVE, "--dry-run"]),
     "resume": (RESUMED, [*RESUMED, "--resume"]),
+    "earlier": (NATIVE, [*NATIVE, "--from", "earlier"]),
     "log": (NATIVE, [*NATIVE, "--log", "epochs.jsonl"]),
     "tensorboard": (NATIVE, [*NATIVE, "--tensorboard", "runs"]),
     "task": (OPEN, [*OPEN, "--task", "retrieval"]),
@@ -97,6 +98,9 @@ def make_files() -> None:
     made = make_responses(90, task="summaries", seed=5)
     rated = [replace(r, aspects={"good": r.label}) for r in made[:40]]
     write(rated, "ratings.jsonl")
+    plan = TrainingPlan(epochs=1, members=2, folds=2)
+    earlier = SentenceScorer("product", "own", "hashing(dim=32)", plan=plan, cache=False).fit(rated)
+    earlier.save_pretrained("earlier")
     write(rated[:14], "few.jsonl")
     write(made[50:], "others.jsonl")
     raw = [

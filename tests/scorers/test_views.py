@@ -33,6 +33,7 @@ def plain_values(scored: list[ScoredResponse]) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*that the labels of their sentences contradict")
 @pytest.mark.parametrize(("recipe", "aggregation"), [("own", "mean"), ("auto", "auto")])
 def test_what_is_encoded_once_is_scored_as_what_is_encoded_every_time(recipe: str, aggregation: str) -> None:
     rated, other = partly_labelled(60, 1), partly_labelled(30, 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from support.studios import COLUMNS, WORDS, Opened, ratings_csv
+import pytest
+
+from support.studios import COLUMNS, QUICK, WORDS, Opened, ratings_csv
 
 
 def test_columns_and_words_are_guessed_and_shown(studio: Opened) -> None:
@@ -40,6 +42,25 @@ def test_the_whole_way(learned: Opened) -> None:
     assert all(row["sentence_labels"][0] == 0.0 for row in labelled)
 
 
+def test_a_retraining_goes_on_from_the_scorer_before_and_begins_afresh_now_and_then(
+    learned: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button of the page asks for it; the form does not, and the rule is kept."""
+    monkeypatch.setattr("fractal.server.training.MOST_GOING_ON", 2)
+    browser = learned.browser()
+    page = browser.get("/p/ratings/correct", headers={"accept": "text/html"}).text
+    token = page.partition('name="csrf" value="')[2].partition('"')[0]
+    begun = []
+    for fields in ({"again": "1"}, {"again": "1"}, {"again": "1"}, {**QUICK}):
+        assert browser.post("/p/ratings/train", data={**fields, "csrf": token}).status_code == 200
+        learned.work()
+        facts = learned.get("/v1/scorers").json()[0]["facts"]
+        choices = {choice["about"]: choice["taken"] for choice in facts["choices"]}
+        begun.append((facts["began_at"], choices.get("where training begins"), facts["aggregation"]))
+    assert begun == [*[(1, "the earlier scorer", "product")] * 2, (None, None, "product"), (None, None, "product")]
+
+
+@pytest.mark.filterwarnings("ignore:100% of the responses that this scorer learned from had a context")
 def test_scores_by_text_and_by_sentences(learned: Opened) -> None:
     text = "Paris is in France. It has 90 million people."
     by_text = learned.post("/v1/score", {"responses": [{"text": text}]}, "reader").json()["results"][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import ExpertSpec
@@ -12,6 +12,9 @@ from fractal.errors import BadSpec
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.training.plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from fractal.ensemble.warm import WarmStart
 
 __all__ = ["FitConfig"]
 
@@ -37,6 +40,7 @@ class FitConfig:
     loss: str = "auto"  # kind of the loss on labels of responses; 'auto': the exact likelihood
     class_weights: str | float = "none"  # 'balanced' or the share of good ones: as if both were equally many
     plan: TrainingPlan = field(default_factory=TrainingPlan)
+    warm: WarmStart | None = None  # an earlier ensemble from which the heads go on
     checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
 
     def __post_init__(self) -> None:

@@ -18,11 +18,13 @@ from fractal.ensemble.length_bias import length_offsets
 from fractal.ensemble.specs import ExpertSpec
 from fractal.ensemble.tensors import build_bags, sentence_targets
 from fractal.evaluation.folds import member_weights
-from fractal.features import prior_similarity
+from fractal.features import FeatureTable, prior_similarity
 from fractal.features.pipeline import FeaturePipeline
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.priors import TEACHER, ColumnPrior, CorrelationPrior, HybridPrior, pairwise_similarity
 from fractal.records.corpus import Corpus
+
+Inputs = tuple[tuple[str, ...], int]  # features, and how many directions of their vectors
 
 __all__ = ["ExpertData", "build_training_sets"]
 
@@ -55,17 +57,27 @@ def build_training_sets(
     """Build the bags of each expert, with what the priors read."""
     similarity, labels = prior_similarity(block), _labels(block, corpus, config)
     pairwise = any(isinstance(term, CorrelationPrior) for term in config.priors)
-    built: dict[tuple[tuple[str, ...], int], tuple[Bags, FeaturePipeline]] = {}
+    built: dict[Inputs, tuple[Bags, FeaturePipeline]] = {}
     inputs = [(spec.features, spec.kept_directions(config.directions)) for spec in specs]
-    distinct = list(dict.fromkeys(inputs))
-    fitted = FeaturePipeline.fit_several(block, distinct, config.plan.seed)
-    for key, (pipeline, table) in zip(distinct, fitted, strict=True):
+    for key, (pipeline, table) in _columns(block, specs, inputs, config).items():
         bags = build_bags(block, table, InitialLogits(), **labels)
         if pairwise:
             vectors = replace(bags, vectors=torch.from_numpy(block.sentences))
             bags = replace(bags, sentence_pairs=pairwise_similarity(vectors))
         built[key] = bags, pipeline
     return [ExpertData(spec, *built[used], similarity) for spec, used in zip(specs, inputs, strict=True)]
+
+
+def _columns(
+    block: EncodedBlock, specs: Sequence[ExpertSpec], inputs: Sequence[Inputs], config: FitConfig
+) -> dict[Inputs, tuple[FeaturePipeline, FeatureTable]]:
+    """Return the columns of each kind that experts read, fitted on the block, or those of the earlier ensemble."""
+    if config.warm is not None:
+        earlier = [config.warm.expert(spec, config.plan, config.directions) for spec in specs]
+        pipelines = {key: expert.pipeline for key, expert in zip(inputs, earlier, strict=True) if expert}
+        return {key: (pipeline, pipeline(block)) for key, pipeline in pipelines.items()}
+    distinct = list(dict.fromkeys(inputs))
+    return dict(zip(distinct, FeaturePipeline.fit_several(block, distinct, config.plan.seed), strict=True))
 
 
 def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str, Any]:
@@ -77,7 +89,8 @@ def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str,
     if not config.gold_weight and not config.supervised:
         targets["gold"] = torch.full_like(targets["gold"], torch.nan)
     by_length = plan.length_control and len(pairs) > 0
-    weights = member_weights(corpus.groups, corpus.labels, plan.members, plan.folds, plan.seed)
+    deal = member_weights if config.warm is None else config.warm.weights
+    weights = deal(corpus.groups, corpus.labels, plan.members, plan.folds, plan.seed)
     return {
         "labels": torch.from_numpy(corpus.label_columns.astype(np.float32)),
         "targets": targets,

@@ -138,6 +138,9 @@ def train_expert(
 ) -> TrainedExpert:
     """Train the heads of one expert; of several initial logits those stay that held-out labels prefer."""
     plan = replace(data.spec.plan(config.plan), seed=config.plan.seed + 1000 * turn)
+    earlier = config.warm and config.warm.expert(data.spec, config.plan, config.directions)
+    start = earlier.head.state_dict() if earlier else None
+    plan = config.warm.plan(plan) if config.warm else plan
     candidates = {"": data.initial}
     if not turn and config.start != "even" and not isinstance(objective.aggregation, MultiAspect):
         candidates = dict(initialisations(config.start, data.similarity, data.bags, objective.aggregation))
@@ -146,7 +149,7 @@ def train_expert(
         heard = at_stage(callbacks, f"start at {name}") if len(candidates) > 1 else callbacks
         started = data.starting_at(initial)
         checkpoint = checkpoint_of(config.checkpoints, data.spec, initial, objective, plan)
-        fitted = fit_head(started.bags, objective, plan, heard, checkpoint)
+        fitted = fit_head(started.bags, objective, plan, heard, checkpoint, start)
         held_out = held_out_logits(fitted.head, started.bags)
         trained[name] = TrainedExpert(started, fitted.head, objective.aggregation, held_out, fitted.history)
     if len(trained) == 1:

@@ -42,6 +42,14 @@ class HeldOutIndex:
             seen &= self.members[self._places(_keys(responses))] == 0
         return seen
 
+    def weights(self, responses: Sequence[Response], members: int) -> NDArray[np.float32]:
+        """Return who learned from each response: (response, member), 0 where it was held out, nan where it is new."""
+        weights = np.full((len(responses), members), np.nan, np.float32)
+        seen = self.knows(responses)
+        masks = self.members[self._places(_keys(responses))[seen]] if seen.any() else self.members[:0]
+        weights[seen] = 1 - ((masks[:, None] >> np.arange(members, dtype=np.uint64)) & np.uint64(1))
+        return weights
+
     def shares(self, responses: Sequence[Response], members: int) -> NDArray[np.float32]:
         """Who may label each response, and by what share: the members that held it out, else all (response, member)."""
         held_out = np.zeros(len(responses), dtype=np.uint64)

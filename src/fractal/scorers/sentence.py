@@ -55,6 +55,7 @@ from fractal.scorers.persistence import CARRIED, Saved, restored_encoder, saved_
 from fractal.scorers.runs import with_missing_calls
 from fractal.scorers.training_space import records_for_training, training_space
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
+from fractal.scorers.warm import beginning
 
 __all__ = ["SentenceScorer"]
 
@@ -203,28 +204,37 @@ class SentenceScorer(Remembers, Scorer):
         callbacks: Sequence[Callback] = (),
         checkpoints: str | PathLike[str] | None = None,
         on_encode: Progress | None = None,
+        earlier: SentenceScorer | None = None,
     ) -> Self:
         """Learn from rated responses, from preferences, or from both; `y` replaces the labels of responses.
 
         `X` is whatever holds them: records, dictionaries, texts (with `y`), a frame, a data set, or a path. `columns`,
         `label_scale`, `levels` and `label_words` say how it is to be read, as in `read`; the scorer remembers them.
         With `checkpoints`, a folder, a fit that was killed goes on where it was: the same call gives the same scorer.
-        `callbacks` are told every epoch, `on_encode` how many of how many responses are encoded.
+        `callbacks` are told every epoch, `on_encode` how many of how many responses are encoded. Heads go on from those
+        of an `earlier` scorer, under its rule, where they fit; `choices_` says whether they did.
         """
         options = {"columns": columns, "label_scale": label_scale, "levels": levels, "label_words": label_words}
         records, report = records_of(X, self.splitter, options)
         records = records_for_training(records, self.memory_limit)
         corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        self.fit_block(self.embed_for_training(corpus.responses, on_encode), corpus, config, callbacks)
+        self.fit_block(self.embed_for_training(corpus.responses, on_encode), corpus, config, callbacks, earlier)
         self.remember_reading(reading_of(report, options))
         return self
 
     def fit_block(
-        self, block: EncodedBlock, corpus: Corpus, config: FitConfig, callbacks: Sequence[Callback] = ()
+        self,
+        block: EncodedBlock,
+        corpus: Corpus,
+        config: FitConfig,
+        callbacks: Sequence[Callback] = (),
+        earlier: SentenceScorer | None = None,
     ) -> Self:
         """Learn from what `prepare` gathered and `embed_for_training` encoded."""
-        result = fit_ensembles(block, corpus, {"": self.forms(corpus)}, config, callbacks)[""]
+        begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
+        result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
+        result = dataclasses.replace(result, choices=(*begun.choices, *result.choices))
         if self.tune is not None:
             tuning = tuning_plan(self.tune, config.plan.seed)
             result = with_tuned_expert(result, block, corpus, config, tuning, callbacks)

@@ -48,6 +48,7 @@ from fractal.server.snapshots import scored_responses, seal_feedback
 from fractal.server.studio import Studio
 from fractal.server.suggesting import dealt
 from fractal.server.tables import Correction, Dataset, DatasetResponse, Job, JobEvent, Project, ScorerVersion, Upload
+from fractal.server.training import last_afresh
 
 __all__ = ["router"]
 
@@ -319,7 +320,9 @@ def start_training(session: Any, project: int, options: dict[str, Any], by: str)
     """Queue a training on what the project holds at this moment."""
     seal_feedback(session, project)
     moment = dataclasses.asdict(now(session, project))
-    job = enqueue(session, project, "train", {**options, "moment": moment}, by)
+    afresh = last_afresh(newest_of(session, project)) if options.get("go_on") else None
+    earlier = {} if afresh is None else {"earlier": afresh}  # that one, however often the job is killed
+    job = enqueue(session, project, "train", {**options, "moment": moment, **earlier}, by)
     record(session, by, "start training", f"job {job.id}", options)
     return job
 

@@ -297,7 +297,7 @@ def begin_training(
             scorer = newest_of(session, project.id)
             options = {**options, **_last_options(session, project.id)}
             if scorer is not None:
-                options["rule"] = scorer.facts["aggregation"]
+                options |= {"rule": scorer.facts["aggregation"], "go_on": True}
         job = start_training(session, project.id, options, actor.name).id
     return RedirectResponse(f"/p/{slug}/jobs/{job}", 303)
 

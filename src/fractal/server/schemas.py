@@ -207,6 +207,9 @@ class TrainIn(Strict):
     rule: Literal["auto", "product", "noisy_or", "mean"] = "auto"
     encoder: Literal["minilm", "hashing", "static"] = "minilm"
     epochs: int | None = Field(default=None, ge=1, le=500)
+    go_on: bool = Field(
+        default=False, description="from the heads of the last scorer that was trained afresh, where they fit: quicker"
+    )
 
 
 class JobOut(BaseModel):

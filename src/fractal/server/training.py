@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer
     from fractal.scorers.views import Views
 
-__all__ = ["RULES", "Trained", "enter", "plain", "plain_facts", "train"]
+__all__ = ["RULES", "Trained", "enter", "last_afresh", "plain", "plain_facts", "train"]
 
 RULES = {  # how a response's label comes from its sentences, as the page words it
     "auto": "Let the held-out ratings decide",
@@ -40,6 +40,7 @@ ENCODERS = {
     "static": "Static vectors: quick, knows synonyms, blind to word order",
 }
 FLAGGED = 0.5
+MOST_GOING_ON = 4  # trainings that go on from one that began afresh; the next one begins afresh again
 BOOTSTRAP = 200
 
 
@@ -63,12 +64,14 @@ def train(
 ) -> Trained:
     """Fit on what the job's moment holds. The same job gives the same scorer, however often it was killed."""
     from fractal.scorers.sentence import SentenceScorer
+    from fractal.scorers.warm import went_on
 
     moment = Moment.of(payload["moment"])
     with database.read() as session:
         by_row = load_responses(session, moment)
         pairs = load_pairs(session, moment, by_row)
         before = _before(session, project, job)
+        earlier = _numbered(session, project, payload.get("earlier"))
     if not by_row:
         raise BadData("this project holds no responses yet: import some first")
     paired = {id(response) for pair in pairs for response in (pair.better, pair.worse)}
@@ -84,7 +87,7 @@ def train(
     corpus, config = scorer.prepare(records)
     block = scorer.embed_for_training(corpus.responses, _encoding(tell))
     config = dataclasses.replace(config, checkpoints=store.work(job) / "checkpoints")
-    scorer.fit_block(block, corpus, config, callbacks=[_listener(tell)])
+    scorer.fit_block(block, corpus, config, [_listener(tell)], _loaded(earlier, store) if earlier else None)
     tell({"stage": "Scoring every response", "share": 0.9})
     rows, views = _encoded_rows(block, by_row)
     posterior, unseen, plain_scores = views.labelled(scorer), views.unseen(scorer), views.plain(scorer)
@@ -94,12 +97,36 @@ def train(
     evaluation = _judged(scorer, views, unseen, store, before)
     evaluation["corrections"] = sum(s.label is not None for r in by_row.values() for s in r.sentences)
     facts = {**_facts(scorer), "queue": choose(scorer, rows, plain_scores, posterior)}
+    facts["began_at"] = earlier.number if earlier and went_on(scorer.choices_) else None
     return Trained(store.put_scorer(folder), facts, evaluation, _rows(rows, posterior, unseen, plain_scores))
 
 
 def _before(session: Session, project: int, job: int) -> ScorerVersion | None:
     query = select(ScorerVersion).where(ScorerVersion.project_id == project, ScorerVersion.job_id != job)
     return session.scalars(query.order_by(ScorerVersion.number.desc()).limit(1)).first()
+
+
+def _numbered(session: Session, project: int, number: int | None) -> ScorerVersion | None:
+    query = select(ScorerVersion).where(ScorerVersion.project_id == project, ScorerVersion.number == number)
+    return session.scalars(query).first()
+
+
+def _loaded(version: ScorerVersion, store: Store) -> SentenceScorer | None:
+    """Read a scorer to go on from: of one label, as heads of several aspects are trained afresh."""
+    from fractal.scorers.aspects import load_scorer
+    from fractal.scorers.sentence import SentenceScorer
+
+    scorer = load_scorer(store.scorer(version.folder_hash), cache=str(store.vectors))
+    return scorer if isinstance(scorer, SentenceScorer) else None
+
+
+def last_afresh(newest: ScorerVersion | None) -> int | None:
+    """Return the number of the last scorer that was trained afresh, none where it is time for another one.
+
+    Training goes on from that one each time: epochs chosen by the same held-out labels again and again would suit them.
+    """
+    number = (newest.facts.get("began_at") or newest.number) if newest else None
+    return number if newest and number and newest.number - number < MOST_GOING_ON else None
 
 
 def _encoding(tell: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:

@@ -68,9 +68,11 @@ def _digest(run: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def run_fingerprint(bags: Bags, objective: Objective, plan: TrainingPlan) -> str:
-    """Return what a checkpoint belongs to: another plan, objective or other data must not take it up."""
-    digest = hashlib.sha256()
+def run_fingerprint(
+    bags: Bags, objective: Objective, plan: TrainingPlan, start: Mapping[str, Tensor] | None = None
+) -> str:
+    """Return what a checkpoint belongs to: another plan, objective, start or other data must not take it up."""
+    digest = hashlib.sha256(b"" if start is None else _digest("start", start).encode())
     small = {name: getattr(bags, name) for name in ("offsets", "labels", "weights", "initial_logits")}
     small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
     small |= {} if bags.pairs is None else {"pairs": bags.pairs}

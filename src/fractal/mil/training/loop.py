@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,20 @@ def fit_head(
     plan: TrainingPlan,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> FittedHead:
     """Train a head on the bags that each member may see, and keep each member's best epoch by those that it may not.
 
     `Bags.weights` says what a member sees; a bag of weight 0 is held out. Where a member holds nothing out it keeps
-    its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits.
+    its last epoch. With a checkpoint the run can be killed and taken up again, to the same bits. A run may go on from
+    the parameters of an earlier one (`start`): these are no epoch to choose, as they have not seen the labels at hand.
     """
     device = choose_device(plan.device)
-    belongs_to = "" if checkpoint is None else run_fingerprint(bags, objective, plan)
+    belongs_to = "" if checkpoint is None else run_fingerprint(bags, objective, plan, start)
     bags = bags.to(device)
     run = _start(bags, objective, plan, device)
+    if start is not None:
+        run.head.load_state_dict(dict(start))
     if checkpoint is not None:
         saved = load_checkpoint(checkpoint, belongs_to)
         if saved is not None:
@@ -109,6 +113,8 @@ def fit_head(
     with suited_threads(_first_layer(plan, bags)):
         if run.epoch == 0:
             _validate(run, bags, objective)
+        if run.epoch == 0 and start is not None:
+            run.best.fill_(math.inf)
         while run.epoch < plan.epochs and run.epoch - int(run.best_epochs.max()) < plan.patience:
             epoch = _train_epoch(run, bags, objective, plan)
             run.history.append(epoch)
