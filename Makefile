@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test browser-and-database test-quick fuzz lowest check format bench-quick docs dist clean
+.PHONY: demo test browser-and-database test-quick test-lots fuzz lowest check format bench-quick docs dist clean
 
 demo: $(READY)
 	$(BIN)/fractal demo --output demo
@@ -15,6 +15,10 @@ test: $(READY) browser-and-database
 
 test-quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The same tests with many more repetitions and larger data where a little of the same serves every day.
+test-lots: $(READY) browser-and-database
+	FRACTAL_TEST_LOTS=1 $(BIN)/python -m pytest --slow -n 2 --dist loadfile
 
 fuzz: $(READY)
 	FUZZ_SECONDS=200 FUZZ_CASES=1000000 FUZZ_SEED=$${FUZZ_SEED:-1} $(BIN)/python -m pytest tests/fuzz -s -n 0 --timeout 900

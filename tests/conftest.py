@@ -11,10 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.effort import few
+
 settings.register_profile(
     "suite",
     deadline=None,
-    max_examples=50,
+    max_examples=few(25, 50),
     derandomize=True,
     # the other checks measure how busy the machine is, too
     suppress_health_check=[check for check in HealthCheck if check is not HealthCheck.function_scoped_fixture],

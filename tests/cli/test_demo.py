@@ -10,6 +10,7 @@ from fractal.cli import main
 from fractal.cli._demo import Standout, contrast, run_demo
 from fractal.readers import read
 from fractal.records import Response, ScoredResponse
+from support.effort import few
 
 
 def test_it_leaves_data_scorers_scores_and_a_report(tmp_path, monkeypatch, capsys):
@@ -61,9 +62,9 @@ def test_same_seed_same_scores(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_sentences_are_told_apart_without_one_sentence_label(tmp_path, capsys):
-    """The real thing, as `make demo` runs it."""
+    """The real thing, as `make demo` runs it, on fewer responses."""
     with pytest.raises(SystemExit) as ended:
-        main(["demo", "-o", str(tmp_path), "--json"])
+        main(["demo", "-o", str(tmp_path), "--json", "-n", str(few(500, 1_500))])
     assert ended.value.code == 0
     tasks = json.loads(capsys.readouterr().out)["tasks"]
     for told in tasks.values():

@@ -230,39 +230,49 @@ def test_writers_that_follow_each_other_share_a_shard(tmp_path):
     assert len(files(tmp_path, "keys")) == 1
 
 
-_KILLED = """
-import itertools, sys, time
+_WRITERS = """
+import itertools, os, sys
 from test_cache import EmbeddingCache, some
-cache, start = EmbeddingCache(sys.argv[1]), int(sys.argv[2])
-print("ready", flush=True)
-for first in itertools.count(start, 25):
-    cache.put_many("n", *some(first, first + 25, 384))
-    print(first + 25, flush=True)
+for line in sys.stdin:
+    writer = os.fork()
+    if not writer:
+        cache = EmbeddingCache(sys.argv[1])
+        print(os.getpid(), flush=True)
+        for first in itertools.count(int(line), 25):
+            cache.put_many("n", *some(first, first + 25, 384))
+            print(first + 25, flush=True)
+    os.waitpid(writer, 0)
+    print("dead", flush=True)
 """
 
 
-def _killed_writer(folder: Path, start: int, seconds: float) -> int:
-    """Start a writer, kill it after a while, and return up to which number it said that rows were kept."""
-    place = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    command = [sys.executable, "-c", _KILLED, str(folder), str(start)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": place})
-    assert writer.stdout is not None
-    writer.stdout.readline()  # ready
+def _killed_writer(writers: subprocess.Popen[str], start: int, seconds: float) -> int:
+    """Let a writer begin, kill it after a while, and return up to which number it said that rows were kept."""
+    print(start, file=writers.stdin, flush=True)
+    process = int(writers.stdout.readline())
     time.sleep(seconds)
-    writer.send_signal(signal.SIGKILL)
-    said = [int(line) for line in writer.communicate()[0].split("\n") if line.endswith(("5", "0"))]
+    os.kill(process, signal.SIGKILL)
+    said = [int(line) for line in iter(writers.stdout.readline, "dead\n")]
     return said[-1] if said else start
 
 
 def _kills(folder: Path, kills: int) -> None:
-    """Kill writers one after another; after each, all that a writer said it kept is there, row for row."""
+    """Kill writers one after another; after each, all that a writer said it kept is there, row for row.
+
+    They are forked by a process that has imported all they need and opened nothing.
+    """
     chance, end = random.Random(0), 0
-    for _ in range(kills):
-        start, end = end, _killed_writer(folder, end, chance.uniform(0, 0.06))
-        keys, rows = some(start, end, 384)
-        found, known = EmbeddingCache(folder).get_many("n", keys)
-        assert known.all()
-        assert np.array_equal(found, rows)
+    place = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", _WRITERS, str(folder)]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": place}, **pipes) as writers:
+        for _ in range(kills):
+            start, end = end, _killed_writer(writers, end, chance.uniform(0, 0.06))
+            keys, rows = some(start, end, 384)
+            found, known = EmbeddingCache(folder).get_many("n", keys)
+            assert known.all()
+            assert np.array_equal(found, rows)
+        writers.stdin.close()
     keys, rows = some(0, end + 25, 384)  # the last write may have been made, and not said
     found, known = EmbeddingCache(folder).get_many("n", keys)
     assert known[:end].all()

@@ -24,8 +24,9 @@ from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
 from fractal.records.corpus import gather
 from fractal.scorers.sentence import SentenceScorer
+from support.effort import few
 
-SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]
+SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, few(6, 20)))]
 ENCODER = ENCODERS.build("hashing")
 
 

@@ -29,6 +29,7 @@ from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response
 from fractal.records.corpus import Corpus, gather
 from fractal.scorers.sentence import SentenceScorer
+from support.effort import few
 
 ENCODER = "hashing"
 PLAN = TrainingPlan(epochs=12, members=2, folds=2)
@@ -186,17 +187,17 @@ def test_what_auto_takes_is_learned_as_if_it_were_given_by_hand() -> None:
     assert hand.score_responses(case.made(1, 50)) == auto.score_responses(case.made(1, 50))
 
 
-def test_auto_is_as_good_as_the_right_choice_in_little() -> None:
-    for name in ("aggregation: labels are the best sentence's", "a column the wrong way"):
-        assert loses(name, 0, 300, PLAN) <= 0.02
+IN_LITTLE = ("aggregation: labels are the best sentence's", "a column the wrong way")  # in quick runs, too
+LEARNABLE = [name for name in CHOSEN if CASES[name].learnable]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CHOSEN if CASES[name].learnable])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in IN_LITTLE else pytest.mark.slow) for name in LEARNABLE]
+)
 def test_auto_is_as_good_as_the_right_choice(name: str) -> None:
     """One seed may fall between two close forms; the mean over seeds may not."""
-    plan = TrainingPlan(epochs=40, members=3, folds=3)
-    assert np.mean([loses(name, seed, 400, plan) for seed in range(3)]) <= 0.02
+    plan = TrainingPlan(epochs=few(20, 40), members=3, folds=3)
+    assert np.mean([loses(name, seed, few(300, 400), plan) for seed in range(few(2, 3))]) <= 0.02
 
 
 def test_every_form_that_auto_fits_has_a_small_model() -> None:

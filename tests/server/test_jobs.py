@@ -14,6 +14,7 @@ from fractal.client import Client
 from fractal.server.database import Database
 from fractal.server.jobs import LostLease, Queue, enqueue
 from fractal.server.tables import Correction, Dataset, DatasetResponse, Job, LabelChange, ScorerVersion
+from support.effort import few
 from support.servers import Served, postgres, start_worker
 from support.studios import COLUMNS, QUICK, WORDS, Opened, copied, ratings_csv
 
@@ -132,7 +133,7 @@ def annotators(data: Path, database: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kills_of_worker_and_server_lose_nothing_confirmed(trained: Path, tmp_path: Path) -> None:
-    """Thirty kills −9 at random moments while files are imported, a scorer learns and people correct."""
+    """Kills −9 at random moments while files are imported, a scorer learns and people correct."""
     seed = random.Random(7)
     data = tmp_path / "s"
     with copied(trained, data) as one:
@@ -149,7 +150,7 @@ def test_kills_of_worker_and_server_lose_nothing_confirmed(trained: Path, tmp_pa
     people.start()
     tasks.start()
     try:
-        for number in range(30):
+        for number in range(few(12, 30)):
             time.sleep(seed.uniform(0.2, 1.5))
             if number % 3 == 0:
                 served.kill()
@@ -194,7 +195,7 @@ def correct_on(served: Served, key: str, rows: list[dict], confirmed: list, stop
 def work_on(served: Served, key: str, jobs: list[int], stopping: threading.Event, folder: Path) -> None:
     path = folder / "more.csv"
     with Client(served.url, key, retries=30) as client:
-        for number in range(3):
+        for number in range(few(2, 3)):
             path.write_text(ratings_csv(40, seed=20 + number), encoding="utf-8")
             files = {"file": (path.name, path.read_bytes())}
             told = client.request("POST", "/v1/uploads", files=files)
@@ -202,7 +203,7 @@ def work_on(served: Served, key: str, jobs: list[int], stopping: threading.Event
             jobs.append(told["job"])
             jobs.append(client.request("POST", "/v1/datasets", json=body)["job"])
             jobs.append(client.request("POST", "/v1/train", json=QUICK)["job"])
-            if stopping.wait(8.0):
+            if stopping.wait(few(4, 8)):
                 return
 
 

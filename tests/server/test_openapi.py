@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from support.effort import few
 from support.studios import Opened, copied
 
 schemathesis = pytest.importorskip("schemathesis", reason="the test group brings schemathesis")
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # what is asked is unlike all that was learned from
+    pytest.mark.filterwarnings("ignore:Setting per-request cookies:DeprecationWarning"),  # of the test client
+]
 ASKED = ("method", "url", "headers", "params", "json", "data", "files", "content", "cookies")
 
 
@@ -67,7 +72,7 @@ def test_a_few_of_every_operation(open_studio: Opened) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_many_of_every_operation(open_studio: Opened) -> None:
-    hammer(open_studio, 60)
+    hammer(open_studio, few(20, 60))
 
 
 def test_examples_are_true(open_studio: Opened) -> None:
