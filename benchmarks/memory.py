@@ -154,14 +154,15 @@ def slope(rows: list[dict]) -> list[str]:
     if len(in_files) < 2:
         return []
     less, more = in_files
-    apart = more["responses"] - less["responses"]
-    each = {name: (more[name] - less[name]) / apart for name in ("peak_gb", "peak_anonymous_gb")}
-    million = {name: more[name] + (1e6 - more["responses"]) * each[name] for name in each}
-    more_each, more_anonymous = (f"{each[name] * 2**20:.1f} KB" for name in ("peak_gb", "peak_anonymous_gb"))
+    each = (more["peak_anonymous_gb"] - less["peak_anonymous_gb"]) / (more["responses"] - less["responses"])
+    million = more["peak_anonymous_gb"] + (1e6 - more["responses"]) * each
+    pages = max(row["peak_gb"] - row["peak_anonymous_gb"] for row in in_files)
+    sizes = f"from {less['responses']:,} to {more['responses']:,} responses"
     return [
-        f"In files, a response more takes {more_each} more ({more_anonymous} anonymous), from {less['responses']:,} to "
-        f"{more['responses']:,} responses. **Computed** by that line: 10⁶ responses, {1_000_000 * SENTENCES:,} "
-        f"sentences, take {million['peak_gb']:.1f} GB, {million['peak_anonymous_gb']:.1f} of them anonymous.",
+        f"In files, a response more takes {each * 2**20:.1f} KB more of anonymous memory, {sizes}. Pages of files, "
+        f"libraries among them, are handed back beyond 256 MB, looked at twenty times a second: {pages:.2f} GB "
+        f"at most here. **Computed** by that line: 10⁶ responses, {1_000_000 * SENTENCES:,} sentences, take "
+        f"{million:.1f} GB, and {pages:.1f} GB of pages.",
         "",
     ]
 
