@@ -22,7 +22,7 @@ _SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 SPELLED = {word: str(value) for value, word in enumerate(_SPELLED)}
 
 
-class Remembered(dict[str, str]):
+class _Remembered(dict[str, str]):
     """What a function says of single words, as text is mostly words seen before; empty: nothing."""
 
     def __init__(self, answer: Callable[[str], str]) -> None:
@@ -44,8 +44,8 @@ class Remembered(dict[str, str]):
         return answers
 
 
-_STEMS = Remembered(lambda word: word[:STEM] if len(word) > 3 else "")
-_NAMES = Remembered(lambda word: word.casefold() if word[0].isupper() and len(word) > 1 else "")
+_STEMS = _Remembered(lambda word: word[:STEM] if len(word) > 3 else "")
+_NAMES = _Remembered(lambda word: word.casefold() if word[0].isupper() and len(word) > 1 else "")
 
 
 @dataclasses.dataclass(slots=True)
