@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fractal.cli import app
 from fractal.datasets.synthetic import make_responses
 from fractal.ensemble.self_training import SelfTraining
-from fractal.errors import BadData, BadSpec
+from fractal.errors import BadData, BadSpec, UnknownName
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
 from fractal.scorers.active_learning import (
@@ -27,6 +29,7 @@ from fractal.scorers.active_learning import (
     suggest_labels,
     write_suggestions,
 )
+from fractal.scorers.asking import believed, expected_fall, refuse_kinds
 from fractal.scorers.sentence import SentenceScorer
 from fractal.writers import write
 
@@ -77,6 +80,100 @@ def test_is_deterministic_and_never_asks_twice(scorer: SentenceScorer) -> None:
     assert not {(o.response_id, o.sentence) for o in found} & {(o.response_id, o.sentence) for o in again}
 
 
+@given(st.floats(0.001, 0.999), st.floats(0.51, 0.999))
+def test_an_answer_settles_what_all_its_outcomes_leave_less_open(chance: float, reliability: float) -> None:
+    """The slow way: both answers, each with its chance and the posterior of Bayes."""
+    left = 0.0
+    for yes in (True, False):
+        if_good = reliability if yes else 1 - reliability
+        likely = chance * if_good + (1 - chance) * (1 - if_good)
+        posterior = chance * if_good / likely
+        left += likely * posterior * (1 - posterior)
+        (after,) = believed(np.array([chance]), np.array([float(yes)]), reliability)
+        assert after == pytest.approx(posterior, rel=1e-6)
+    fall = float(expected_fall(np.array([chance]), reliability)[0])
+    assert fall == pytest.approx(chance * (1 - chance) - left, abs=1e-9)
+    assert -1e-12 <= fall <= chance * (1 - chance)
+    assert float(expected_fall(np.array([chance]), 1.0)[0]) == chance * (1 - chance)
+    assert believed(np.array([chance]), np.array([0.5]), reliability)[0] == pytest.approx(chance)
+
+
+def test_one_kind_alone_and_no_doubt_is_what_it_was(scorer: SentenceScorer) -> None:
+    plain = suggest_labels(scorer, RESPONSES, 25)
+    assert {one.kind for one in plain} == {"label"}
+    assert plain == suggest_labels(scorer, RESPONSES, 25, kinds=("label",), reliability=1.0)
+
+
+def test_second_opinions_go_to_labels_that_may_be_wrong(scorer: SentenceScorer) -> None:
+    """In a good response every sentence is good: labels that deny it are asked about before those that do not."""
+    good = [response for response in RESPONSES if response.label == 1.0][:30]
+    wrong = {response.id for response in good[:6]}
+    labelled = [
+        dataclasses.replace(
+            r, sentences=tuple(dataclasses.replace(s, label=float(r.id not in wrong)) for s in r.sentences)
+        )
+        for r in good
+    ]
+    options = {"kinds": ("opinion",), "reliability": 0.9, "reading": 0.0}
+    asked = suggest_labels(scorer, labelled, 10, **options)  # type: ignore[arg-type]
+    assert {one.kind for one in asked} == {"opinion"}
+    assert sum(one.response_id in wrong for one in asked) >= 5  # a fifth of the labels
+    assert suggest_labels(scorer, good, 10, **options) == []  # type: ignore[arg-type]  # nothing is labelled
+
+
+def test_ratings_are_asked_for_where_there_are_none(scorer: SentenceScorer) -> None:
+    """A rating that is never wrong needs no other, and one that is missing settles most."""
+    unrated = [dataclasses.replace(r, label=None) if place % 2 else r for place, r in enumerate(RESPONSES[:40])]
+    missing = {r.id for r in unrated if r.label is None}
+    asked = suggest_labels(scorer, unrated, 15, kinds=("rating",), reading=0.0)
+    assert {one.response_id for one in asked} <= missing
+    assert [(one.sentence, one.text, one.kind) for one in asked] == [(-1, "", "rating")] * 15
+    assert len({one.response_id for one in asked}) == 15
+    mixed = suggest_labels(scorer, unrated, 60, kinds=("label", "rating"), reliability=0.9, reading=1.0)
+    assert {one.kind for one in mixed} == {"label", "rating"}
+    assert len({(one.response_id, one.sentence) for one in mixed}) == 60
+
+
+def test_several_kinds_of_answers_come_back(tmp_path: Path, scorer: SentenceScorer) -> None:
+    response = dataclasses.replace(
+        Response.from_sentences("r", ["One.", "Two."], labels=[1.0, None], label=1.0), query="What?"
+    )
+    answers = [
+        Suggestion("r", 0, "One.", label=0.0, kind="opinion"),
+        Suggestion("r", 1, "Two.", label=1.0),
+        Suggestion("r", -1, "", label=0.5, kind="rating"),
+    ]
+    for name in ("asked.csv", "asked.jsonl"):
+        write_suggestions(answers, tmp_path / name)
+        assert read_answers(tmp_path / name) == answers
+    (answered,) = apply_answers([response], read_answers(tmp_path / "asked.csv"))
+    assert answered.sentence_labels == (0.5, 1.0)
+    assert answered.label == 0.75
+    (rated,) = apply_answers([dataclasses.replace(response, label=None)], answers)
+    assert rated.label == 0.5
+    with pytest.raises(BadData, match="sentence -1 of 'x'"):
+        apply_answers([response], [Suggestion("x", -1, "", label=1.0, kind="rating")])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kinds": ("opinion",)}, "below 1"),
+        ({"kinds": ("label",), "reliability": 0.5}, "above 0.5"),
+        ({"kinds": ()}, "one or several"),
+        ({"kinds": ("guess",)}, "guess"),
+    ],
+)
+def test_questions_that_tell_nothing_are_refused(scorer: SentenceScorer, options: dict, said: str) -> None:
+    with pytest.raises((BadSpec, UnknownName), match=said):
+        suggest_labels(scorer, RESPONSES, 5, **options)
+
+
+def test_ratings_are_refused_under_a_mean() -> None:
+    with pytest.raises(BadSpec, match="mean"):
+        refuse_kinds(("rating",), 0.9, "mean")
+
+
 def test_diversity_spreads_and_reading_saves_words(scorer: SentenceScorer) -> None:
     def responses_asked(**options: float) -> int:
         return len({one.response_id for one in suggest_labels(scorer, RESPONSES, 30, **options)})  # type: ignore[arg-type]
@@ -90,7 +187,7 @@ def pool(directions: np.ndarray, left_open: np.ndarray, known: np.ndarray | None
     responses = [Response.from_sentences(f"r{i}", ["One."], label=0.0) for i in range(count)]
     unknown = np.ones(count, dtype=bool) if known is None else ~known
     rows, x = np.arange(count), np.column_stack([directions, np.ones(count)])
-    return _Pool(responses, rows, np.zeros(count, int), np.full(count, 0.5), left_open, unknown, x)
+    return _Pool(responses, rows, np.zeros(count, int), np.full(count, 0.5), left_open, left_open, unknown, unknown, x)
 
 
 def test_worth_is_the_variance_that_a_label_takes_from_the_wanted_log_odds() -> None:
@@ -195,3 +292,9 @@ def test_command_asks_and_takes_answers(scorer: SentenceScorer, tmp_path: Path) 
         label for record in read(str(labelled)) if isinstance(record, Response) for label in record.sentence_labels
     ]
     assert np.sum([label == 0.0 for label in labels]) == 5
+    mixed = ["--kind", "label", "--kind", "opinion", "--kind", "rating", "--reliability", "0.9", "--reading", "1"]
+    again = CliRunner().invoke(app, ["suggest", str(folder), str(labelled), "-k", "6", "-o", str(ask), *mixed])
+    assert again.exit_code == 0, again.output
+    assert "sentences to label" in again.output
+    assert "responses to rate" in again.output
+    assert len(read_answers(ask)) == 6

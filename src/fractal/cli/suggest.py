@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +14,9 @@ from fractal.cli._options import ReadOptions, quiet_option, reading_options, tru
 from fractal.cli._output import note
 from fractal.cli._scoring import missing_option, read_as_in_training
 from fractal.errors import BadSpec
+
+if TYPE_CHECKING:
+    from fractal.scorers.active_learning import Suggestion
 
 __all__ = ["command"]
 
@@ -26,6 +32,25 @@ __all__ = ["command"]
 @click.option("-k", "--count", default=50, show_default=True, type=click.IntRange(1), help="How many sentences.")
 @click.option("--annotator", "annotators", multiple=True, metavar="NAME", help="Who labels. Repeatable.")
 @click.option("--overlap", default=0.0, show_default=True, help="Share of sentences that two annotators get.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    default=("label",),
+    show_default=True,
+    type=click.Choice(["label", "opinion", "rating"]),
+    help="What may be asked: labels, second opinions on labels, ratings of responses. Repeatable.",
+)
+@click.option(
+    "--reliability", default=1.0, show_default=True, help="Share of labels and ratings that are right; opinions: < 1."
+)
+@click.option(
+    "--reading",
+    "reading_cost",
+    default=0.25,
+    show_default=True,
+    help="How much words count against; 1: worth per word.",
+)
 @click.option("--seed", default=0, show_default=True, help="Sentences are drawn: same seed, same sentences.")
 @click.option(
     "--answers",
@@ -44,6 +69,9 @@ def command(
     count: int,
     annotators: tuple[str, ...],
     overlap: float,
+    kinds: tuple[str, ...],
+    reliability: float,
+    reading_cost: float,
     seed: int,
     answers: tuple[str, ...],
     allow_missing: bool,
@@ -53,7 +81,8 @@ def command(
     """Choose sentences whose labels would teach the scorer much.
 
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
-    With --answers the filled-in lines become sentence labels of DATA, to train on.
+    With --answers the filled-in lines become sentence labels of DATA, to train on. With several --kind it is chosen
+    between labels, second opinions on those that are there, and ratings of whole responses, by what each would settle.
     """
     from fractal.scorers.active_learning import (
         agreement,
@@ -81,9 +110,29 @@ def command(
         together = "" if same != same else f"; annotators agree on {same:.0%} of what two of them saw"
         note(f"{labelled} of {len(answered)} sentences have a label{together}. Wrote {output}.", quiet)
         return
-    suggestions = suggest_labels(loaded, responses, count, annotators=annotators, overlap=overlap, seed=seed)
-    note(f"Wrote {write_suggestions(suggestions, output)} sentences to {output}: fill in `label`, then:", quiet)
+    suggestions = suggest_labels(
+        loaded,
+        responses,
+        count,
+        annotators=annotators,
+        overlap=overlap,
+        reading=reading_cost,
+        seed=seed,
+        kinds=kinds,
+        reliability=reliability,
+    )
+    write_suggestions(suggestions, output)
+    note(f"Wrote {_counted(suggestions, kinds)} to {output}: fill in `label`, then:", quiet)
     note(f"  {_next(scorer, data, output, reading, allow_missing=allow_missing)}", quiet)
+
+
+def _counted(suggestions: Sequence[Suggestion], kinds: Sequence[str]) -> str:
+    """Say how many of each kind there are."""
+    if tuple(kinds) == ("label",):
+        return f"{len(suggestions)} sentences"
+    names = {"label": "sentences to label", "opinion": "to give a second opinion on", "rating": "responses to rate"}
+    counts = Counter(one.kind for one in suggestions)
+    return ", ".join(f"{counts[kind]} {names[kind]}" for kind in names if kind in kinds)
 
 
 def _next(scorer: str, data: str, output: str, reading: ReadOptions, *, allow_missing: bool) -> str:

@@ -1,4 +1,4 @@
-"""Which sentences a person should label next, as lines to fill in, and the answers put back into the responses."""
+"""What people should be asked next, as lines to fill in, and the answers put back into the responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,16 @@ from fractal.readers.labels import read_label
 from fractal.readers.sniffing import guess_reader
 from fractal.readers.sources import BadRow
 from fractal.records import Response, ScoredResponse, check_label
+from fractal.scorers.asking import (
+    KINDS,
+    LABEL,
+    OPINION,
+    RATING,
+    expected_fall,
+    labelled_chances,
+    rating_falls,
+    refuse_kinds,
+)
 
 if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer
@@ -29,23 +39,28 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 ROUNDS = 100  # in which sentences are drawn: each round knows what the labels of those before it would tell
 DIRECTIONS = 64  # of sentence vectors, in which labels tell something
 PRIOR = 4.0  # how far log-odds may be from even before anything is told: their variance
+WHOLE = -1  # in place of a sentence's: the response as a whole
 IMPLIED = 1e-9  # what is left of the worth of a label that the response's label implies
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A sentence to label, with all that is needed to judge it; `label` is left to the annotator."""
+    """A sentence to label, with all that is needed to judge it; `label` is left to the annotator.
+
+    Of the kind "opinion" it has a label already, and of the kind "rating" the response is asked about as a whole.
+    """
 
     response_id: str
-    sentence: int  # its place in the response, from 0
+    sentence: int  # its place in the response, from 0; −1: the whole response
     text: str
     query: str = ""
     context: tuple[str, ...] = ()
     response: str = ""
     score: float | None = None
     value: float | None = None  # how open the response's label leaves it: from 0, implied, to 0.25, even odds
+    kind: str = LABEL
     annotator: str = ""
-    label: float | None = None
+    label: float | None = None  # the last column of a table
 
 
 def suggest_labels(
@@ -58,13 +73,19 @@ def suggest_labels(
     diversity: float = 1.0,
     reading: float = 0.25,
     seed: int = 0,
+    kinds: Sequence[str] = (LABEL,),
+    reliability: float = 1.0,
 ) -> list[Suggestion]:
-    """Choose k unlabelled sentences whose labels should teach much, for one or several annotators.
+    """Choose k questions whose answers should teach much, for one or several annotators: labels of sentences.
 
     A label teaches as much as the response's own label leaves open, where it tells of many other sentences too, and
     less (`diversity`) where labels have told already. Sentences are drawn in proportion to that, by `seed`: the top
     would be all odd ones. Those with much to read for them are drawn less (`reading`). A share `overlap` of the
     sentences goes to a second annotator too.
+
+    With several `kinds` it is chosen between new labels, second opinions ("opinion") on labels that are there, and
+    ratings of whole responses ("rating") by the same measure: what the answer would settle, if it is right with the
+    probability `reliability`, by the words to be read for it (`reading=1` is worth per word).
     """
     if k < 1:
         raise BadSpec(f"k={k}: ask for at least one sentence")
@@ -72,9 +93,10 @@ def suggest_labels(
         raise BadSpec(f"diversity={diversity}: give a share in [0, 1]")
     if not 0.0 <= overlap <= 1.0 or (overlap and len(annotators) < 2):
         raise BadSpec(f"overlap={overlap} with {len(annotators)} annotators: give a share in [0, 1], and two or more")
+    refuse_kinds(kinds, reliability, scorer.direction_)
     if not responses:
         return []
-    pool = _Pool.of(scorer, responses)
+    pool = _Pool.of(scorer, responses, kinds, reliability)
     suggestions = [pool.suggestion(row) for row in pool.drawn(k, diversity, reading, seed)]
     return _dealt(suggestions, annotators, overlap) if annotators else suggestions
 
@@ -88,11 +110,20 @@ class _Pool:
     place: NDArray[np.int64]  # (row,) the place in it
     scores: Floats
     open: Floats  # (row,) the variance that the response's label leaves to the sentence's; 0 where that is known
+    settles: Floats  # (row,) how much of that an answer takes away
+    asked: NDArray[np.bool_]  # (row,) whether it may be asked about
     unknown: NDArray[np.bool_]
     directions: Floats  # (row, direction)
+    by_rating: Floats | None = None  # (row,) how much a rating of its response would settle; None: not asked for
 
     @classmethod
-    def of(cls, scorer: SentenceScorer, responses: Sequence[Response]) -> _Pool:
+    def of(
+        cls,
+        scorer: SentenceScorer,
+        responses: Sequence[Response],
+        kinds: Sequence[str] = (LABEL,),
+        reliability: float = 1.0,
+    ) -> _Pool:
         from fractal.encoders import ENCODERS, EmbeddingCache
         from fractal.encoders.embedding import embed
 
@@ -103,14 +134,22 @@ class _Pool:
         sizes = [len(r.sentences) for r in responses]
         bag = np.repeat(np.arange(len(sizes)), sizes)
         place = np.concatenate([np.arange(size) for size in sizes])
-        left_open = np.where(unknown, posteriors * (1 - posteriors), 0.0)
-        return cls(responses, bag, place, scores, left_open, unknown, _directions(vectors))
+        if OPINION in kinds:
+            posteriors = np.where(unknown, posteriors, labelled_chances(scorer, responses, reliability))
+        doubted = unknown | (OPINION in kinds)
+        asked = (unknown & (LABEL in kinds)) | (~unknown & (OPINION in kinds))
+        left_open = np.where(doubted, posteriors * (1 - posteriors), 0.0)
+        settles = np.where(doubted, expected_fall(posteriors, reliability), 0.0)
+        by_rating = rating_falls(scorer, responses, reliability) if RATING in kinds else None
+        rows = (bag, place, scores, left_open, settles, asked, unknown)
+        return cls(responses, *rows, _directions(vectors), by_rating)
 
     def drawn(self, k: int, diversity: float, reading: float, seed: int) -> list[int]:
         """Draw rows in proportion to what their labels would teach a linear model, told of those drawn before.
 
-        A label adds `open` times the square of its direction to what is known of the model, its information; it is
-        worth the variance that this takes from the log-odds of all sentences, those near even odds above all.
+        A label adds what it settles times the square of its direction to what is known of the model, its information;
+        it is worth the variance that this takes from the log-odds of all sentences, those near even odds above all. A
+        rating adds a little for every sentence of its response: responses follow behind the rows.
         """
         generator = np.random.default_rng(seed)
         x, weight = self.directions, np.maximum(self.scores * (1 - self.scores), IMPLIED)
@@ -118,19 +157,35 @@ class _Pool:
         information = np.eye(x.shape[1]) * (x**2).sum(1).mean() / PRIOR + (x.T * settled) @ x
         wanted = (x.T * weight) @ x
         words, around = self._words()
-        opened, left = np.zeros(len(self.responses), dtype=bool), self.unknown.copy()
+        opened = np.zeros(len(self.responses), dtype=bool)
+        left = np.concatenate([self.asked, np.full(len(opened) if self.by_rating is not None else 0, True)])
         chosen: list[int] = []
         k = min(k, int(left.sum()))
         while len(chosen) < k:
-            cost = np.maximum(words + np.where(opened, 0.0, around)[self.bag], 1.0)
-            worth = _worth(x, np.maximum(self.open, IMPLIED), information, wanted) / cost**reading
+            unread = np.where(opened, 0.0, around)
+            worth = _worth(x, np.maximum(self.settles, IMPLIED), information, wanted)
+            worth = worth / np.maximum(words + unread[self.bag], 1.0) ** reading
+            if self.by_rating is not None:
+                parts = _worth(x, np.maximum(self.by_rating, IMPLIED), information, wanted)
+                rated = np.bincount(self.bag, parts, len(opened)) / np.maximum(unread, 1.0) ** reading
+                worth = np.concatenate([worth, rated])
             lot = np.log(worth) + generator.gumbel(size=len(worth))  # the highest are drawn by worth, none twice
             rows = np.flatnonzero(left)
             best = rows[np.argsort(-lot[rows], kind="stable")[: min(max(1, math.ceil(k / ROUNDS)), k - len(chosen))]]
             chosen += best.tolist()
-            left[best], opened[self.bag[best]] = False, True
-            information += diversity * (x[best].T * self.open[best]) @ x[best]
+            left[best] = False
+            touched, settles = self._touched(best)
+            opened[self.bag[touched]] = True
+            information += diversity * (x[touched].T * settles) @ x[touched]
         return chosen
+
+    def _touched(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
+        """Return the rows that these questions tell of, and how much of each they settle."""
+        rows, responses = drawn[drawn < len(self.bag)], drawn[drawn >= len(self.bag)] - len(self.bag)
+        if self.by_rating is None:
+            return rows, self.settles[rows]
+        of_ratings = np.flatnonzero(np.isin(self.bag, responses))
+        return np.concatenate([rows, of_ratings]), np.concatenate([self.settles[rows], self.by_rating[of_ratings]])
 
     def _words(self) -> tuple[Floats, Floats]:
         """How much there is to read: in each sentence, and around the sentences of each response."""
@@ -139,6 +194,8 @@ class _Pool:
         return np.array(inside, dtype=np.float64), np.array(around, dtype=np.float64)
 
     def suggestion(self, row: int) -> Suggestion:
+        if row >= len(self.bag):
+            return self._rating(row - len(self.bag))
         response, place = self.responses[self.bag[row]], int(self.place[row])
         return Suggestion(
             response.id,
@@ -148,8 +205,15 @@ class _Pool:
             response.context,
             response.text,
             round(float(self.scores[row]), 4),
-            round(float(self.open[row]), 4),
+            round(float(self.settles[row]), 4),
+            kind=LABEL if self.unknown[row] else OPINION,
         )
+
+    def _rating(self, bag: int) -> Suggestion:
+        response = self.responses[bag]
+        settles = 0.0 if self.by_rating is None else float(self.by_rating[self.bag == bag].sum())
+        texts = (response.query, response.context, response.text)
+        return Suggestion(response.id, WHOLE, "", *texts, value=round(settles, 4), kind=RATING)
 
 
 def _flat(scored: Sequence[ScoredResponse]) -> Floats:
@@ -227,7 +291,10 @@ def _answer(written: Mapping[str, Any], source: str, number: int) -> Suggestion:
         fields |= {name: float(fields[name]) for name in ("score", "value") if fields.get(name) is not None}
         if isinstance(fields.get("context"), str):
             fields["context"] = json.loads(fields["context"])
-        texts = ("query", "response", "annotator")
+        texts = ("query", "response", "annotator", *(["text"] if "text" in fields else []))
+        fields["kind"] = str(fields.get("kind") or LABEL)
+        if fields["kind"] not in KINDS:
+            raise BadData(f"found {fields['kind']!r}: give one of {', '.join(KINDS)}", field="kind")
         fields |= {name: str(fields.get(name) or "") for name in texts}
         names = {field.name for field in dataclasses.fields(Suggestion)}
         values = {name: value for name, value in fields.items() if name in names}
@@ -247,13 +314,17 @@ def _answer(written: Mapping[str, Any], source: str, number: int) -> Suggestion:
 
 
 def apply_answers(responses: Sequence[Response], answers: Iterable[Suggestion]) -> list[Response]:
-    """Return the responses with the labels that people gave to their sentences, the mean of several annotators."""
-    labels = _by_sentence(answers)
+    """Return the responses with what people said, the mean of several annotators.
+
+    A second opinion and the label that was there before count alike, and so do two ratings.
+    """
+    answered = list(answers)
+    labels, opinions = _by_sentence(answered), {(a.response_id, a.sentence) for a in answered if a.kind == OPINION}
     places = {response.id: len(response.sentences) for response in responses}
     for name, place in labels:
-        if not 0 <= place < places.get(name, 0):
+        if not WHOLE <= place < places.get(name, WHOLE):
             raise BadData(f"an answer is about sentence {place} of {name!r}: there is none such in these responses")
-    return [_labelled(response, labels) for response in responses]
+    return [_labelled(response, labels, opinions) for response in responses]
 
 
 def agreement(answers: Iterable[Suggestion]) -> float:
@@ -275,12 +346,23 @@ def _by_sentence(answers: Iterable[Suggestion]) -> dict[tuple[str, int], list[fl
     return labels
 
 
-def _labelled(response: Response, answers: Mapping[tuple[str, int], Sequence[float]]) -> Response:
+def _labelled(
+    response: Response, answers: Mapping[tuple[str, int], Sequence[float]], opinions: Collection[tuple[str, int]]
+) -> Response:
+    ratings = answers.get((response.id, WHOLE))
+    if ratings:
+        response = dataclasses.replace(response, label=_mean(response.label, ratings))
     if not any((response.id, place) in answers for place in range(len(response.sentences))):
         return response
-    by_place = [answers.get((response.id, place)) for place in range(len(response.sentences))]
-    sentences = tuple(
-        dataclasses.replace(sentence, label=sum(labels) / len(labels)) if labels else sentence
-        for sentence, labels in zip(response.sentences, by_place, strict=True)
-    )
-    return dataclasses.replace(response, sentences=sentences)
+    sentences = list(response.sentences)
+    for place, sentence in enumerate(sentences):
+        key = (response.id, place)
+        if key in answers:
+            before = sentence.label if key in opinions else None
+            sentences[place] = dataclasses.replace(sentence, label=_mean(before, answers[key]))
+    return dataclasses.replace(response, sentences=tuple(sentences))
+
+
+def _mean(before: float | None, answers: Sequence[float]) -> float:
+    every = [*([] if before is None else [before]), *answers]
+    return sum(every) / len(every)
