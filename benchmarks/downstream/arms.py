@@ -57,7 +57,7 @@ MAIN = tuple(ARMS)[:5]
 FEW_ARMS = (OUTCOME, BEST, REFITTED, EXACT, RANDOM, CONFIDENT)
 
 
-def step_pay(arm: Arm, scorer: Any, prompts: Sequence[str], answers: Sequence[str], outcomes: Sequence[float]) -> list:
+def step_pay(arm: Arm, scorer: Any, prompts: Sequence[str], answers: Sequence[str]) -> list:
     """Return what each step of each answer is paid, with its place in the text: (start, end, reward)."""
     if arm.form == "sum":
         return SentenceReward(scorer, "sentence")(prompts, answers)
@@ -84,7 +84,7 @@ def advantages(
     if arm.form == "centred":
         total += _scaled(np.array(answer_pay(scorer, prompts, answers, outcomes.tolist())))[:, None]
     elif arm.form:
-        spans = step_pay(arm, scorer, prompts, answers, outcomes.tolist())
+        spans = step_pay(arm, scorer, prompts, answers)
         table = _paid([[span.reward for span in some] for some in spans], to_go=arm.form != "potential")
         steps = np.stack(
             [step_of_token(row, [span.end for span in some]) for row, some in zip(codes, spans, strict=True)]

@@ -111,7 +111,8 @@ What can be acted on:
   after 60, on one seed, which decides nothing.
 - What tells steps apart is what the policy makes of its own tokens. The columns alone beat the columns with states, and
   the probability of the step, with nothing learned, is about as good as they are. `prefix_value` on states is near
-  chance, and what it pays for ruins the policy.
+  chance, and what it pays for ruins the policy, in a form that is ours and not its paper's (its scores summed, in a
+  pilot run: 44% right).
 - To pick one of 4 answers, take the response score (.646 right, a vote .612, a random one .538); from 16 answers on a
   vote is better, and weighing it by the response score costs nothing.
 
