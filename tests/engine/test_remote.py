@@ -16,6 +16,7 @@ import pytest
 from fractal import SentenceScorer, TrainingPlan, make_responses, write
 from fractal.engine import score_files
 from fractal.engine.storage import open_folder
+from support.effort import few
 from support.folders import digests
 
 pytest.importorskip("fsspec")
@@ -111,13 +112,13 @@ def test_kills_leave_an_object_store_as_an_undisturbed_run_does(tmp_path, work, 
     address, system = s3
     bucket, draw = sent(work, system, address), random.Random(0)
     score_files(work / "scorer", work / "in", tmp_path / "local", **{**OPTIONS, "unit_bytes": 2_000})
-    kills = 0
+    kills, most = 0, few(2, 4)
     while True:
         before = len(objects(system, bucket))
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, work / "scorer", f"{address}/in", f"{address}/out"])
-        while kills < 4 and driver.poll() is None and len(objects(system, bucket)) < before + draw.randint(2, 6):
+        while kills < most and driver.poll() is None and len(objects(system, bucket)) < before + draw.randint(2, 6):
             time.sleep(0.02)
-        if kills == 4:
+        if kills == most:
             assert driver.wait(timeout=120) == 0
             break
         assert driver.poll() is None, "it was over before it was killed: give more units"

@@ -68,7 +68,8 @@ def fitted(responses: list[Response]) -> AspectScorer:
 
 
 def test_opposite_truths_are_told_apart() -> None:
-    scorer = AspectScorer(RULES, SentenceScorer(encoder="hashing(dim=32)", cache=False)).fit(rated(250, seed=1))
+    plain = SentenceScorer(encoder="hashing(dim=32)", cache=False, plan=TrainingPlan(epochs=15))
+    scorer = AspectScorer(RULES, plain).fit(rated(250, seed=1))
     scored, truth = scorer.score_responses(rated(100, seed=2)), untrue(100, seed=2)
     assert roc_auc_score(truth, of("wrong", scored)) > 0.8
     assert roc_auc_score(1 - truth, of("sound", scored)) > 0.8

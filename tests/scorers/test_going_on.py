@@ -18,6 +18,7 @@ from fractal.evaluation.metrics import METRICS
 from fractal.mil.training.callbacks import Epoch
 from fractal.records import Response
 from fractal.scorers.warm import ABOUT, EARLIER
+from support.effort import few
 
 PLAN = TrainingPlan(members=3, folds=3, hidden=(16,))
 
@@ -87,12 +88,12 @@ def test_every_response_is_held_out_by_whom_it_was_before(earlier: SentenceScore
 def test_it_is_as_good_as_a_fit_afresh_and_learns_from_corrections() -> None:
     """Held-out cost of the ratings, and sentences of other responses; the mean over seeds, as one is a toss."""
     costs, areas = [], []
-    for seed in range(3):
+    for seed in range(few(2, 3)):
         truth = make_responses(200, task="summaries", seed=seed)
         other = make_responses(150, task="summaries", seed=seed + 100)
         plan = dataclasses.replace(PLAN, seed=seed)
         before = scorer(plan=plan).fit(rated(200, seed))
-        labelled = corrected(rated(200, seed), truth, 0.1)
+        labelled = corrected(rated(200, seed), truth, 0.015)
         afresh, warm = scorer(plan=plan).fit(labelled), scorer(plan=plan).fit(labelled, earlier=before)
         assert beginning_of(warm)[0] == EARLIER
         assert len(warm.history_) < len(afresh.history_) / 2
@@ -104,7 +105,10 @@ def test_it_is_as_good_as_a_fit_afresh_and_learns_from_corrections() -> None:
     assert warm >= first - 0.005
 
 
-def test_random_corrections_look_like_chance_to_the_heads_that_held_them_out(earlier: SentenceScorer) -> None:
+def test_random_corrections_look_like_chance_to_the_heads_that_held_them_out(
+    earlier: SentenceScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fractal.scorers.warm.MOST_CORRECTED", np.inf)
     chance = random.Random(5)
     labelled = [
         dataclasses.replace(
@@ -114,6 +118,7 @@ def test_random_corrections_look_like_chance_to_the_heads_that_held_them_out(ear
         for response in rated(150)
     ]
     fitted = scorer().fit(labelled, earlier=earlier)
+    assert beginning_of(fitted)[0] == EARLIER
     bare = [response.without_labels() for response in labelled]
     said = np.array([label for response in labelled for label in response.sentence_labels], dtype=float)
     scores = np.array([s for item in fitted.disaggregate(bare) for s in item.sentence_scores])
@@ -148,6 +153,14 @@ def test_mostly_new_responses_begin_afresh(earlier: SentenceScorer) -> None:
     plan = dataclasses.replace(PLAN, epochs=2)
     fitted = scorer(plan=plan).fit([*rated(30), *rated(60, seed=9)], earlier=earlier)
     assert "67% of the responses are new" in beginning_of(fitted)[1]
+
+
+def test_many_corrections_begin_afresh(earlier: SentenceScorer) -> None:
+    plan = dataclasses.replace(PLAN, epochs=2)
+    labelled = corrected(rated(150), make_responses(150, task="summaries", seed=1), 0.1)
+    begun = beginning_of(scorer(plan=plan).fit(labelled, earlier=earlier))
+    assert begun[0] == "afresh"
+    assert "sentence labels are new" in begun[1]
 
 
 def test_an_open_rule_is_that_of_the_earlier_scorer(earlier: SentenceScorer) -> None:
