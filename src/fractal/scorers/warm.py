@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ABOUT", "EARLIER", "beginning", "went_on"]
 
+MOST_CORRECTED = (
+    0.1  # new sentence labels a response: where there were more, sentences lost (benchmarks/results/warm.md)
+)
 ABOUT, AFRESH, EARLIER = "where training begins", "afresh", "the earlier scorer"
 
 
@@ -43,6 +46,7 @@ def beginning(
     spec = AGGREGATIONS.spec(earlier.ensemble_.aggregation)
     form = next((form for form in forms if AGGREGATIONS.spec(form) == spec), None)
     reason = f"it learned under {spec}" if form is None else _other_kind(earlier, scorer, fingerprint, config)
+    reason = reason or _much_to_learn(earlier, corpus)
     if form is not None and not reason:
         warm = WarmStart(earlier.ensemble_, earlier.held_out_index_.weights(corpus.responses, config.plan.members))
         specs = config.experts_for(form, has_pairs=len(corpus.pairs) > 0)
@@ -63,6 +67,13 @@ def _other_kind(earlier: SentenceScorer, scorer: SentenceScorer, fingerprint: st
     if config.supervised or config.self_training.rounds or config.try_priors or config.start != "even":
         return "full supervision, self-training, priors left open and other starts begin afresh"
     return ""
+
+
+def _much_to_learn(earlier: SentenceScorer, corpus: Corpus) -> str:
+    """Say how many sentence labels are new, where they are more than a few epochs learn."""
+    labels = sum(label is not None for response in corpus.responses for label in response.sentence_labels)
+    new = labels - int(earlier.data_.get("sentence labels", 0))
+    return f"{new:,} sentence labels are new" if new > MOST_CORRECTED * len(corpus.responses) else ""
 
 
 def went_on(choices: Sequence[Choice]) -> bool:
