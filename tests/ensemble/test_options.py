@@ -110,6 +110,7 @@ PLANS = {
     "length_control": planned("pairs", MEAN, length_control=False),
     "topic_control": planned("pairs", {**MEAN, "recipe": "vectors"}, LIVELY.__dict__, topic_control=False),
     "shrink": planned(shrink=False),
+    "few_ratings": planned("rated", {"recipe": "auto"}, few_ratings=False),
     "seed": planned(seed=1),
     "precision": planned(before={"precision": "fp32"}, precision="bf16"),
 }

@@ -90,7 +90,7 @@ def test_the_head_and_its_training_are_the_papers(name: str) -> None:
     assert plan.hidden == (MINILM // 2, MINILM // 4), "of the bundled encoder; the header says it for the paper's own"
     assert "hidden=(384, 192)" in (FOLDER / f"{name}.toml").read_text()
     assert (plan.learning_rate, plan.weight_decay, plan.dropout) == (1e-3, 0.0, 0.0)
-    ours = (plan.from_initial, plan.length_control, plan.topic_control, plan.shrink)
+    ours = (plan.from_initial, plan.length_control, plan.topic_control, plan.shrink, plan.few_ratings)
     assert not any(ours), "what the paper does not do"
     assert (plan.folds, plan.members) == (10, 10)
     assert rounds is not None

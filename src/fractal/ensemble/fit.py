@@ -18,6 +18,7 @@ from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.datasets import ExpertData, build_training_sets
 from fractal.ensemble.experts import Ensemble, Expert
+from fractal.ensemble.few_ratings import shrinkage_of, similarity_expert, target_weights
 from fractal.ensemble.initialisation import initialisations
 from fractal.ensemble.objective import gold_cost, labels_cost, objective_of
 from fractal.ensemble.result import Choice, FitResult
@@ -27,6 +28,7 @@ from fractal.ensemble.shrinking import with_shrinking
 from fractal.ensemble.specs import ExpertSpec
 from fractal.ensemble.teacher import with_teacher
 from fractal.ensemble.weighting import (
+    SHRINKAGE,
     ensemble_weights,
     held_out_only,
     pair_similarity,
@@ -81,7 +83,7 @@ def fit_ensembles(
             trained.append(train_expert(data, objective, config, at_stage(callbacks, stage)))
         for name, aggregation in aspects.items():
             parts = [expert.of_aspect(name) for expert in trained if name in readers[expert.data.spec]]
-            ensemble = weigh(parts, aggregation, config)
+            ensemble = weigh(with_similarity(parts, block, aggregation, config), aggregation, config)
             if config.self_training.rounds and not config.supervised:
                 ensemble = _self_trained(ensemble, block, corpus, config, callbacks)
             results[name] = _without_topic(ensemble, config).result(ensemble.cost(config), config)
@@ -131,6 +133,20 @@ class TrainedExpert:
             held_out=read_outputs(self.held_out, aspect.outputs),
             outputs=aspect.outputs,
         )
+
+
+def with_similarity(
+    parts: Sequence[TrainedExpert], block: EncodedBlock, aggregation: Aggregation, config: FitConfig
+) -> list[TrainedExpert]:
+    """Add an expert of similarity alone to several that learned from few ratings, where it has something to say."""
+    if len(parts) == 1 or config.supervised or not config.plan.few_ratings:
+        return [*parts]
+    fitted = similarity_expert(block, [part.data for part in parts], aggregation, config.plan.seed)
+    if fitted is None:
+        return [*parts]
+    data, head = fitted
+    outputs = parts[0].outputs and (0, aggregation.thresholds)  # of several aspects: all of a head of its own
+    return [*parts, TrainedExpert(data, head, aggregation, held_out_logits(head, data.bags), (), outputs=outputs)]
 
 
 def train_expert(
@@ -205,7 +221,11 @@ def weigh(parts: Sequence[TrainedExpert], aggregation: Aggregation, config: FitC
     data_bags = held_out_only(parts[0].data.bags)
     bags = replace(data_bags, weights=torch.ones(len(data_bags), 1))
     cost = gold_cost(bags, aggregation) if config.supervised else labels_cost(bags, aggregation, config.gold_weight)
-    weights, shift = ensemble_weights([part.held_out for part in parts], cost)
+    target, shrinkage = None, SHRINKAGE
+    if config.plan.few_ratings and not config.supervised and bags.pairs is None:
+        ratings = int((~bags.labels.isnan()).sum())
+        target, shrinkage = target_weights([part.data.spec for part in parts], ratings), shrinkage_of(ratings)
+    weights, shift = ensemble_weights([part.held_out for part in parts], cost, target, shrinkage)
     costs = {str(part.data.spec): _cost(part.held_out, data_bags, aggregation, config) for part in parts}
     shares = [f"{weight:.2f} × {name}" for name, weight in zip(costs, weights, strict=True)]
     weighing = Choice("ensemble weights", costs, " + ".join(shares))

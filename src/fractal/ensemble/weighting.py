@@ -17,6 +17,7 @@ from fractal.mil.optimise import minimise
 from fractal.mil.segments import segment_mean
 
 __all__ = [
+    "SHRINKAGE",
     "ensemble_weights",
     "held_out_only",
     "pair_similarity",
@@ -115,21 +116,25 @@ def refined_log_loss(
 
 
 def ensemble_weights(
-    held_out: Sequence[Tensor], cost_of: Callable[[Tensor], Tensor]
+    held_out: Sequence[Tensor],
+    cost_of: Callable[[Tensor], Tensor],
+    target: Sequence[float] | None = None,
+    shrinkage: float = SHRINKAGE,
 ) -> tuple[tuple[float, ...], float]:
     """Choose how much each expert counts, and a shift, by what held-out labels cost: (weights of at least 0, shift).
 
-    Few labels cannot tell weights apart, so all are drawn a little to equal shares.
+    Few labels cannot tell weights apart, so all are drawn a little to a target, by default equal shares.
     """
     stacked = torch.stack([logits.detach() for logits in held_out])  # (expert, sentence, …, 1)
-    equal = 1 / len(stacked)
+    target = (1 / len(stacked),) * len(stacked) if target is None else tuple(target)
+    expected = torch.tensor(target)
 
     def cost(weights: Tensor, shift: Tensor) -> Tensor:
         logits = (stacked * weights.clamp(min=0).view(-1, *(1,) * (stacked.dim() - 1))).sum(0) + shift
-        return cost_of(logits) + SHRINKAGE * (weights - equal).square().sum()
+        return cost_of(logits) + shrinkage * (weights - expected).square().sum()
 
-    weights, shift = minimise([torch.full((len(stacked),), equal), torch.zeros(1)], cost, steps=60)
+    weights, shift = minimise([expected, torch.zeros(1)], cost, steps=60)
     weights = weights.clamp(min=0)
     if not bool(weights.isfinite().all() & shift.isfinite().all()) or float(weights.sum()) == 0:
-        return (equal,) * len(stacked), 0.0
+        return target, 0.0
     return tuple(weights.tolist()), float(shift)

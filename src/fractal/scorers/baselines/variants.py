@@ -161,6 +161,7 @@ class Paper(ScorerVariant):
             length_control=False,
             topic_control=False,
             shrink=False,
+            few_ratings=False,
             seed=self.seed,
             epochs=self.epochs,
         )
