@@ -128,7 +128,7 @@ def page(rows: list[dict], command: str) -> list[str]:
         f"Training on responses of random words, {SENTENCES} sentences each, all texts different; the default recipe "
         "under a minimum. Most resident memory with the pages of files that are in it, and without (anonymous). In "
         "files: texts as well, read from JSON lines by the fit; in memory they are read before it, which its time "
-        "leaves out. "
+        "leaves out. Rows of different sizes are of different days: rates compare where the size is the same. "
         "Rates are per second of processor time: the machine did other work.",
         "",
         setting(command),
@@ -160,9 +160,11 @@ def slope(rows: list[dict]) -> list[str]:
     sizes = f"from {less['responses']:,} to {more['responses']:,} responses"
     return [
         f"In files, a response more takes {each * 2**20:.1f} KB more of anonymous memory, {sizes}. Pages of files, "
-        f"libraries among them, are handed back beyond 256 MB, looked at twenty times a second: {pages:.2f} GB "
-        f"at most here. **Computed** by that line: 10⁶ responses, {1_000_000 * SENTENCES:,} sentences, take "
-        f"{million:.1f} GB, and {pages:.1f} GB of pages.",
+        f"libraries among them, are handed back beyond 256 MB, looked at twenty times a second: {pages:.2f} GB at most "
+        "here, more in larger trainings, as that look came late on a busy machine; the system can take them at any "
+        f"time. **Computed** by that line: 10⁶ responses, {1_000_000 * SENTENCES:,} sentences, take {million:.1f} GB "
+        "of anonymous memory; the most stands at one stage, and another that grows faster may pass it. How many pages "
+        "would stand beside it was not measured.",
         "",
     ]
 
