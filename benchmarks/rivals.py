@@ -73,7 +73,31 @@ def page(rows: list[dict]) -> str:
     ordered = [name for name in names if name in ORDERED]
     lines.append(f"| **mean of steps** | | {' | '.join(_cell(rows, ordered, m) for m in METHODS)} |")
     lines.append(f"| **mean** | | {' | '.join(_cell(rows, names, m) for m in METHODS)} |")
+    lines += ["", conclusion(rows, names)]
     return "\n".join(lines) + "\n"
+
+
+def conclusion(rows: list[dict], names: list[str]) -> str:
+    """Say in words where the default leads and where a rival does."""
+
+    def mean(name: str, method: str, key: str) -> float:
+        return float(np.mean([row[key] for row in rows if (row["set"], row["method"]) == (name, method)]))
+
+    ahead = {
+        key: [
+            f"{method} on {name} ({mean(name, method, key):.3f} for {mean(name, 'default', key):.3f})"
+            for name in names
+            for method in [max(METHODS[:-1], key=lambda one: mean(name, one, key))]
+            if mean(name, method, key) > mean(name, "default", key)
+        ]
+        for key in ("auc", "within")
+    }
+    told = [
+        f"{'over all sentences' if key == 'auc' else 'inside responses'} on {len(names) - len(better)} of {len(names)} "
+        f"sets{'; ahead of it: ' * bool(better)}{', '.join(better)}"
+        for key, better in ahead.items()
+    ]
+    return f"The default leads all rivals {'. It leads them '.join(told)}."
 
 
 def _cell(rows: list[dict], names: list[str], method: str) -> str:
