@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal.ensemble.experts import Ensemble, Expert
+from fractal.ensemble.few_ratings import SIMILARITY
 from fractal.ensemble.initialisation import InitialLogits
 from fractal.ensemble.specs import ExpertSpec
 from fractal.evaluation.folds import member_weights
@@ -66,7 +67,8 @@ class WarmStart:
     def why_not(self, specs: Sequence[ExpertSpec], plan: TrainingPlan, directions: int) -> str:
         """Say why these experts cannot go on from the earlier ones; nothing where they can."""
         experts = [self.expert(spec, plan, directions) for spec in specs]
-        if None in experts or len(self.ensemble.experts) != len(specs):
+        learned = [one for one in self.ensemble.experts if one in experts or one.pipeline.recipe != SIMILARITY.features]
+        if None in experts or len(learned) != len(specs):
             return "it has other experts, or other heads"
         if any(expert and expert.initial != InitialLogits() for expert in experts):
             return "its heads started at the similarity"

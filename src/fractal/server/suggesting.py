@@ -29,6 +29,7 @@ class _Answered:
     cache: Any
     plain: list[ScoredResponse]
     posterior: list[ScoredResponse]
+    direction_: str
 
     def score_responses(self, _: Sequence[Response]) -> list[ScoredResponse]:
         return self.plain
@@ -48,7 +49,7 @@ def choose(
     responses = [
         dataclasses.replace(item.response, id=str(row)) for row, item in zip(rows[part], posterior[part], strict=True)
     ]
-    answered = _Answered(scorer.encoder, scorer.cache, list(plain[part]), list(posterior[part]))
+    answered = _Answered(scorer.encoder, scorer.cache, list(plain[part]), list(posterior[part]), scorer.direction_)
     chosen = suggest_labels(cast("SentenceScorer", answered), responses, CHOSEN)
     return [[int(one.response_id), one.sentence] for one in chosen]
 
