@@ -219,7 +219,10 @@ class SentenceScorer(Remembers, Scorer):
         records = records_for_training(records, self.memory_limit)
         corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        self.fit_block(self.embed_for_training(corpus.responses, on_encode), corpus, config, callbacks, earlier)
+        block = self.embed_for_training(corpus.responses, on_encode)
+        begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
+        result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
+        self._finish(begun.told_in(result), block, corpus, config, callbacks)
         self.remember_reading(reading_of(report, options))
         return self
 
@@ -234,7 +237,12 @@ class SentenceScorer(Remembers, Scorer):
         """Learn from what `prepare` gathered and `embed_for_training` encoded."""
         begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
         result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
-        result = dataclasses.replace(result, choices=(*begun.choices, *result.choices))
+        return self._finish(begun.told_in(result), block, corpus, config, callbacks)
+
+    def _finish(
+        self, result: FitResult, block: EncodedBlock, corpus: Corpus, config: FitConfig, callbacks: Sequence[Callback]
+    ) -> Self:
+        """Tune an encoder beside a fit where that is asked for, and keep both."""
         if self.tune is not None:
             tuning = tuning_plan(self.tune, config.plan.seed)
             result = with_tuned_expert(result, block, corpus, config, tuning, callbacks)

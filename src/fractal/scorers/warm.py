@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.experts import Ensemble
-from fractal.ensemble.result import Choice
+from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.warm import WarmStart
 from fractal.mil.aggregations import AGGREGATIONS, Aggregation
 from fractal.records.corpus import Corpus
@@ -31,6 +31,10 @@ class Beginning:
     forms: Sequence[Aggregation]
     config: FitConfig
     choices: tuple[Choice, ...] = ()
+
+    def told_in(self, result: FitResult) -> FitResult:
+        """Return a fit that says where it began."""
+        return replace(result, choices=(*self.choices, *result.choices))
 
 
 def beginning(

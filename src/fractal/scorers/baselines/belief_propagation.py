@@ -47,7 +47,8 @@ class BeliefPropagation(NetworkBaseline):
         shown = torch.where(fold == 0, torch.nan, bags.labels) if self.refinements else bags.labels
         potentials = label_potentials(form.direction, bags.offsets, shown, self.label_strength)
         graph = nearest_neighbours(_places(block, bags), self.neighbours, self.strength)
-        start, self.held_out_costs = torch.zeros(len(bags.features)), ()
+        start = torch.zeros(len(bags.features))
+        costs: list[float] = []
         for number in range(self.rounds + self.refinements):
             if number >= self.rounds:
                 graph = nearest_neighbours(self._embedding(bags), self.neighbours, self.strength)
@@ -57,10 +58,11 @@ class BeliefPropagation(NetworkBaseline):
             with torch.inference_mode():
                 logits = self.logits(network, bags).clone()
             cost = _held_out_cost(logits, bags, fold, form)
-            if number >= self.rounds and not cost < self.held_out_costs[-1]:
+            if number >= self.rounds and not cost < costs[-1]:
                 break
-            self.held_out_costs = (*self.held_out_costs, cost)
+            costs.append(cost)
             self.network, start = network, logits.clamp(-3, 3)
+        self.held_out_costs = tuple(costs)
 
     def _embedding(self, bags: Bags) -> Tensor:
         """Where sentences lie in the network's hidden layer, as directions."""
