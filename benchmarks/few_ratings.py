@@ -61,10 +61,9 @@ def page(rows: list[dict[str, Any]], counts: list[int]) -> str:
     lines = [
         "# Few ratings",
         "",
-        setting("python -m benchmarks.few_ratings")
-        + " The cores were shared with other work. Of wikiqa, wice and multispanqa "
-        "the rows of seed 2 at 50 ratings and of all seeds at 100 come from a script of the same settings, written down "
-        "to four digits; the six cells that both measured agree.",
+        setting("python -m benchmarks.few_ratings") + " The cores were shared with other work. Of wikiqa, wice and "
+        "multispanqa the rows of seed 2 at 50 ratings and of all seeds at 100 come from a script of the same settings, "
+        "written down to four digits; the six cells that both measured agree.",
         "",
         f"Encoder `{ENCODER}`, the rule given. Sentence ROC AUC on test responses, means over seeds. *Cosine*: the "
         f"similarity to the context, else to the query, nothing learned. {ABOUT} The numbers in it were chosen on "
