@@ -191,8 +191,8 @@ def test_memory_is_flat_over_many_responses(scorer):
         [sys.executable, "-m", "fractal", *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     memory = peak_after(process, count, [first, count])
-    # kB: the hash of each id, and what grows once
-    assert memory[count] - memory[first] < 8_000 + 0.15 * (count - first)
+    # kB: the hash of each id, and what grows once: the words that are remembered, at most 2¹⁶ in two places
+    assert memory[count] - memory[first] < 16_000 + 0.15 * (count - first)
 
 
 @pytest.mark.slow

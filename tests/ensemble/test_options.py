@@ -136,6 +136,7 @@ CONFIGURED = {  # field of the fit's configuration → the option that sets it
     "why_experts": "recipe",
     "try_priors": "priors",
     "checkpoints": "fit(checkpoints=…)",
+    "warm": "fit(earlier=…)",
 }
 OTHERS = {
     "exponent": -1.5,

@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fractal.evaluation.metrics import METRICS, Sample
@@ -97,6 +97,7 @@ def test_unknown_labels_are_never_scored(name, data, draw):
 
 
 @names
+@example((np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([0, 1])), [1, 0, 0, 0, 0])  # one class is left
 @given(samples(), st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_a_weight_of_two_is_a_response_twice(name, data, draws):
     """A resample by weights is the metric on the responses written out as often as they were drawn."""

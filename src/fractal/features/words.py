@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 STEM = 5  # letters kept of a longer word, so that inflected forms meet
-MOST_WORDS, LONGEST_WORD = 1 << 18, 64  # remembered; of more, all are forgotten, and longer ones at once
+MOST_WORDS, LONGEST_WORD = 1 << 16, 64  # remembered; of more, all are forgotten, and longer ones at once
 
 _WORD = re.compile(r"\w+")
 _BREAKS = bytes(ord(letter) if letter.isalnum() or letter == "_" else 32 for letter in map(chr, range(128))) + bytes(

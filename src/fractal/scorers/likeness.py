@@ -43,7 +43,7 @@ LEAST = {"language": 0.05, "sentences": math.log(1.5), "characters": math.log(1.
 REASONS = {"language": "language", "sentences": "length", "characters": "length", "domain": "domain"}
 FAR = 5.0  # scales from the training mean beyond which a column's value is far
 
-MOST_WORDS = 1 << 18  # remembered as familiar or not; of more, all are forgotten
+MOST_WORDS = 1 << 16  # remembered as familiar or not; of more, all are forgotten
 
 # signs of scripts that are written without blanks count as words
 _WORD = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\\W\\d_]+")

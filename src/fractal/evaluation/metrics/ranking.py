@@ -122,7 +122,9 @@ class AveragePrecision(BinaryMetric):
             hits, seen = np.cumsum(gains, axis=0), np.cumsum(_runs(heavy, contests.ties), axis=0)
             precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
             share: Floats = (gains * precision).sum(axis=0) / hits[-1]
-            return share
+            return np.where(
+                seen[-1] > hits[-1], share, np.nan
+            )  # a resample of one class has none, as a sample has none
 
         return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 
