@@ -77,7 +77,8 @@ HEAD = """# What an installation costs
 The built wheel, `pip install fractal-scores[EXTRA]` into a bare environment, under constraints.txt (torch 2.13.0 for a
 CPU; {nvidia} packages of nvidia came). {cpu}, shared with other work. Downloads from a near mirror, none cached: on a
 slow line add the download. Extras with torch were tried with Python 3.11 alone: for the others there was no torch for a
-CPU, and that for CUDA is gigabytes. Rows of one Python and the next were not all measured under the same load. *CPU s* is what pip itself computed; MB on the disk with compiled bytecode, without pip.
+CPU, and that for CUDA is gigabytes. Not all rows were measured under the same load.
+*CPU s* is what pip itself computed; MB on the disk with compiled bytecode, without pip.
 *Works*: `fractal --help`, `list`, `doctor` and what the extra is for. Command: `python -m benchmarks.install`.
 
 | extra | python | seconds | CPU s | MB | packages | works |
