@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--sentences", type=int, nargs="+", default=[100_000])
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kills", type=int, default=0)
     asked = parser.parse_args()
     print(cpu())
@@ -95,7 +96,7 @@ def main() -> None:
             folder = Path(scratch)
             count = repeated(asked.texts, sentences, folder / "texts.jsonl")
             for turn in range(asked.rounds):
-                for workers in (1, 2):
+                for workers in asked.workers:
                     output = folder / f"out-{turn}-{workers}"
                     clock, spent, memory = timed(asked.scorer, folder / "texts.jsonl", output, workers)
                     print(
@@ -105,7 +106,7 @@ def main() -> None:
                     )
             if asked.kills:
                 kills = killed(asked.scorer, folder / "texts.jsonl", folder / "killed", asked.kills)
-                same = content(folder / "killed") == content(folder / "out-0-1")
+                same = content(folder / "killed") == content(folder / f"out-0-{asked.workers[0]}")
                 print(f"{kills} kills: the output is {'the same, byte for byte' if same else 'ANOTHER'}", flush=True)
 
 
