@@ -22,8 +22,12 @@ pandas = pytest.importorskip("pandas")
 from fractal import SentenceScorer, TrainingPlan, make_responses  # noqa: E402
 from fractal.encoders import ENCODERS  # noqa: E402
 from fractal.encoders.embedding import embed  # noqa: E402
-from fractal.readers import read  # noqa: E402
+from fractal.evaluation.metrics import METRICS  # noqa: E402
+from fractal.mil.aggregations import AGGREGATIONS  # noqa: E402
+from fractal.readers import READERS, read  # noqa: E402
 from fractal.records.corpus import gather  # noqa: E402
+from fractal.scorers.baselines import BASELINES  # noqa: E402
+from fractal.writers import WRITERS  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -86,6 +90,9 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("FRACTAL_CACHE", str(tmp_path / "cache"))
     briefly = functools.partial(TrainingPlan, epochs=4)  # where a block names no plan: its words are what is tested
     monkeypatch.setattr("fractal.scorers.sentence.TrainingPlan", briefly)
+    for registry in (AGGREGATIONS, BASELINES, ENCODERS, METRICS, READERS, WRITERS):
+        registry.names()  # plugins are loaded, and stay
+        monkeypatch.setattr(registry, "_made", dict(registry._made))  # what a page registers is of that page alone
     lay_files(tmp_path)
     names = {"__name__": page, **({} if page == "integrations" else at_hand())}
     names["scorer"] = copy.deepcopy(names.get("scorer"))  # a page may change it
