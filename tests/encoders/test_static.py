@@ -61,7 +61,7 @@ def test_ids_by_word_are_those_of_the_whole_text(tokeniser, texts):
 
 
 def test_words_are_remembered_in_little_memory(tokeniser, monkeypatch):
-    monkeypatch.setattr("fractal.encoders.wordpieces.MOST_WORDS", 5)
+    monkeypatch.setattr("fractal.encoders.wordpieces._Words.most", 5)
     texts = [" ".join(f"w{number * 7 + place}," for place in range(4)) for number in range(20)] + ["y" * 900]
     rows, offsets = tokeniser(texts)
     assert len(tokeniser._words) <= 5

@@ -29,9 +29,8 @@ from fractal.ensemble.weighting import SHRINKAGE, ensemble_weights
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.training.plan import TrainingPlan
-from fractal.scorers.persistence import load_folder
-from fractal.scorers.runtime import RuntimeScorer
 from fractal.scorers.sentence import SentenceScorer
+from support.saved_scorers import scores_alike_when_read_again
 
 PLAN = TrainingPlan(epochs=3, members=2, folds=2, hidden=(8,))
 OPTIONS = {"encoder": "hashing(dim=32)", "cache": False}
@@ -114,12 +113,7 @@ def test_few_ratings_have_the_expert_which_is_saved_and_read_without_torch(tmp_p
     scorer = SentenceScorer("product", plan=PLAN, **OPTIONS).fit(rated)
     assert len(scorer.ensemble_.experts) == 5
     assert "cosine feature" in next(c.taken for c in scorer.choices_ if c.about == "ensemble weights")
-    folder = scorer.save_pretrained(tmp_path / "scorer")
-    again = SentenceScorer.from_pretrained(folder).score_responses(rated)
-    stored = RuntimeScorer(load_folder(folder)).score_responses(rated)
-    for one, other, third in zip(scorer.score_responses(rated), again, stored, strict=True):
-        assert one.sentence_scores == other.sentence_scores
-        np.testing.assert_allclose(one.sentence_scores, third.sentence_scores, atol=1e-5)
+    scores_alike_when_read_again(scorer, rated, tmp_path / "scorer")
 
 
 def test_enough_ratings_give_the_bits_of_a_fit_without_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,8 @@ from fractal.ensemble.result import FitResult
 from fractal.ensemble.shrinking import SHARES, shrunk
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.training.plan import TrainingPlan
-from fractal.scorers.persistence import load_folder
-from fractal.scorers.runtime import RuntimeScorer
 from fractal.scorers.sentence import SentenceScorer
+from support.saved_scorers import scores_alike_when_read_again
 
 PLAN = TrainingPlan(epochs=6, members=2, folds=2, hidden=(8,))
 
@@ -72,12 +71,7 @@ def test_a_scorer_that_shrinks_is_saved_and_scores_the_same_with_and_without_tor
     scorer = SentenceScorer("mean", encoder="hashing(dim=16)", recipe="own", plan=PLAN, cache=False).fit(rated)
     assert any(choice.about == "share of the response's mean" for choice in scorer.choices_)
     scorer.ensemble_ = replace(scorer.ensemble_, topic_share=-1.0)
-    folder = scorer.save_pretrained(tmp_path / "scorer")
-    again = SentenceScorer.from_pretrained(folder).score_responses(rated)
-    stored = RuntimeScorer(load_folder(folder)).score_responses(rated)
-    for one, other, third in zip(scorer.score_responses(rated), again, stored, strict=True):
-        assert one.sentence_scores == other.sentence_scores
-        np.testing.assert_allclose(one.sentence_scores, third.sentence_scores, atol=1e-5)
+    scores_alike_when_read_again(scorer, rated, tmp_path / "scorer")
 
 
 @pytest.mark.parametrize("what", ["turned off", "supervised", "preferences", "nothing held out"])

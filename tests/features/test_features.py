@@ -170,7 +170,7 @@ def test_words_are_runs_of_letters_and_digits(text):
 @given(st.text(alphabet=st.characters(max_codepoint=300), max_size=60))
 def test_stems_and_names_are_what_they_are_without_memory(text):
     few = pytest.MonkeyPatch()
-    few.setattr("fractal.features.words.MOST_WORDS", 3)  # all are forgotten again and again
+    few.setattr("fractal.remembered.Remembered.most", 3)  # all are forgotten again and again
     cut = words_of(text)
     assert cut.stems == {word[:5] for word in cut.distinct if len(word) > 3}
     capitalised = {word.casefold() for word in cut.written[1:] if word[0].isupper() and len(word) > 1}

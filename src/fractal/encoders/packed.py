@@ -147,20 +147,13 @@ def how_unlike_the_library(
     for lengths in ((1, 9, 16), (30, 2), (100, 65)):  # a tile each of 16 and 32, and several of 64
         joined = torch.randn(sum(lengths), 3, 2, 32, generator=chance).to(device)
         ends = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device)
-        gap = (
-            (
-                attend(joined.to(getattr(torch, dtype)), ends, max(lengths))
-                - _masked_attention(joined, ends, max(lengths))
-            )
-            .abs()
-            .max()
-        )
+        expected = _masked_attention(joined, ends, max(lengths))
+        gap = (attend(joined.to(getattr(torch, dtype)), ends, max(lengths)) - expected).abs().max()
         if not gap < TOLERANCE:
             return f"attention differs by {float(gap):.2g}"
     one, other, weight, bias = torch.randn(4, 7, 384, generator=chance).to(device)
-    gap = (
-        (norm(one, other, weight[0], bias[0], 1e-12) - _add_and_norm(one, other, weight[0], bias[0], 1e-12)).abs().max()
-    )
+    rows = (one, other, weight[0], bias[0], 1e-12)
+    gap = (norm(*rows) - _add_and_norm(*rows)).abs().max()
     return "" if gap < TOLERANCE else f"the normalised sum differs by {float(gap):.2g}"
 
 
@@ -171,9 +164,8 @@ def _add_and_norm(one: Any, other: Any, weight: Any, bias: Any, eps: float) -> A
 
 def _flash_attention(joined: Any, ends: Any, longest: int) -> Any:
     torch = require_torch("PackedBert")
-    read = torch.ops.aten._flash_attention_forward(*joined.unbind(1), ends, ends, longest, longest, 0.0, False, False)[
-        0
-    ]
+    parts = joined.unbind(1)
+    read, *_ = torch.ops.aten._flash_attention_forward(*parts, ends, ends, longest, longest, 0.0, False, False)
     return read.reshape(len(joined), -1)
 
 

@@ -14,32 +14,31 @@ from numpy.typing import NDArray
 
 from fractal.encoders.block import offsets_of
 from fractal.errors import MissingExtra
+from fractal.remembered import Remembered
 
 __all__ = ["MOST_TOKENS", "Tokeniser"]
 
 MOST_TOKENS = 512  # of a text that are read
 MOST_CHARACTERS = 16 * MOST_TOKENS  # what stands behind is cut before it is tokenised
-MOST_WORDS, LONGEST_WORD = 1 << 18, 64  # remembered; of more, all are forgotten, and longer ones at once
 
 _WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")  # how a BERT tokenizer cuts ASCII text that has no capitals
 _REMOVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # characters whose removal joins their neighbours
 
 
-class _Words(dict[str, tuple[int, ...]]):
+class _Words(Remembered[tuple[int, ...]]):
     """The ids of every word seen so far, with the punctuation that is written on to it."""
+
+    most = 1 << 18
 
     def __init__(self, tokenizer: Any, dropped: int | None) -> None:
         super().__init__()
         self.tokenizer, self.dropped = tokenizer, dropped
 
-    def __missing__(self, word: str) -> tuple[int, ...]:
+    def answer(self, word: str) -> tuple[int, ...]:
         parts = _WORD.findall(word) if word.isascii() else [word]
-        ids = self._asked(word) if parts == [word] else tuple(itertools.chain.from_iterable(self[one] for one in parts))
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        if len(word) <= LONGEST_WORD:
-            self[word] = ids
-        return ids
+        return (
+            self._asked(word) if parts == [word] else tuple(itertools.chain.from_iterable(map(self.__getitem__, parts)))
+        )
 
     def _asked(self, word: str) -> tuple[int, ...]:
         return tuple(i for i in self.tokenizer.encode(word, add_special_tokens=False).ids if i != self.dropped)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from fractal.remembered import Remembered
+
 STEM = 5  # letters kept of a longer word, so that inflected forms meet
-MOST_WORDS, LONGEST_WORD = 1 << 16, 64  # remembered; of more, all are forgotten, and longer ones at once
 
 _WORD = re.compile(r"\w+")
 _BREAKS = bytes(ord(letter) if letter.isalnum() or letter == "_" else 32 for letter in map(chr, range(128))) + bytes(
@@ -22,20 +23,8 @@ _SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 SPELLED = {word: str(value) for value, word in enumerate(_SPELLED)}
 
 
-class _Remembered(dict[str, str]):
-    """What a function says of single words, as text is mostly words seen before; empty: nothing."""
-
-    def __init__(self, answer: Callable[[str], str]) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def __missing__(self, word: str) -> str:
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        answer = self.answer(word)
-        if len(word) <= LONGEST_WORD:
-            self[word] = answer
-        return answer
+class _Answers(Remembered[str]):
+    """Answers to words, of which the empty one counts for nothing."""
 
     def of(self, words: Iterable[str]) -> set[str]:
         """Return what is said of these words, each answer once."""
@@ -44,8 +33,21 @@ class _Remembered(dict[str, str]):
         return answers
 
 
-_STEMS = _Remembered(lambda word: word[:STEM] if len(word) > 3 else "")
-_NAMES = _Remembered(lambda word: word.casefold() if word[0].isupper() and len(word) > 1 else "")
+class _Stems(_Answers):
+    """The first letters of longer words."""
+
+    def answer(self, word: str) -> str:
+        return word[:STEM] if len(word) > 3 else ""
+
+
+class _Names(_Answers):
+    """Capitalised words, without case."""
+
+    def answer(self, word: str) -> str:
+        return word.casefold() if word[0].isupper() and len(word) > 1 else ""
+
+
+_STEMS, _NAMES = _Stems(), _Names()
 
 
 @dataclasses.dataclass(slots=True)

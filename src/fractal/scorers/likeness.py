@@ -21,6 +21,7 @@ from fractal.evaluation.unlike import UnlikeTraining, unlike_counts, unlike_summ
 from fractal.mil.inference.products import tiled_product
 from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
+from fractal.remembered import Remembered
 
 if TYPE_CHECKING:
     from fractal.scorers.sentence import SentenceScorer
@@ -42,8 +43,6 @@ UNSURE = 50  # responses of which a quantile is so unsure that it is widened twi
 LEAST = {"language": 0.05, "sentences": math.log(1.5), "characters": math.log(1.5), "domain": 0.05}  # widened at least
 REASONS = {"language": "language", "sentences": "length", "characters": "length", "domain": "domain"}
 FAR = 5.0  # scales from the training mean beyond which a column's value is far
-
-MOST_WORDS = 1 << 16  # remembered as familiar or not; of more, all are forgotten
 
 # signs of scripts that are written without blanks count as words
 _WORD = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\\W\\d_]+")
@@ -177,17 +176,15 @@ def _hash(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
-class _FamiliarWords(dict[str, bool]):
+class _FamiliarWords(Remembered[bool]):
     """Whether words are familiar; each is hashed once."""
 
     def __init__(self, hashes: NDArray[np.uint32]) -> None:
+        super().__init__()
         self.hashes = frozenset(hashes.tolist())
 
-    def __missing__(self, word: str) -> bool:
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        familiar = self[word] = _hash(word) in self.hashes
-        return familiar
+    def answer(self, word: str) -> bool:
+        return _hash(word) in self.hashes
 
 
 def _familiar(responses: Sequence[Response]) -> NDArray[np.uint32]:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ABOUT", "EARLIER", "beginning", "went_on"]
 
-MOST_CORRECTED = (
-    0.1  # new sentence labels a response: where there were more, sentences lost (benchmarks/results/warm.md)
-)
+# new sentence labels a response: where there were more, sentences lost (benchmarks/results/warm.md)
+MOST_CORRECTED = 0.1
 ABOUT, AFRESH, EARLIER = "where training begins", "afresh", "the earlier scorer"
 
 

@@ -122,9 +122,7 @@ class AveragePrecision(BinaryMetric):
             hits, seen = np.cumsum(gains, axis=0), np.cumsum(_runs(heavy, contests.ties), axis=0)
             precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
             share: Floats = (gains * precision).sum(axis=0) / hits[-1]
-            return np.where(
-                seen[-1] > hits[-1], share, np.nan
-            )  # a resample of one class has none, as a sample has none
+            return np.where(seen[-1] > hits[-1], share, np.nan)  # of one class there is none
 
         return Measurement(sample.truth.size, sample.responses, in_blocks(under, sample.truth.size))
 

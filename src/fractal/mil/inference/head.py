@@ -16,9 +16,7 @@ __all__ = ["NumpyHead", "gelu"]
 Floats = NDArray[np.float32]
 Shared = tuple[Floats, NDArray[np.int64]]  # rows (row, dim) that sentences share, and the row of each (sentence,)
 
-ROWS_AT_ONCE = (
-    64  # few enough for a short response not to pay for many; all layers' values stay in the processor's cache
-)
+ROWS_AT_ONCE = 64  # few: a short response does not pay for many, and all layers' values stay in the processor's cache
 NARROW = 16  # up to so many outputs of a layer, one product with a block-diagonal matrix beats one a member
 
 # erf(x) as x · P(x²) / Q(x²), the fractions of Eigen for single precision; beyond ±4 it is ±1
