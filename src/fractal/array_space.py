@@ -1,4 +1,7 @@
-"""Where large arrays are laid: in memory, or in files that have no name and are gone with the arrays."""
+"""Where large arrays are laid: in memory, or in files that have no name and are gone with the arrays.
+
+Processes that this one starts may read and write the same files.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from multiprocessing import reduction
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,10 +23,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fractal.errors import BadFolder
 
-__all__ = ["IN_MEMORY", "ArraySpace", "GrowingRows", "unnamed_file"]
+__all__ = ["CAN_SHARE", "IN_MEMORY", "ArraySpace", "GrowingRows", "PlacedRows", "SharedArray", "unnamed_file"]
 
 RESIDENT = 1 << 28  # bytes of files in memory beyond which their pages are handed back; they stay in the system's cache
 LOOK_EVERY = 0.05  # seconds
+CAN_SHARE = hasattr(os, "pread")  # whether other processes can be given files that have no name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,7 @@ class ArraySpace:
     """Memory, or a folder: what is laid there has the same values, and is read and written like any other array."""
 
     folder: Path | None = None  # None: memory
+    workers: int = 1  # processes that lay what is in files; more than one: this process only hands out the work
 
     @property
     def in_files(self) -> bool:
@@ -46,7 +52,7 @@ class ArraySpace:
                 _reserve(file, size)  # a disk that fills up later would end the process
             except OSError as error:
                 raise _no_room(self.folder, size, error) from error
-            return _mapped(file, size).view(dtype).reshape(shape)
+            return _mapped(file.fileno(), size).view(dtype).reshape(shape)
 
     def rows(self, dtype: DTypeLike = np.float32) -> GrowingRows:
         """Return rows that grow until their array is asked for."""
@@ -84,8 +90,77 @@ class GrowingRows:
         size = self.count * self.width * self.dtype.itemsize
         with self._file as file:
             file.flush()
-            flat = _mapped(file, size) if size else np.empty(0, np.uint8)
+            flat = _mapped(file.fileno(), size) if size else np.empty(0, np.uint8)
         return flat.view(self.dtype).reshape(self.count, self.width)
+
+
+class PlacedRows:
+    """Rows that several processes write to one file, each at its place, and that end as one array."""
+
+    def __init__(self, space: ArraySpace, dtype: DTypeLike = np.float32) -> None:
+        file = unnamed_file(space.folder)
+        self._of(space, np.dtype(dtype), os.dup(file.fileno()))
+        file.close()
+
+    def _of(self, space: ArraySpace, dtype: np.dtype[Any], descriptor: int) -> None:
+        self.space, self.dtype, self._descriptor = space, dtype, descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    def put(self, first: int, rows: NDArray[Any]) -> None:
+        """Write rows (row, column), the first of which is the row of that number."""
+        content = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
+        place = first * math.prod(rows.shape[1:]) * self.dtype.itemsize
+        try:
+            while content:
+                written = os.pwrite(self._descriptor, content, place)
+                content, place = content[written:], place + written
+        except OSError as error:
+            raise _no_room(self.space.folder, rows.nbytes, error) from error
+
+    def array(self, count: int, width: int) -> NDArray[Any]:
+        """Return all rows: (row, column)."""
+        size = count * width * self.dtype.itemsize
+        os.ftruncate(self._descriptor, size)
+        flat = _mapped(self._descriptor, size) if size else np.empty(0, np.uint8)
+        return flat.view(self.dtype).reshape(count, width)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _placed_there, (self.space, self.dtype, reduction.DupFd(self._descriptor))
+
+
+def _placed_there(space: ArraySpace, dtype: np.dtype[Any], descriptor: Any) -> PlacedRows:
+    rows = PlacedRows.__new__(PlacedRows)
+    rows._of(space, dtype, descriptor.detach())
+    return rows
+
+
+class SharedArray:
+    """An array as a process that is started receives it: what is in a file as the same file, all else as a copy.
+
+    Once a process only, as it receives each file once.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        mapping: Any = self.array
+        while isinstance(mapping, np.ndarray):
+            mapping = mapping.base
+        if not isinstance(mapping, _Mapping) or not self.array.flags.c_contiguous:
+            return SharedArray, (np.ascontiguousarray(self.array),)
+        first = self.array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+        where = (reduction.DupFd(mapping.descriptor), len(mapping), first)
+        return _mapped_there, (*where, self.array.shape, self.array.dtype)
+
+
+def _mapped_there(descriptor: Any, size: int, first: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
+    number = descriptor.detach()
+    try:
+        flat = _mapped(number, size)
+    finally:
+        os.close(number)
+    return SharedArray(flat[first : first + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape))
 
 
 def unnamed_file(folder: Path | None) -> IO[bytes]:
@@ -110,9 +185,17 @@ def _no_room(folder: Path | None, size: int, error: OSError) -> BadFolder:
     )
 
 
-def _mapped(file: IO[bytes], size: int) -> NDArray[np.uint8]:
-    """Return the bytes of a file as an array; the mapping outlives the file object."""
-    mapping = mmap.mmap(file.fileno(), size)
+class _Mapping(mmap.mmap):
+    """A mapping that knows its file, so that another process can map the same."""
+
+    descriptor: int
+
+
+def _mapped(descriptor: int, size: int) -> NDArray[np.uint8]:
+    """Return the bytes of an open file as an array; the mapping outlives what was opened."""
+    mapping = _Mapping(descriptor, size)
+    mapping.descriptor = os.dup(descriptor)
+    weakref.finalize(mapping, os.close, mapping.descriptor)
     _PAGES.watch(mapping)
     return np.frombuffer(mapping, np.uint8)
 

@@ -14,6 +14,7 @@ __all__ = [
     "NotFitted",
     "TrainingDiverged",
     "UnknownName",
+    "WorkersDied",
     "suggestion",
 ]
 
@@ -24,6 +25,10 @@ class FractalError(Exception):
 
 class BadSpec(FractalError, ValueError):
     """A component was written in a way that cannot be read, or with options that it does not have."""
+
+
+class WorkersDied(FractalError):
+    """Worker processes died again and again, or could not be started."""
 
 
 class UnknownName(FractalError, LookupError):

@@ -124,6 +124,7 @@ EXEMPT = {  # option → why it has no case here
     "plan": "its fields are options of their own",
     "cache": "changes no score; what it writes is below",
     "memory_limit": "says where arrays lie, not what they hold: tests/scorers/test_training_space.py",
+    "workers": "says who lays arrays, not what they hold: tests/scorers/test_laying.py",
     "tune": "an encoder is tuned in tests/scorers/test_tuned.py, which takes longer",
     "device": "there is but a CPU where tests run; tests/mil/test_training.py says what each device gives",
 }

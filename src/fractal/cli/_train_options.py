@@ -34,6 +34,7 @@ WITH_FLAGS = (
     "tune",
     "cache",
     "task",
+    "workers",
 )  # have flags
 
 
@@ -50,6 +51,7 @@ class ScorerOptions:
     tune: str | None = None
     cache: str | None = None
     no_cache: bool = False
+    workers: str = "auto"
 
     def scorer(self, splitter: str, **changes: Any) -> SentenceScorer:
         """Return the scorer that the options describe, not trained yet."""
@@ -71,6 +73,7 @@ class ScorerOptions:
             "self_training": _built(SelfTraining, rounds) if rounds else None,
             "tune": self.tune,
             "cache": False if self.no_cache else self.cache or True,
+            "workers": self.workers,
         }
         return SentenceScorer(**{**options, **whole, **changes})
 
@@ -271,6 +274,14 @@ SCORER_OPTIONS = (
     ),
     click.option("--cache", metavar="FOLDER", help="Where vectors are kept."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors."),
+    click.option(
+        "--workers",
+        default="auto",
+        show_default=True,
+        metavar="N|auto",
+        help="Processes that encode texts and lay columns in files; auto: one a core where memory is too small for "
+        "a large training, else none beside this one.",
+    ),
 )
 
 

@@ -88,11 +88,16 @@ class EncodedBlock:
         """Cut into runs of at most `TILE` sentences, or one longer response; a block of none is one run."""
         if not len(self):
             yield self
+        for first, last in self.tile_bounds():
+            yield self.run(first, last)
+
+    def tile_bounds(self) -> Iterator[tuple[int, int]]:
+        """Return the first response of each tile, and the one after its last."""
         first = 0
         while first < len(self):
             last = int(np.searchsorted(self.offsets, self.offsets[first] + TILE, side="right")) - 1
             last = max(last, first + 1)
-            yield self.run(first, last)
+            yield first, last
             first = last
 
     def take(self, bags: Sequence[int] | Indices) -> Self:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fractal.engine.local import ONE_THREAD
 from fractal.engine.storage import is_remote
-from fractal.engine.unit_queue import UnitQueue
 from fractal.engine.units import Unit
 from fractal.engine.work import Job, UnitRecord, Worker
 from fractal.errors import BadSpec, FractalError, MissingExtra
+from fractal.processes import ONE_THREAD, UnitQueue
 
 __all__ = ["RayPool", "score_dataset"]
 

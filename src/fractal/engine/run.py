@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol
 
 from fractal.engine.ledger import Ledger, totals
-from fractal.engine.local import LocalPool, worker_count
 from fractal.engine.storage import open_folder
 from fractal.engine.units import UNIT_BYTES, Unit, cut, find_sources
-from fractal.engine.work import Job, UnitRecord
+from fractal.engine.work import Job, UnitRecord, Worker
 from fractal.errors import BadSpec
+from fractal.processes import ProcessPool, worker_count
 
 __all__ = ["Pool", "RunReport", "disaggregate_files", "embed_files", "score_files"]
 
@@ -106,7 +107,7 @@ def run(
 
 def _pool(job: Job, engine: str, workers: int | str, address: str | None, gpus: float) -> Pool:
     if engine == "local":
-        return LocalPool(job, worker_count(workers))
+        return ProcessPool(functools.partial(Worker, job), worker_count(workers))
     if engine == "ray":
         from fractal.engine.ray import RayPool
 

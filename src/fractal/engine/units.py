@@ -51,6 +51,9 @@ class Unit:
         """What its shard is called, without an ending."""
         return f"part-{self.number:06d}"
 
+    def __str__(self) -> str:
+        return f"{self.path} ({self.name})"
+
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
     """Return the files of paths, folders, globs and addresses: each once, in the order given, a folder's by name."""

@@ -55,11 +55,12 @@ def build_training_sets(
     block: EncodedBlock, corpus: Corpus, specs: Sequence[ExpertSpec], config: FitConfig
 ) -> list[ExpertData]:
     """Build the bags of each expert, with what the priors read."""
-    similarity, labels = prior_similarity(block), _labels(block, corpus, config)
     pairwise = any(isinstance(term, CorrelationPrior) for term in config.priors)
     built: dict[Inputs, tuple[Bags, FeaturePipeline]] = {}
     inputs = [(spec.features, spec.kept_directions(config.directions)) for spec in specs]
-    for key, (pipeline, table) in _columns(block, specs, inputs, config).items():
+    columns = _columns(block, specs, inputs, config)  # first, as processes that lay them say the similarity as well
+    similarity, labels = prior_similarity(block), _labels(block, corpus, config)
+    for key, (pipeline, table) in columns.items():
         bags = build_bags(block, table, InitialLogits(), **labels)
         if pairwise:
             vectors = replace(bags, vectors=torch.from_numpy(block.sentences))

@@ -21,8 +21,8 @@ from fractal.features import (
     Projection,
     Standardiser,
     compute,
-    compute_tables,
 )
+from fractal.features.laying import lay_tables
 from fractal.features.table import built_features, columns_of
 from fractal.prefixes import under
 
@@ -57,7 +57,7 @@ class FeaturePipeline:
         laid = _LAID.setdefault(block, {}) if block.space.in_files else {}
         missing = [key for key in ((*chosen, seed) for chosen in recipes) if key not in laid]
         makers = [_Columns.fit(block, *key) for key in missing]
-        for key, columns, table in zip(missing, makers, compute_tables(block, makers), strict=True):
+        for key, columns, table in zip(missing, makers, lay_tables(block, makers), strict=True):
             standardiser = Standardiser.fit(table)
             pipeline = cls(columns.recipe, standardiser, columns.projection, columns.fitted)
             laid[key] = pipeline, standardiser(table, in_place=True)
@@ -65,7 +65,7 @@ class FeaturePipeline:
 
     def __call__(self, block: EncodedBlock) -> FeatureTable:
         """Return the columns of other responses."""
-        (table,) = compute_tables(block, [self._columns])
+        (table,) = lay_tables(block, [self._columns])
         return self.standardiser(table, in_place=True)
 
     @functools.cached_property

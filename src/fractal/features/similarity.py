@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +81,23 @@ def similarities(block: EncodedBlock) -> Similarities:
     return Similarities(best, cosines, earlier, others, np.where(best >= 0, first, query))
 
 
-@per_block
 def prior_similarity(block: EncodedBlock) -> Floats:
     """Return (1 + cosine) / 2 with the nearest context chunk, or the query where there is no context; else nan."""
-    return np.concatenate([_prior_similarity(tile) for tile in block.tiles()])
+    if block not in _PRIOR:
+        keep_prior_similarity(block, np.concatenate([similarity_of_tile(tile) for tile in block.tiles()]))
+    return _PRIOR[block]
 
 
-def _prior_similarity(block: EncodedBlock) -> Floats:
+def keep_prior_similarity(block: EncodedBlock, values: Floats) -> None:
+    """Remember what `prior_similarity` is to return of a block."""
+    _PRIOR[block] = values
+
+
+_PRIOR: WeakKeyDictionary[EncodedBlock, Floats] = WeakKeyDictionary()
+
+
+def similarity_of_tile(block: EncodedBlock) -> Floats:
+    """Return the prior similarity of a few responses."""
     comparable = (block.has_context | block.has_query)[block.sentence_bag]
     target = ((1 + similarities(block).closeness) / 2).clip(0, 1)
     return np.where(comparable, target, np.nan).astype(np.float32)

@@ -197,7 +197,7 @@ def compute_tables(block: EncodedBlock, recipes: Sequence[TileColumns]) -> list[
     """Return a table of each recipe, tile by tile: what several recipes read of a tile is worked out once."""
     if not recipes:
         return []
-    growing = [_GrowingTable(block) for _ in recipes]
+    growing = [GrowingTable(block) for _ in recipes]
     for tile in block.tiles():
         if tile is block:
             return [columns(block) for columns in recipes]
@@ -206,7 +206,7 @@ def compute_tables(block: EncodedBlock, recipes: Sequence[TileColumns]) -> list[
     return [table.whole() for table in growing]
 
 
-class _GrowingTable:
+class GrowingTable:
     """The table of a block, laid where the block is."""
 
     def __init__(self, block: EncodedBlock) -> None:
@@ -220,9 +220,14 @@ class _GrowingTable:
         """Add the columns of the next tile."""
         if not self.tiles:
             self.dense = self.block.space.empty((len(self.block.sentences), tile.dense.shape[1]), tile.dense.dtype)
-            self.values = [self.block.space.rows(part.values.dtype) for part in tile.shared]
         self.dense[self.first : self.first + len(tile.dense)] = tile.dense
         self.first += len(tile.dense)
+        self.append_shared(tile)
+
+    def append_shared(self, tile: FeatureTable) -> None:
+        """Add what stands beside the dense columns of the next tile."""
+        if not self.tiles:
+            self.values = [self.block.space.rows(part.values.dtype) for part in tile.shared]
         shared = []
         for values, part in zip(self.values, tile.shared, strict=True):
             moved = (part.row_offsets + values.count, part.index + values.count)
@@ -230,11 +235,18 @@ class _GrowingTable:
             values.append(part.values)
         self.tiles.append(dataclasses.replace(tile, dense=tile.dense[:0].copy(), shared=tuple(shared)))
 
-    def whole(self) -> FeatureTable:
-        """Return the table of all tiles."""
+    @property
+    def width(self) -> int:
+        """How many dense columns there are."""
+        return len(self.tiles[0].names)
+
+    def whole(self, dense: NDArray[Any] | None = None) -> FeatureTable:
+        """Return the table of all tiles; `dense` are its dense columns, where others laid them."""
         by_block = zip(*(tile.shared for tile in self.tiles), strict=True)
         shared = tuple(_joined(values.array(), parts) for values, parts in zip(self.values, by_block, strict=True))
-        return dataclasses.replace(self.tiles[0], dense=self.dense, offsets=self.block.offsets, shared=shared)
+        return dataclasses.replace(
+            self.tiles[0], dense=self.dense if dense is None else dense, offsets=self.block.offsets, shared=shared
+        )
 
 
 def _joined(values: NDArray[Any], parts: Sequence[SharedColumns]) -> SharedColumns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import tempfile
 import threading
@@ -10,17 +11,18 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from multiprocessing import reduction
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.array_space import unnamed_file
+from fractal.array_space import CAN_SHARE, unnamed_file
 from fractal.errors import BadFolder
 from fractal.records import NOTHING, Preference, Response, unchecked_response, unchecked_sentence
 
-__all__ = ["RecordFile", "StoredRecords", "collected", "in_same_place", "texts_bytes"]
+__all__ = ["RecordFile", "StoredRecords", "collected", "in_same_place", "stored_in", "texts_bytes"]
 
 Record = Response | Preference
 A_RESPONSE, A_SENTENCE = 400, 190  # bytes in memory beside the characters of its texts
@@ -67,18 +69,38 @@ class RecordFile:
     def read(self, first: int, count: int) -> Iterator[Record]:
         """Yield records that stand one after another."""
         bounds = self.bounds[first : first + count + 1]
-        with self._reading:
-            self._file.seek(bounds[0])
-            content = memoryview(self._file.read(bounds[-1] - bounds[0]))
+        content = memoryview(self._content(bounds[0], bounds[-1] - bounds[0]))
         for start, end in pairwise(bounds):
             # pickled by this very process, into a file that nobody else can open
             yield _unpacked(pickle.loads(content[start - bounds[0] : end - bounds[0]]))
+
+    def _content(self, first: int, size: int) -> bytes:
+        if not CAN_SHARE:
+            with self._reading:
+                self._file.seek(first)
+                return self._file.read(size)
+        parts = []  # without moving the file's one place, which all processes share that have it
+        while size and (part := os.pread(self._file.fileno(), size, first)):
+            parts.append(part)
+            first, size = first + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Give a process that is started the same file."""
+        return _reopened, (self.folder, self.compared, self.bounds, self.labels, reduction.DupFd(self._file.fileno()))
 
     def _no_room(self, error: OSError) -> BadFolder:
         return BadFolder(
             f"records find no room in {self.folder} ({error.strerror or error}): make room, or let TMPDIR name a "
             "folder on a larger disk"
         )
+
+
+def _reopened(folder: Path, compared: bool, bounds: array[int], labels: array[float], descriptor: Any) -> RecordFile:
+    file = RecordFile.__new__(RecordFile)
+    file.folder, file.compared, file.bounds, file.labels = folder, compared, bounds, labels
+    file._file, file._reading = os.fdopen(descriptor.detach(), "rb"), threading.Lock()
+    return file
 
 
 class StoredRecords(Sequence[Any]):
@@ -161,9 +183,14 @@ def collected(records: Iterable[Record], allowed: float, on_file: Callable[[Path
 
 def in_same_place(like: Sequence[Any], records: Iterable[Record]) -> Sequence[Any]:
     """Return records as those of `like` are kept: as a tuple, or in a file of their own, which is read through."""
-    if not isinstance(like, StoredRecords):
-        return tuple(records)
-    file = RecordFile(like.folder)
+    return stored_in(like.folder, records) if isinstance(like, StoredRecords) else tuple(records)
+
+
+def stored_in(folder: Path | None, records: Iterable[Record]) -> StoredRecords:
+    """Return records that stand in a file: these, or those of memory written to one."""
+    if isinstance(records, StoredRecords):
+        return records
+    file = RecordFile(folder or Path(tempfile.gettempdir()))
     for record in records:
         file.append(record)
     return file.records()

@@ -19,7 +19,7 @@ from fractal.array_space import IN_MEMORY, ArraySpace
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.encoders.base import Progress
 from fractal.encoders.block import EncodedBlock
-from fractal.encoders.embedding import embed
+from fractal.encoders.laying import embed_by_workers
 from fractal.ensemble import summary
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
@@ -43,7 +43,6 @@ from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Preference, Response, ScoredResponse, Sentence
 from fractal.records.corpus import Corpus, gather
 from fractal.records.splitting import SPLITTERS
-from fractal.scorers.base import Scorer
 from fractal.scorers.data import labels_of, reading_of, records_of
 from fractal.scorers.inputs import Remembers, warn_of_another_encoder
 from fractal.scorers.labelling import labels_in_run
@@ -52,6 +51,7 @@ from fractal.scorers.membership import HeldOutIndex
 from fractal.scorers.model_card import CardFacts, model_card
 from fractal.scorers.output import Run, records, steady_runs
 from fractal.scorers.persistence import CARRIED, Saved, restored_encoder, saved_plan
+from fractal.scorers.plan_options import PlanOptions
 from fractal.scorers.runs import with_missing_calls
 from fractal.scorers.training_space import records_for_training, training_space
 from fractal.scorers.tuned import restored_tuned, tuning_plan, with_tuned_expert
@@ -62,7 +62,7 @@ __all__ = ["SentenceScorer"]
 MOST_MEMBERS = 64  # who held a response out is kept as one bit a member
 
 
-class SentenceScorer(Remembers, Scorer):
+class SentenceScorer(Remembers, PlanOptions):
     """Learns from labels on whole responses to score each of their sentences, and those of new responses.
 
     Everything is chosen by held-out *response* labels; sentence labels are used where there are some, and never needed.
@@ -117,6 +117,9 @@ class SentenceScorer(Remembers, Scorer):
     memory_limit : float, default=0
         GB of memory that vectors and columns may take while training, and texts that are read meanwhile an eighth as
         much; what takes more is laid in files, and the same is learned. 0 allows half of what is free.
+    workers : int or "auto", default="auto"
+        Processes that encode texts and lay columns where these stand in files; several put them there, whatever their
+        size. "auto" is one a core for large trainings in files, else this process alone; the same is learned.
 
     Attributes
     ----------
@@ -157,6 +160,7 @@ class SentenceScorer(Remembers, Scorer):
         cache: str | PathLike[str] | bool = True,
         task: str | None = None,
         memory_limit: float = 0.0,
+        workers: int | str = "auto",
     ) -> None:
         self.aggregation = aggregation
         self.recipe = recipe
@@ -175,22 +179,7 @@ class SentenceScorer(Remembers, Scorer):
         self.cache = cache
         self.task = task
         self.memory_limit = memory_limit
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the options, those of the plan too when deep."""
-        params: dict[str, Any] = super().get_params(deep=False)
-        if deep:
-            plan = self.plan or TrainingPlan()
-            params |= {f"plan__{field.name}": getattr(plan, field.name) for field in dataclasses.fields(plan)}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set options by name."""
-        inner = {name.removeprefix("plan__"): params.pop(name) for name in list(params) if name.startswith("plan__")}
-        super().set_params(**params)
-        if inner:
-            self.plan = dataclasses.replace(self.plan or TrainingPlan(), **inner)
-        return self
+        self.workers = workers
 
     def fit(
         self,
@@ -369,11 +358,12 @@ class SentenceScorer(Remembers, Scorer):
         encoder = self._encoder()
         warn_of_another_encoder(getattr(self, "encoder_fingerprint_", ""), encoder.fingerprint)
         cache = None if encoder.quick else EmbeddingCache.at(self.cache)
-        return embed(responses, encoder, cache, progress=on_encode, space=space)
+        return embed_by_workers(responses, encoder, cache, progress=on_encode, space=space)
 
     def embed_for_training(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
         """Encode responses to learn from, in files where memory has no room for what is made of them."""
-        return self.embed(responses, on_encode, training_space(responses, self._encoder().dim, self.memory_limit))
+        space = training_space(responses, self._encoder().dim, self.memory_limit, self.workers)
+        return self.embed(responses, on_encode, space)
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = block_for(self.ensemble_, responses, self.embed)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal.engine.unit_queue import MOST_TRIES, UnitQueue
 from fractal.engine.units import Unit
-from fractal.errors import BadData, FractalError
+from fractal.errors import BadData, WorkersDied
+from fractal.processes import MOST_TRIES, UnitQueue
 
 
 def units(count: int) -> list[Unit]:
@@ -44,6 +44,8 @@ def test_a_unit_is_tried_again_until_it_is_to_blame():
         assert unit is not None
         assert unit.number == 0
         queue.put_back(unit, ": gone")
-    with pytest.raises(FractalError, match=f"0.jsonl: a worker died {MOST_TRIES} times on this unit: gone"):
+    with pytest.raises(
+        WorkersDied, match=rf"0.jsonl \(part-000000\): a worker died {MOST_TRIES} times on this unit: gone"
+    ):
         queue.raise_failure()
     assert len(queue) == 0
