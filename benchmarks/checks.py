@@ -40,6 +40,8 @@ SHORT = {
     "leaking groups": "leaks",
     "aggregation": "aggregation",
     "prior: similarity to the context": "similarity",
+    "prior: similarity to the query": "similarity",
+    "prior: similarity to the context or query": "similarity",
     "label noise": "noise",
 }
 

@@ -48,6 +48,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {  # option → two commands who
     "confidence": ([*NATIVE, "--misses", "0.5"], [*NATIVE, "--misses", "0.5", "--confidence", "0.5"]),
     "seed": (NATIVE, [*NATIVE, "--seed", "1"]),
     "workers": (NATIVE, [*NATIVE, "--workers", "2"]),
+    "control": (NATIVE, [*NATIVE, "--control", "length"]),
     "cache": ([*KEPT, "--no-cache"], [*KEPT, "--cache", "vectors"]),
     "no_cache": ([*KEPT, "--cache", "vectors"], [*KEPT, "--cache", "vectors", "--no-cache"]),
     "config": (NATIVE, [*NATIVE, "--config", "settings.toml"]),

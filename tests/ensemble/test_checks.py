@@ -134,6 +134,23 @@ def test_preferences_are_checked_as_pairs() -> None:
     assert found["prior: similarity to the context"].verdict == "ok"
     assert found["length shortcut"].verdict == "ok"
     assert "aggregation" not in found
+    for name in ("prior: similarity to the context", "length shortcut"):
+        assert "on preferences" in found[name].sentence
+        assert "labels" not in found[name].sentence
+
+
+def test_similarity_is_named_by_what_sentences_are_compared_with() -> None:
+    responses = make_preferences(120, seed=3, difficulty=0.0)
+    asked = [
+        dataclasses.replace(
+            pair,
+            better=dataclasses.replace(pair.better, context=(), query="Which is it?"),
+            worse=dataclasses.replace(pair.worse, context=(), query="Which is it?"),
+        )
+        for pair in responses
+    ]
+    names = [[name for name in checked(data, "mean") if "similarity" in name] for data in (asked, responses + asked)]
+    assert names == [["prior: similarity to the query"], ["prior: similarity to the context or query"]]
 
 
 def test_own_columns_are_checked_by_name() -> None:

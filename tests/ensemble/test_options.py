@@ -94,6 +94,7 @@ SCORER = {
     "loss": Case({"loss": "mse"}),
     "class_weights": Case({"class_weights": "balanced"}),
     "task": Case({"task": "retrieval"}, base={"aggregation": "auto"}),
+    "control": Case({"control": "length"}),
 }
 PLANS = {
     "epochs": planned(epochs=1),

@@ -75,7 +75,8 @@ def test_what_is_learned_from_is_the_papers(name: str) -> None:
     assert chunks.every, "the best context chunk counts"
     assert not query.every
     assert chunks.rows.shape == (max(len(block.chunks), len(block)), DIM)
-    assert not data.bags.length_offset.any(), "no control of length"
+    assert data.bags.preference_offset is None, "no control of length"
+    assert data.bags.rating_offset is None, "no control of anything else"
     objective = objective_of({"": AGGREGATIONS.build(aggregation)}, [""], data.bags, config)
     share = 0.1  # of each prior; what they leave is the labels'
     priors = (CosinePrior(weight=share / (1 - 2 * share)), CorrelationPrior(weight=share / (1 - 2 * share)))

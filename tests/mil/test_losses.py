@@ -91,8 +91,8 @@ def test_preference_raises_the_better_and_lowers_the_worse(kind):
 
 @pytest.mark.parametrize("kind", ["ratio", "logit"])
 def test_a_preference_that_length_explains_teaches_less(kind):
-    def taught(length_offset):
-        bags = dataclasses.replace(two_bags(), length_offset=torch.tensor([0.0, length_offset]))
+    def taught(by_length):
+        bags = dataclasses.replace(two_bags(), preference_offset=torch.tensor([[0.0], [by_length]]))
         logits = torch.zeros(5, 1, requires_grad=True)
         cost = PreferenceLoss(kind=kind)(scores(bags, logits), bags)
         cost.sum().backward()

@@ -35,6 +35,7 @@ WITH_FLAGS = (
     "cache",
     "task",
     "workers",
+    "control",
 )  # have flags
 
 
@@ -52,6 +53,7 @@ class ScorerOptions:
     cache: str | None = None
     no_cache: bool = False
     workers: str = "auto"
+    control: tuple[str, ...] = ()
 
     def scorer(self, splitter: str, **changes: Any) -> SentenceScorer:
         """Return the scorer that the options describe, not trained yet."""
@@ -74,6 +76,7 @@ class ScorerOptions:
             "tune": self.tune,
             "cache": False if self.no_cache else self.cache or True,
             "workers": self.workers,
+            "control": self.control,
         }
         return SentenceScorer(**{**options, **whole, **changes})
 
@@ -271,6 +274,13 @@ SCORER_OPTIONS = (
         "--tune",
         metavar="NAME",
         help="Tune this encoder on the labels, as one more expert: minilm, mpnet, a folder or a name on the Hub.",
+    ),
+    click.option(
+        "--control",
+        multiple=True,
+        metavar="FIELD",
+        help="Take what this field alone explains of labels (author, meta.model, or length) out of them, so that "
+        "sentence scores need not explain it. Repeatable.",
     ),
     click.option("--cache", metavar="FOLDER", help="Where vectors are kept."),
     click.option("--no-cache", is_flag=True, help="Keep no vectors."),

@@ -25,13 +25,15 @@ def run_checks(
     aggregation: str | Aggregation | None = None,
     columns: Sequence[str] = (),
     seed: int = 0,
+    controlled: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """Check data and method: everything of `data_checks`, then the aggregation, every prior, and noise in the labels.
 
     Held-out scores are those of the fit, where there is one; else those of a small linear model. `columns` names the
-    user's own columns that serve as priors; all of them are looked at where none is named.
+    user's own columns that serve as priors; all of them are looked at where none is named. Fields that are `controlled`
+    may tell labels without harm.
     """
     from fractal.ensemble.diagnostics import method_checks
 
-    found = data_checks(corpus.responses, corpus.pairs, seed=seed, grouping=corpus.grouping)
+    found = data_checks(corpus.responses, corpus.pairs, seed=seed, grouping=corpus.grouping, controlled=controlled)
     return (*found, *method_checks(block, corpus, fitted, aggregation=aggregation, columns=columns, seed=seed))

@@ -14,6 +14,7 @@ from fractal.mil.objectives.base import Term
 from fractal.mil.training.plan import TrainingPlan
 
 if TYPE_CHECKING:
+    from fractal.ensemble.control import Control
     from fractal.ensemble.warm import WarmStart
 
 __all__ = ["FitConfig"]
@@ -40,6 +41,7 @@ class FitConfig:
     loss: str = "auto"  # kind of the loss on labels of responses; 'auto': the exact likelihood
     class_weights: str | float = "none"  # 'balanced' or the share of good ones: as if both were equally many
     plan: TrainingPlan = field(default_factory=TrainingPlan)
+    control: Control | None = None  # covariates that are taken out of labels of responses
     warm: WarmStart | None = None  # an earlier ensemble from which the heads go on
     checkpoints: Path | None = None  # a folder: a fit that was killed goes on from there, to the same bits
 
@@ -63,6 +65,15 @@ class FitConfig:
     def of_one_fit(self, **changes: Any) -> FitConfig:
         """Return what a fit inside another may try: what comes after all fits is left to the outer one."""
         return replace(self, **{"try_priors": False, "plan": replace(self.plan, shrink=False), **changes})
+
+    def of_aspect(self, name: str) -> FitConfig:
+        """Return the same for a fit that knows one aspect only, as the response's own label."""
+        return replace(self, control=self.control.of_aspect(name)) if self.control else self
+
+    @property
+    def controlled(self) -> tuple[str, ...]:
+        """The names of the covariates that were to be taken out of labels."""
+        return self.control.names if self.control else ()
 
     @property
     def supervised(self) -> bool:

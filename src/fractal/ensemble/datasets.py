@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.control import preference_offset, rating_offset
 from fractal.ensemble.initialisation import InitialLogits
-from fractal.ensemble.length_bias import length_offsets
 from fractal.ensemble.specs import ExpertSpec
 from fractal.ensemble.tensors import build_bags, sentence_targets
 from fractal.evaluation.folds import member_weights
@@ -89,7 +89,6 @@ def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str,
     targets = {name: torch.from_numpy(values) for name, values in sentence_targets(block, columns).items()}
     if not config.gold_weight and not config.supervised:
         targets["gold"] = torch.full_like(targets["gold"], torch.nan)
-    by_length = plan.length_control and len(pairs) > 0
     deal = member_weights if config.warm is None else config.warm.weights
     weights = deal(corpus.groups, corpus.labels, plan.members, plan.folds, plan.seed)
     return {
@@ -97,5 +96,6 @@ def _labels(block: EncodedBlock, corpus: Corpus, config: FitConfig) -> dict[str,
         "targets": targets,
         "pairs": torch.from_numpy(pairs) if len(pairs) else None,
         "weights": torch.from_numpy(weights),
-        "length_offset": torch.from_numpy(length_offsets(corpus.responses, pairs)) if by_length else None,
+        "preference_offset": preference_offset(corpus, config, weights),
+        "rating_offset": rating_offset(corpus, config, weights),
     }

@@ -72,7 +72,8 @@ def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, 
         rival = max((name for name in fitted.directions if name != chosen), key=lambda name: fitted.directions[name])
         return Finding("aggregation", "warn", question, fitted.directions.get(chosen, 0.0), advice=FORMS[rival])
     costs = fitted.screening if fitted is not None and fitted.screening is not None else None
-    costs = costs or FormComparison.of(LinearProbe.of(block, corpus, seed), FORMS)
+    controlled = fitted.controlled if fitted is not None else None
+    costs = costs or FormComparison.of(LinearProbe.of(block, corpus, seed, controlled=controlled), FORMS)
     rival = costs.best(name for name in FORMS if name != chosen)
     value, low, high = costs.saved(chosen, rival)
     shown = f"{value:+.3f} of held-out log-loss a response [{low:+.3f}, {high:+.3f}]"

@@ -125,7 +125,7 @@ class TrainedExpert:
         if not isinstance(self.aggregation, MultiAspect):
             return self
         aspect = next(aspect for aspect in self.aggregation.aspects if aspect.name == name)
-        bags = replace(self.data.bags, labels=self.data.bags.labels[:, aspect.column])
+        bags = self.data.bags.of_aspect(aspect.column)
         return replace(
             self,
             data=replace(self.data, bags=bags),
@@ -210,6 +210,7 @@ class WeighedExperts:
             tuple(epoch for part in self.parts for epoch in part.history),
             self.bags.weights.numpy(),
             config.priors,
+            controlled=held_out_only(self.bags).rating_offset,
         )
 
 

@@ -58,7 +58,8 @@ def calibrated_initial_logits(similarity: NDArray[np.float32], bags: Bags, aggre
     middle, spread = float(np.nanmean(logits)), float(np.nanstd(logits)) or 1.0
     scaled = torch.from_numpy(np.nan_to_num((logits - middle) / spread)).float().unsqueeze(-1)
     scaled = scaled if aggregation.thresholds == 1 else scaled.unsqueeze(-1).expand(-1, aggregation.thresholds, 1)
-    cost_of = labels_cost(replace(bags, weights=torch.ones(len(bags), 1)), aggregation)
+    judged = bags.with_offsets(lambda offset: offset.mean(-1, keepdim=True))
+    cost_of = labels_cost(replace(judged, weights=torch.ones(len(bags), 1)), aggregation)
 
     def cost(line: Tensor) -> Tensor:
         return cost_of(scaled * line[0] + line[1]) + 1e-4 * line.square().sum()

@@ -51,7 +51,7 @@ def mixture(
     asked = [asked_share(results[name], offsets, labels)[0] if shrink else 0.0 for name in scales]
     share, why = min(asked), "The least that any of the likely directions asks for."
     summed = drawn(summed, offsets, share)
-    slope, height, _ = likeliest_line(summed, aggregation, offsets, labels)
+    slope, height, _ = likeliest_line(summed, aggregation, offsets, labels, taken.controlled)
     parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]
     ensemble = Ensemble(
         tuple(expert for part, _ in parts for expert in part.experts),
@@ -63,6 +63,8 @@ def mixture(
     choices = (*taken.choices, Choice(ABOUT, {}, f"{share:.2f}", why)) if shrink else taken.choices
     held_out = summed * slope + height
     rated = ~labels.isnan()
-    cost = refined_log_loss(aggregation.from_logits(held_out, offsets).squeeze(-1)[rated], labels[rated]).mean()
+    offset = None if taken.controlled is None else taken.controlled[rated].squeeze(-1)
+    implied = aggregation.from_logits(held_out, offsets).squeeze(-1)[rated]
+    cost = refined_log_loss(implied, labels[rated], offset=offset).mean()
     history = tuple(epoch for name in scales for epoch in results[name].history)
     return replace(taken, ensemble=ensemble, held_out=held_out, cost=float(cost), history=history, choices=choices)

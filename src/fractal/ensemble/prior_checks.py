@@ -49,11 +49,19 @@ def _read(term: Term, block: EncodedBlock, direction: str) -> tuple[str, Floats]
     if isinstance(term, CorrelationPrior):
         return "likeness of sentences", _likeness(block, direction)
     if isinstance(term, CosinePrior):
-        return "similarity to the context", _aggregate(prior_similarity(block).astype(np.float64), block, direction)
+        name = f"similarity to the {_compared_with(block)}"
+        return name, _aggregate(prior_similarity(block).astype(np.float64), block, direction)
     if isinstance(term, ColumnPrior):
         values = sentence_column(block.responses, term.column)
         return f"column '{term.column}'", _aggregate(values, block, direction)
     return "", np.full(len(block), np.nan)
+
+
+def _compared_with(block: EncodedBlock) -> str:
+    """Name what sentences are compared with: the context of their response, or the query where there is none."""
+    if not block.has_context.any():
+        return "query" if block.has_query.any() else "context"
+    return "context or query" if (block.has_query & ~block.has_context).any() else "context"
 
 
 def _aggregate(values: Floats, block: EncodedBlock, direction: str) -> Floats:
@@ -92,7 +100,8 @@ def _signal(name: str, wholes: Floats, outcome: Outcome, seed: int) -> Finding |
     if len(outcome) < MIN_RESPONSES or not outcome.differs:
         return None
     area = outcome.area(cases[present], seed)
-    shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}] on labels of responses"
+    whose = "preferences" if len(outcome.second) else "labels of responses"
+    shown = f"AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}] on {whose}"
     title = f"prior: {name}"
     if area.low > 0.5:
         return Finding(title, "ok", f"The {name} carries signal: {shown}.", area.value, area.low, area.high)

@@ -39,4 +39,5 @@ class FitResult:
     weights: NDArray[np.float32]  # (bag, member): 0 where a member held a response out
     priors: tuple[Term, ...] = ()  # that had weight
     directions: Mapping[str, float] = field(default_factory=dict)  # how likely each is, where it had to be chosen
+    controlled: Tensor | None = None  # (bag, 1): held-out log-odds of a good label by what is controlled
     screening: FormComparison | None = None  # what small models made of the aggregations, where they were asked

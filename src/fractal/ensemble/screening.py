@@ -44,7 +44,10 @@ class FormComparison:
     @classmethod
     def of(cls, probe: LinearProbe, forms: Mapping[str, str]) -> FormComparison:
         """Fit a small model under each form: name → form as it is written."""
-        costs = {name: refined_log_loss(probe.held_out(form), probe.labels) for name, form in forms.items()}
+        offset = None if probe.controlled is None else probe.controlled.squeeze(-1)
+        costs = {
+            name: refined_log_loss(probe.held_out(form), probe.labels, offset=offset) for name, form in forms.items()
+        }
         return cls(costs, np.unique(probe.groups, return_inverse=True)[1].astype(np.int64), probe.seed)
 
     def best(self, names: Iterable[str]) -> str:
@@ -73,6 +76,7 @@ class LinearProbe:
     labels: Tensor  # (bag,)
     groups: NDArray[np.str_]  # (bag,)
     seed: int
+    controlled: Tensor | None = None  # (bag, 1): held-out log-odds of a good label by what is controlled
 
     @classmethod
     def of(
@@ -82,22 +86,28 @@ class LinearProbe:
         seed: int,
         rated: NDArray[np.int64] | None = None,
         features: tuple[str, ...] | None = None,
+        controlled: Tensor | None = None,
     ) -> LinearProbe:
         """Lay out these rated responses, else a sample of all, by these features.
 
-        Without features: those of words, and the widest directions of the vectors.
+        Without features: those of words, and the widest directions of the vectors. What is `controlled` (response, 1)
+        is added to the log-odds of responses.
         """
         rated = sampled_ratings(corpus, seed) if rated is None else rated
         block = block.take(rated)
         columns = _columns_of_words(block) if features is None else _columns_of(block, features)
         columns = torch.cat([columns, torch.ones(len(columns), 1)], 1)
         labels = torch.from_numpy(corpus.labels[rated].astype(np.float32))
-        return cls(columns, block.offsets, labels, np.array(corpus.groups)[rated], seed)
+        controlled = controlled if controlled is None else controlled[torch.from_numpy(rated)]
+        return cls(columns, block.offsets, labels, np.array(corpus.groups)[rated], seed, controlled)
 
     def take(self, bags: NDArray[np.int64]) -> LinearProbe:
         """Return the same of some responses alone."""
         sentences, offsets = ragged_rows(self.offsets, bags)
-        return LinearProbe(self.columns[sentences], offsets, self.labels[bags], self.groups[bags], self.seed)
+        controlled = self.controlled if self.controlled is None else self.controlled[bags]
+        return LinearProbe(
+            self.columns[sentences], offsets, self.labels[bags], self.groups[bags], self.seed, controlled
+        )
 
     @functools.cached_property
     def folds(self) -> Tensor:
@@ -114,7 +124,9 @@ class LinearProbe:
         ridge[-1] = 0.0  # the constant is free
 
         def cost(weights: Tensor) -> Tensor:
-            likelihood = aggregation.log_likelihood(self.columns @ weights, offsets, self.labels)  # (bag, member)
+            likelihood = aggregation.log_likelihood(
+                self.columns @ weights, offsets, self.labels, self.controlled
+            )  # (bag, member)
             return -(likelihood * seen).sum() / seen.sum(0).mean() + (ridge * weights.square()).sum()
 
         (weights,) = minimise([torch.zeros(self.columns.shape[1], members)], cost, steps=STEPS)

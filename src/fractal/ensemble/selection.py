@@ -13,6 +13,7 @@ import torch
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.control import held_out_offset
 from fractal.ensemble.direction import direction_confidence, is_open, mixture_shares, open_question
 from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
@@ -71,8 +72,9 @@ def select_aggregations(
 ) -> Selection:
     """Choose one aggregation an aspect: small models rule out what they can, whole fits decide between the rest."""
     selection = Selection({}, {}, {}, {})
+    asked = config
     for number, (name, options) in enumerate(forms.items(), 1):
-        rated = corpus.of_aspect(name)
+        rated, config = corpus.of_aspect(name), asked.of_aspect(name)
         read = block if rated is corpus else replace(block, responses=rated.responses)
         by_direction = _by_direction(options)
         options = [first for first, *_ in by_direction.values()]
@@ -116,7 +118,8 @@ def _by_order(
         return forms[0], ()
     by_spec = {AGGREGATIONS.spec(form): form for form in forms}
     features = next((spec.features for spec in reversed(config.experts) if spec.linear), None)
-    probe = LinearProbe.of(block, corpus, config.plan.seed, features=features)
+    controlled = held_out_offset(corpus, config)
+    probe = LinearProbe.of(block, corpus, config.plan.seed, features=features, controlled=controlled)
     comparison = FormComparison.of(probe, {spec: spec for spec in by_spec})
     first, best = next(iter(by_spec)), comparison.best(by_spec)
     taken = best if best != first and comparison.clearly_worse(first, best) else first
@@ -141,7 +144,8 @@ def _screened(
     """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
     if not _can_compare(forms, corpus, config):
         return forms, (), None
-    comparison = FormComparison.of(LinearProbe.of(block, corpus, config.plan.seed), FORMS)
+    probe = LinearProbe.of(block, corpus, config.plan.seed, controlled=held_out_offset(corpus, config))
+    comparison = FormComparison.of(probe, FORMS)
     directions = {str(form.direction): form for form in forms}
     best = comparison.best(directions)
     remaining = [name for name in directions if name == best or not comparison.clearly_worse(name, best)]
@@ -200,7 +204,8 @@ def _held_out_comparison(results: Mapping[str, FitResult], corpus: Corpus, seed:
     costs = {}
     for name, result in results.items():
         logits = flat(result.ensemble.aggregation.from_logits(result.held_out, offsets))
-        costs[name] = refined_log_loss(logits[torch.from_numpy(rated)], labels)
+        offset = None if result.controlled is None else result.controlled[torch.from_numpy(rated)].squeeze(-1)
+        costs[name] = refined_log_loss(logits[torch.from_numpy(rated)], labels, offset=offset)
     groups = np.unique(np.array(corpus.groups)[rated], return_inverse=True)[1].astype(np.int64)
     return FormComparison(costs, groups, seed)
 

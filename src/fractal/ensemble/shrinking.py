@@ -56,7 +56,7 @@ def shrunk(result: FitResult, offsets: Tensor, labels: Tensor) -> FitResult:
     if not share:
         return result
     held_out = drawn(result.held_out, offsets, share)
-    slope, height, _ = likeliest_line(held_out, result.ensemble.aggregation, offsets, labels)
+    slope, height, _ = likeliest_line(held_out, result.ensemble.aggregation, offsets, labels, result.controlled)
     ensemble = replace(
         result.ensemble,
         weights=tuple(weight * slope * (1 - share) for weight in result.ensemble.weights),
@@ -69,7 +69,9 @@ def shrunk(result: FitResult, offsets: Tensor, labels: Tensor) -> FitResult:
 def asked_share(result: FitResult, offsets: Tensor, labels: Tensor) -> tuple[float, dict[float, float]]:
     """Return the share of the mean under which held-out labels are likeliest, and what they cost under each tried."""
     costs = {
-        share: likeliest_line(drawn(result.held_out, offsets, share), result.ensemble.aggregation, offsets, labels)[2]
+        share: likeliest_line(
+            drawn(result.held_out, offsets, share), result.ensemble.aggregation, offsets, labels, result.controlled
+        )[2]
         for share in (0.0, *SHARES)
     }
     best = min(costs, key=lambda share: costs[share])
@@ -82,13 +84,16 @@ def drawn(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
 
 
 def likeliest_line(
-    logits: Tensor, aggregation: Aggregation, offsets: Tensor, labels: Tensor
+    logits: Tensor, aggregation: Aggregation, offsets: Tensor, labels: Tensor, controlled: Tensor | None = None
 ) -> tuple[float, float, float]:
-    """Return the slope, above 0, and height of log-odds under which labels are likeliest, and what these cost then."""
+    """Return the slope, above 0, and height of log-odds under which labels are likeliest, and what these cost then.
+
+    What is `controlled` (response, 1) is added to the log-odds of the responses as it is.
+    """
     rated = int((~labels.isnan()).sum())
 
     def cost(line: Tensor) -> Tensor:
-        likelihood = aggregation.log_likelihood(logits * line[0].exp() + line[1], offsets, labels)
+        likelihood = aggregation.log_likelihood(logits * line[0].exp() + line[1], offsets, labels, controlled)
         return -likelihood.sum() / rated + RIDGE * line.square().sum()
 
     (line,) = minimise([torch.zeros(2)], cost, STEPS)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fractal.ensemble.result import FitResult
+from fractal.ensemble.config import FitConfig
+from fractal.ensemble.result import Choice, FitResult
 from fractal.evaluation.calibration import Calibrator, fit_calibrator
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.aggregations import Aggregation
@@ -18,6 +19,14 @@ from fractal.records import Response
 from fractal.records.corpus import Corpus, all_or_nothing, response_labels, sentence_labels
 
 __all__ = ["calibrated", "concordance", "contradictions", "described", "held_out_metrics", "preferences_right"]
+__all__ += ["settled"]
+
+
+def settled(config: FitConfig, aspect: str = "") -> tuple[Choice, ...]:
+    """Return what was settled before any fit: the covariates that are controlled, and experts that suit the data."""
+    controls = config.control.choices[aspect] if config.control else ()
+    experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
+    return (*controls, *experts)
 
 
 def described(corpus: Corpus) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ __all__ = [
     "SHRINKAGE",
     "ensemble_weights",
     "held_out_only",
+    "of_unseen",
     "pair_similarity",
     "refined_log_loss",
     "response_cost",
@@ -39,7 +41,11 @@ def without_common(logits: Tensor, offsets: Tensor, share: float) -> Tensor:
 
 
 def held_out_only(bags: Bags) -> Bags:
-    """Return the bags with the labels and pairs alone that some member held out; all of them where none was."""
+    """Return the bags with the labels and pairs alone that some member held out; all of them where none was.
+
+    What is controlled is as the members saw it that held each bag out.
+    """
+    bags = bags.with_offsets(partial(of_unseen, weights=bags.weights))
     unseen = (bags.weights == 0).any(1)
     if bool(unseen.all()) or not bool((unseen & ~_unlabelled(bags)).any()):
         return bags
@@ -48,6 +54,16 @@ def held_out_only(bags: Bags) -> Bags:
     targets = {name: values.where(sentences, torch.nan) for name, values in bags.targets.items()}
     pairs = None if bags.pairs is None else bags.pairs[unseen[bags.pairs[:, :2]].all(1)]
     return replace(bags, labels=labels, targets=targets, pairs=pairs)
+
+
+def of_unseen(offset: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean offset by the members that held a bag out, by all where none did: (bag, [aspect,] 1)."""
+    if offset.shape[-1] == 1:
+        return offset
+    unseen = weights == 0  # (bag, member)
+    by = torch.where(unseen.any(1, keepdim=True), unseen, True).to(offset.dtype)
+    by = by.view(len(by), *(1,) * (offset.dim() - 2), -1)
+    return (offset * by).sum(-1, keepdim=True) / by.sum(-1, keepdim=True)
 
 
 def _unlabelled(bags: Bags) -> Tensor:
@@ -86,13 +102,15 @@ def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float
     if bags.pairs is not None and len(bags.pairs):
         strength = segment_mean(logits.squeeze(-1), bags.offsets)
         better, worse, tie = bags.pairs.unbind(1)
-        by_length = bags.length_offset[better] - bags.length_offset[worse]
         lead, label = strength[better] - strength[worse], 1.0 - 0.5 * tie.float()
-        return float(refined_log_loss(lead, label, shift=False, offset=by_length).mean())
+        offset = bags.preference_offset
+        offset = None if offset is None else (offset[better] - offset[worse]).squeeze(-1)
+        return float(refined_log_loss(lead, label, shift=False, offset=offset).mean())
     response_logits = aggregation.from_logits(logits, bags.offsets).squeeze(-1)
     response_logits = response_logits if response_logits.dim() == 1 else response_logits.mean(1)
     rated = ~bags.labels.isnan()
-    return float(refined_log_loss(response_logits[rated], bags.labels[rated]).mean())
+    offset = None if bags.rating_offset is None else bags.rating_offset[rated].squeeze(-1)
+    return float(refined_log_loss(response_logits[rated], bags.labels[rated], offset=offset).mean())
 
 
 def refined_log_loss(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal.evaluation.covariates import Covariate, explained
 from fractal.evaluation.findings import Finding, Verdict
 from fractal.evaluation.intervals import wilson_interval
 from fractal.evaluation.outcomes import CONFIDENCE, Area, Outcome, cross_validated
+from fractal.evaluation.slices import field_names
 from fractal.records import Response
 from fractal.records.groups import Grouping, group_responses, text_key
 
@@ -18,6 +21,10 @@ MIN_CASES = 40  # rated responses or pairs; below, nothing can be said
 SHORTCUT = 0.6  # the area from which length and count are worth a word
 STRONG_SHORTCUT = 0.8
 MAX_SENTENCES = 10_000  # whose place is looked at
+AUTHORS = {  # last parts of the names of fields that say who wrote or rated a response
+    *("author", "model", "model_name", "system", "generator", "agent", "writer"),
+    *("annotator", "rater", "worker", "annotator_id", "rater_id", "worker_id"),
+}
 PLAIN_WORDS = 4  # shorter sentences ("I agree.") repeat for no reason
 CONTRADICTED = 0.02  # share of duplicates at odds that is no slip of the pen
 LEAKED = 0.01
@@ -30,15 +37,25 @@ def data_checks(
     *,
     seed: int = 0,
     grouping: Grouping | None = None,
+    controlled: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """Check what needs no model: labels given away by length or position, contradicted, or leaked by groups."""
+    """Check what needs no model: labels given away by length, author or position, contradicted, or leaked by groups."""
     if not responses:
         return ()
     grouping = grouping or group_responses(responses, pairs)
     *length, contradicted = label_checks(responses, pairs, seed=seed, grouping=grouping)
+    author = _author_shortcut(responses, Outcome.of(responses, pairs, seed, grouping.groups), seed, controlled)
     position = _position_shortcut(responses, seed)
     leaks = _leakage(responses, grouping.groups)
-    findings = [*length, position, contradicted, _contradicted_sentences(responses), leaks, _other_groups(grouping)]
+    findings = [
+        *length,
+        author,
+        position,
+        contradicted,
+        _contradicted_sentences(responses),
+        leaks,
+        _other_groups(grouping),
+    ]
     return tuple(finding for finding in findings if finding is not None)
 
 
@@ -61,7 +78,37 @@ def _length_shortcut(responses: Sequence[Response], outcome: Outcome, seed: int)
     counts, length = sizes[:, 0].copy(), np.log1p(sizes[:, 1].copy())
     surface = np.column_stack([length, np.log(counts), counts, 1 / counts, length - np.log(counts)])
     area = outcome.area(cross_validated(outcome.of_values(surface), outcome, seed), seed)
-    return _shortcut("length shortcut", "Length and number of sentences", "the labels of responses", area)
+    return _shortcut("length shortcut", "Length and number of sentences", _whose(outcome), area)
+
+
+def _whose(outcome: Outcome) -> str:
+    return "preferences" if len(outcome.second) else "the labels of responses"
+
+
+def _author_shortcut(
+    responses: Sequence[Response], outcome: Outcome, seed: int, controlled: Sequence[str]
+) -> Finding | None:
+    """Say whether who wrote or rated a response alone tells its label, where it carries a field that looks like it."""
+    if len(outcome) < MIN_CASES or not outcome.differs:
+        return None
+    names = dict.fromkeys(name for response in responses for name in field_names(response.extra))
+    likely = [name for name in names if name.rpartition(".")[2].lower() in AUTHORS]
+    covariates = [covariate for name in likely if (covariate := Covariate.of(responses, name)).differs]
+    if not covariates:
+        return None
+    areas = {covariate.name: explained(covariate.columns, outcome, seed)[0] for covariate in covariates}
+    name = max(areas, key=lambda name: areas[name].value)
+    whose = _whose(outcome)
+    area = areas[name]
+    finding = _shortcut("author shortcut", f"The values of `{name}`", whose, area)
+    if finding.verdict == "ok":
+        return finding
+    shown = f"The values of `{name}` alone explain {whose} with AUC {area.value:.2f} [{area.low:.2f}, {area.high:.2f}]"
+    if name in controlled:
+        sentence = f"{shown}; they are controlled, so sentence scores need not explain it."
+        return dataclasses.replace(finding, verdict="ok", sentence=sentence)
+    sentence = f"{shown}: sentence scores may learn who writes like this. Take it out: `--control {name}`."
+    return dataclasses.replace(finding, sentence=sentence, advice=name)
 
 
 def _position_shortcut(responses: Sequence[Response], seed: int) -> Finding | None:

@@ -12,6 +12,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 GROUPS = {
     "length shortcut": "Shortcuts",
+    "author shortcut": "Shortcuts",
     "position shortcut": "Shortcuts",
     "contradicted responses": "Labels",
     "contradicted sentences": "Labels",

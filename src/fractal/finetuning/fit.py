@@ -202,7 +202,7 @@ class _Session:
             targets=self.bags.targets,
             pairs=self.bags.pairs,
             weights=self.bags.weights,
-            length_offset=self.bags.length_offset,
+            preference_offset=self.bags.preference_offset,
         )
         plan = replace(PROBE, members=members, batch_size=len(bags), seed=self.plan.seed, device="cpu")
         return _View(sequences, states, columns, fit_head(bags, self.objective, plan))

@@ -187,7 +187,7 @@ class Collator:
             "bag_labels": part.labels,
             "targets": dict(part.targets),
             "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 3),
-            "length_offset": part.length_offset,
+            "preference_offset": part.preference_offset,
         }
 
 
@@ -205,5 +205,5 @@ def batch_bags(batch: Mapping[str, Any]) -> Bags:
         initial_logits=nothing.new_zeros(len(nothing)),
         pairs=batch["pairs"] if len(batch["pairs"]) else None,
         weights=torch.ones(len(batch["offsets"]) - 1, 1, device=labels.device),
-        length_offset=batch["length_offset"],
+        preference_offset=batch["preference_offset"],
     )

@@ -15,6 +15,7 @@ from fractal.mil.segments import bag_index, ragged_rows, segment_max
 
 __all__ = ["Bags", "ChunkPairs", "Fetch", "SentencePairs", "Shared"]
 
+OFFSETS = ("preference_offset", "rating_offset")
 Fetch = Callable[[Tensor, Tensor], Tensor]  # (rows of a block, which) → those rows
 
 
@@ -91,8 +92,9 @@ class Bags:
     initial_logits: Tensor  # (sentence,): the logit at which the head starts
     pairs: Tensor | None  # (pair, 3): better bag, worse bag, tie
     weights: Tensor  # (bag, member | 1): how much each member learns from each bag
-    length_offset: Tensor  # (bag,): the log-odds by which each is preferred for its length alone
     sentence_pairs: SentencePairs | None = None
+    preference_offset: Tensor | None = None  # (bag, 1 | member): log-odds by which length and the like are preferred
+    rating_offset: Tensor | None = None  # (bag, [aspect,] 1 | member): log-odds of a good label by covariates alone
 
     @classmethod
     def make(
@@ -107,8 +109,9 @@ class Bags:
         initial_logits: Tensor | None = None,
         pairs: Tensor | None = None,
         weights: Tensor | None = None,
-        length_offset: Tensor | None = None,
         sentence_pairs: SentencePairs | None = None,
+        preference_offset: Tensor | None = None,
+        rating_offset: Tensor | None = None,
     ) -> Bags:
         """Build bags, what is left out filled in, after checking that everything fits together."""
         sentences, count, device = len(features), max(len(offsets) - 1, 0), features.device
@@ -122,8 +125,9 @@ class Bags:
             initial_logits=torch.zeros(sentences, device=device) if initial_logits is None else initial_logits,
             pairs=pairs,
             weights=torch.ones(count, 1, device=device) if weights is None else weights,
-            length_offset=torch.zeros(count, device=device) if length_offset is None else length_offset,
             sentence_pairs=sentence_pairs,
+            preference_offset=preference_offset,
+            rating_offset=rating_offset,
         )
         _check(bags)
         return bags
@@ -135,6 +139,21 @@ class Bags:
     def sentence_bag(self) -> Tensor:
         """Which bag each sentence is in: (sentence,)."""
         return bag_index(self.offsets, len(self.features))
+
+    def of_aspect(self, column: int) -> Bags:
+        """Return the bags as one who rates only this of several aspects sees them."""
+        offset = self.rating_offset
+        offset = offset if offset is None else offset[:, column]
+        return dataclasses.replace(self, labels=self.labels[:, column], rating_offset=offset)
+
+    def with_offsets(self, of: Callable[[Tensor], Tensor]) -> Bags:
+        """Return the same bags with other offsets, made of those that there are."""
+        preferred, rated = self.preference_offset, self.rating_offset
+        return dataclasses.replace(
+            self,
+            preference_offset=preferred if preferred is None else of(preferred),
+            rating_offset=rated if rated is None else of(rated),
+        )
 
     @property
     def chunks(self) -> Shared | None:
@@ -184,13 +203,18 @@ class Bags:
             initial_logits=self.initial_logits.index_select(0, rows),
             pairs=pairs,
             weights=self.weights.index_select(0, bags),
-            length_offset=self.length_offset.index_select(0, bags),
             sentence_pairs=sentence_pairs,
+            preference_offset=_rows(self.preference_offset, bags),
+            rating_offset=_rows(self.rating_offset, bags),
         )
 
 
 def _fetch(block: Tensor, rows: Tensor) -> Tensor:
     return block.index_select(0, rows)
+
+
+def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if values is None else values.index_select(0, rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,7 +309,9 @@ def _check(bags: Bags) -> None:
     by_sentence |= {f"shared[{i}].index": shared.index for i, shared in enumerate(bags.shared)}
     for name, values in by_sentence.items():
         _check_length(name, values, sentences, "sentences")
-    for name, values in {"labels": bags.labels, "weights": bags.weights, "length_offset": bags.length_offset}.items():
+    by_bag = {"labels": bags.labels, "weights": bags.weights}
+    by_bag |= {name: values for name in OFFSETS if (values := getattr(bags, name)) is not None}
+    for name, values in by_bag.items():
         _check_length(name, values, count, "bags")
     labels = bags.labels[~bags.labels.isnan()]
     if bool(((labels < 0) | (labels > 1)).any()):

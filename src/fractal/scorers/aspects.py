@@ -17,6 +17,7 @@ from fractal.encoders import Encoder
 from fractal.encoders.base import Progress
 from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.control import with_control
 from fractal.ensemble.experts import Ensemble, Expert, Predictor, expert_arrays, restored_experts
 from fractal.ensemble.fit import fit_ensembles, refuse_unlabelled
 from fractal.ensemble.result import Choice
@@ -45,6 +46,7 @@ SHARED = (
     "encoder_fingerprint",
     "splitter",
     "plan",
+    "control",
     "reading",
     "profile",
 )  # what is saved once for all aspects
@@ -105,7 +107,7 @@ class AspectScorer(Scorer):
         self.scorers_, self.guarantees_ = {}, {}
         for name, scorer in scorers.items():
             alone = corpus.of_aspect(name)
-            self.scorers_[name] = scorer.store(results[name], _labelled(block, alone), alone, config)
+            self.scorers_[name] = scorer.store(results[name], _labelled(block, alone), alone, config, name)
         self.held_out_index_ = self._first.held_out_index_  # the same for all: folds are dealt once
         self.remember_reading(reading_of(report, options))
         return self
@@ -123,10 +125,11 @@ class AspectScorer(Scorer):
                 "and priors='auto'"
             )
         corpus = gather_aspects(responses, names, config.plan.folds).in_canonical_order()
+        forms: list[Aggregation] = []
         for name, rule in self._rules(responses).items():
-            self._unfitted(aggregation=rule).forms(corpus.of_aspect(name))
+            forms += self._unfitted(aggregation=rule).forms(corpus.of_aspect(name))
             refuse_unlabelled(corpus.of_aspect(name), config, name)
-        return corpus, config
+        return corpus, with_control(config, self._unfitted().control, corpus, forms)
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> list[ScoredResponse]:
         """Score one raw text, cut by the scorer's own splitter: one record an aspect."""
@@ -312,8 +315,9 @@ class AspectScorer(Scorer):
         for scorer in scorers.values():
             scorer.carry_encoder(encoder)
             scorer.profile_ = profile
-        plan = next(iter(scorers.values())).plan
-        plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"], plan=plan)
+        first = next(iter(scorers.values()))
+        plain = SentenceScorer(encoder=shared["encoder"], splitter=shared["splitter"], plan=first.plan)
+        plain.control = first.control
         fitted = cls({name: scorer.aggregation_ for name, scorer in scorers.items()}, plain)
         fitted.scorers_, fitted.held_out_index_ = scorers, seen
         return fitted
@@ -391,8 +395,8 @@ def _ensemble_config(ensemble: Ensemble, experts: Sequence[Expert]) -> dict[str,
 
 
 def _restored_ensemble(config: Mapping[str, Any], experts: Sequence[Expert]) -> Ensemble:
-    readers = (
-        dataclasses.replace(experts[part["number"]], outputs=tuple(part["outputs"])) for part in config["experts"]
-    )
+    outputs = [part["outputs"] and tuple(part["outputs"]) for part in config["experts"]]  # None, of one aspect: all
+    pairs = zip(config["experts"], outputs, strict=True)
+    readers = (dataclasses.replace(experts[part["number"]], outputs=read) for part, read in pairs)
     aggregation = AGGREGATIONS.build(config["aggregation"])
     return Ensemble(tuple(readers), tuple(config["weights"]), float(config["shift"]), aggregation)

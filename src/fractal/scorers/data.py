@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
@@ -14,7 +15,7 @@ from fractal.records import Preference, Response
 from fractal.records.splitting import SPLITTERS
 from fractal.records.stored import StoredRecords
 
-__all__ = ["labels_of", "reading_of", "records_of"]
+__all__ = ["labels_of", "reading_of", "records_of", "response_of"]
 
 Record = Response | Preference
 
@@ -63,6 +64,16 @@ def _read(
             name: memory[key] for name, key in (("label_scale", "scale"), ("levels", "levels")) if memory.get(key)
         }
     return read(X, splitter=splitter, report=report, remembered=memory.get("columns"), **chosen), report
+
+
+def response_of(text: str, splitter: str, *, query: str = "", context: Sequence[str] = (), id: str = "") -> Response:
+    """Cut a raw text into a response; without an id it is named by its text."""
+    sentences = SPLITTERS.build(splitter)(text)
+    if not sentences:
+        raise BadData("the response is empty: give a text of at least one word", field="response")
+    return Response(
+        id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), sentences, text, query, tuple(context)
+    )
 
 
 def _of_texts(texts: Iterable[Any], splitter: str) -> Iterator[Response]:

@@ -124,6 +124,7 @@ class SharedForm(msgspec.Struct):
     encoder_fingerprint: str
     splitter: str
     plan: str
+    control: list[str] = []
     profile: ProfileForm | None = None  # scorers of before have none
 
 

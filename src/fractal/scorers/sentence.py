@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -23,6 +22,7 @@ from fractal.encoders.laying import embed_by_workers
 from fractal.ensemble import summary
 from fractal.ensemble.checks import run_checks
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.control import names_of, with_control
 from fractal.ensemble.experts import Ensemble, Predictor, block_for
 from fractal.ensemble.fit import fit_ensembles, refuse_levels_of_pairs, refuse_loss, refuse_unlabelled
 from fractal.ensemble.learning_curve import LearningCurve, learning_curve
@@ -31,7 +31,7 @@ from fractal.ensemble.selection import asked_priors
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import ExpertChoice, ExpertSpec, experts_for, in_order
 from fractal.ensemble.tasks import forms_of, task_choice
-from fractal.errors import BadData, BadSpec
+from fractal.errors import BadSpec
 from fractal.evaluation.calibration import Calibrator
 from fractal.evaluation.findings import Finding
 from fractal.finetuning.plan import TuningPlan
@@ -40,10 +40,10 @@ from fractal.mil.objectives.base import Term
 from fractal.mil.outputs import by_member
 from fractal.mil.training.callbacks import Callback
 from fractal.mil.training.plan import TrainingPlan
-from fractal.records import Preference, Response, ScoredResponse, Sentence
+from fractal.records import Preference, Response, ScoredResponse
 from fractal.records.corpus import Corpus, gather
 from fractal.records.splitting import SPLITTERS
-from fractal.scorers.data import labels_of, reading_of, records_of
+from fractal.scorers.data import labels_of, reading_of, records_of, response_of
 from fractal.scorers.inputs import Remembers, warn_of_another_encoder
 from fractal.scorers.labelling import labels_in_run
 from fractal.scorers.likeness import TrainingProfile
@@ -114,6 +114,8 @@ class SentenceScorer(Remembers, PlanOptions):
     task : {"factuality", "reasoning", "retrieval", "quality"} or None, default=None
         What is rated, which states the direction: one bad sentence makes a response bad (factuality, reasoning), one
         good one makes it good (retrieval), or all count (quality).
+    control : str or sequence of str, default=()
+        Covariates to take out of labels of responses: fields that these carry (`author`, `meta.model`), or "length".
     memory_limit : float, default=0
         GB of memory that vectors and columns may take while training, and texts that are read meanwhile an eighth as
         much; what takes more is laid in files, and the same is learned. 0 allows half of what is free.
@@ -161,6 +163,7 @@ class SentenceScorer(Remembers, PlanOptions):
         task: str | None = None,
         memory_limit: float = 0.0,
         workers: int | str = "auto",
+        control: str | Sequence[str] = (),
     ) -> None:
         self.aggregation = aggregation
         self.recipe = recipe
@@ -180,6 +183,7 @@ class SentenceScorer(Remembers, PlanOptions):
         self.task = task
         self.memory_limit = memory_limit
         self.workers = workers
+        self.control = control
 
     def fit(
         self,
@@ -209,9 +213,7 @@ class SentenceScorer(Remembers, PlanOptions):
         corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self.embed_for_training(corpus.responses, on_encode)
-        begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
-        result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
-        self._finish(begun.told_in(result), block, corpus, config, callbacks)
+        self.fit_block(block, corpus, config, callbacks, earlier)
         self.remember_reading(reading_of(report, options))
         return self
 
@@ -243,18 +245,18 @@ class SentenceScorer(Remembers, PlanOptions):
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         config = self.fit_config()
         corpus = gather(X, y, config.plan.folds).in_canonical_order()
-        config = self.fit_config(corpus.responses)
+        config = with_control(self.fit_config(corpus.responses), self.control, corpus, self.forms(corpus), self.tune)
         refuse_loss(corpus, config)
         refuse_levels_of_pairs(self.forms(corpus), corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
 
-    def store(self, result: FitResult, block: EncodedBlock, corpus: Corpus, config: FitConfig) -> Self:
+    def store(self, result: FitResult, block: EncodedBlock, corpus: Corpus, config: FitConfig, name: str = "") -> Self:
         """Keep what a fit gave, and what can be said of it."""
         self.ensemble_ = result.ensemble
         self.aggregation_ = AGGREGATIONS.spec(result.ensemble.aggregation)
-        experts = (Choice("experts", {}, "for this data", config.why_experts),) if config.why_experts else ()
-        self.choices_ = (*task_choice(self.task, self.aggregation_), *experts, *result.choices)
+        settled = summary.settled(config, name)
+        self.choices_ = (*task_choice(self.task, self.aggregation_), *settled, *result.choices)
         self.history_, self.cost_, self.guarantees_ = result.history, result.cost, {}
         self.calibrator_ = summary.calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
@@ -265,7 +267,7 @@ class SentenceScorer(Remembers, PlanOptions):
             self.data_["labels that sentence labels contradict"] = count
         self.metrics_ = summary.held_out_metrics(result, block.offsets, corpus)
         self.learning_curve_ = learning_curve(block, corpus, result.ensemble.aggregation, config.plan.seed)
-        self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed)
+        self.checks_ = run_checks(block, corpus, result, seed=config.plan.seed, controlled=config.controlled)
         return self
 
     def score_text(self, response: str, *, query: str = "", context: Sequence[str] = ()) -> ScoredResponse:
@@ -274,11 +276,7 @@ class SentenceScorer(Remembers, PlanOptions):
 
     def read(self, text: str, *, query: str = "", context: Sequence[str] = (), id: str = "") -> Response:
         """Cut a raw text into a response as the scorer's training data were cut."""
-        sentences: tuple[Sentence, ...] = SPLITTERS.build(self.splitter)(text)
-        if not sentences:
-            raise BadData("the response is empty: give a text of at least one word", field="response")
-        name = id or hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        return Response(name, sentences, text, query, tuple(context))
+        return response_of(text, self.splitter, query=query, context=context, id=id)
 
     def predict(self, X: Any, *, columns: Mapping[str, str] | None = None) -> NDArray[np.float64]:
         """Return the response scores of whatever holds responses."""
@@ -441,6 +439,7 @@ class SentenceScorer(Remembers, PlanOptions):
             "ensemble": self.ensemble_.config(),
             "calibrator": self.calibrator_.to_dict() if self.calibrator_ else None,
             "plan": repr(self.plan or TrainingPlan()),
+            "control": names_of(self.control),
             "choices": [dataclasses.asdict(choice) for choice in self.choices_],
             "data": self.data_,
             "metrics": self.metrics_,
@@ -471,6 +470,7 @@ class SentenceScorer(Remembers, PlanOptions):
             encoder=config["encoder"],
             splitter=config["splitter"],
             plan=saved_plan(config["plan"]),
+            control=tuple(config.get("control", ())),
         )
         scorer.ensemble_, scorer.aggregation_ = ensemble, AGGREGATIONS.spec(ensemble.aggregation)
         scorer.calibrator_ = Calibrator.from_dict(config["calibrator"]) if config["calibrator"] else None

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
+from fractal.ensemble.control import preference_offset
 from fractal.ensemble.experts import Ensemble, Predictor
-from fractal.ensemble.length_bias import length_offsets
 from fractal.ensemble.objective import gold_cost, label_terms, labels_cost
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.weighting import response_cost, sentence_cost, without_common
@@ -194,7 +194,6 @@ def label_bags(block: EncodedBlock, corpus: Corpus, weights: NDArray[np.float32]
     """Lay the labels of a corpus as bags without columns, with who holds out what."""
     gold = [np.nan if s.label is None else s.label for r in block.responses for s in r.sentences]
     has_pairs = len(corpus.pairs) > 0
-    length = length_offsets(corpus.responses, corpus.pairs) if has_pairs and config.plan.length_control else None
     return Bags.make(
         torch.zeros(len(block.sentences), 0),
         torch.from_numpy(block.offsets),
@@ -202,7 +201,7 @@ def label_bags(block: EncodedBlock, corpus: Corpus, weights: NDArray[np.float32]
         targets={"gold": torch.tensor(gold, dtype=torch.float32)},
         pairs=torch.from_numpy(corpus.pairs) if has_pairs else None,
         weights=torch.from_numpy(weights),
-        length_offset=None if length is None else torch.from_numpy(length),
+        preference_offset=preference_offset(corpus, config, weights),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation
+from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, shifted
 from fractal.mil.aggregations.counts import Count
 from fractal.mil.aggregations.first_error import FirstError
 from fractal.mil.aggregations.hard import Maximum, Mean, Minimum
@@ -33,6 +33,7 @@ __all__ = [
     "SoftMaxPool",
     "SoftMin",
     "labels_given",
+    "shifted",
 ]
 
 FORMS = {"min": "product", "max": "noisy_or", "mean": "mean"}  # the form of each direction that is a likelihood

@@ -14,7 +14,7 @@ from fractal.mil.aggregations.evidence import Evidence, weigh_evidence
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
 from fractal.registry import Registry
 
-__all__ = ["AGGREGATIONS", "Aggregation", "align"]
+__all__ = ["AGGREGATIONS", "Aggregation", "align", "shifted"]
 
 Direction = Literal["min", "max", "mean"]
 
@@ -28,6 +28,7 @@ class Aggregation(ABC):
 
     name: ClassVar[str]
     bounded: ClassVar[bool] = True  # whether the result lies between the smallest and the largest score
+    can_be_shifted: ClassVar[bool] = True  # whether its likelihood takes what is controlled
 
     @property
     @abstractmethod
@@ -53,12 +54,15 @@ class Aggregation(ABC):
         tamed = tame(widened(logits))
         return log_ratio(*self.pair(tamed.sigmoid(), (-tamed).sigmoid(), offsets))
 
-    def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihood(
+        self, logits: Tensor, offsets: Tensor, labels: Tensor, controlled: Tensor | None = None
+    ) -> Tensor:
         """Return the log-likelihood of the labels: (bag, …); 0, and no gradient, where a label is unknown.
 
-        A label between 0 and 1 is a share of belief: the weighted mean of the log-likelihoods of 1 and of 0.
+        A label between 0 and 1 is a share of belief: the weighted mean of the log-likelihoods of 1 and of 0. What is
+        `controlled` (bag, 1 | member) is added to the log-odds of the responses.
         """
-        response_logits = self.from_logits(logits, offsets)
+        response_logits = shifted(self.from_logits(logits, offsets), controlled)
         labels = align(labels, response_logits)
         labelled = ~labels.isnan()
         cost = F.binary_cross_entropy_with_logits(
@@ -140,6 +144,14 @@ class Aggregation(ABC):
         if self.direction == "min":
             return posterior_minimum(scores, 1 - scores, offsets, labels)
         return 1 - posterior_minimum(1 - scores, scores, offsets, 1 - labels)
+
+
+def shifted(logits: Tensor, offset: Tensor | None) -> Tensor:
+    """Add an offset (bag, 1 | member) to log-odds of responses (bag, [level − 1,] member), to every level alike."""
+    if offset is None:
+        return logits
+    offset = offset.to(logits.dtype)
+    return logits + (offset.unsqueeze(1) if logits.dim() > offset.dim() else offset)
 
 
 def align(labels: Tensor, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +22,14 @@ __all__ = ["Count"]
 class Count(Mean):
     """The mean of sentences that are good or bad: the label's count has its exact likelihood (Poisson-binomial)."""
 
-    def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    can_be_shifted: ClassVar[bool] = False
+
+    def log_likelihood(
+        self, logits: Tensor, offsets: Tensor, labels: Tensor, controlled: Tensor | None = None
+    ) -> Tensor:
         """Return log P(n · label sentences are good), the count rounded: (bag, …); 0 where the label is unknown."""
+        if controlled is not None:
+            raise ValueError("a count of good sentences has no log-odds that could be shifted: use the mean")
         logits = widened(logits)
         labels = align(labels, logits)
         log_p = count_log_likelihood(logits, offsets, label_counts(labels, offsets))

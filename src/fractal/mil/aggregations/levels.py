@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fractal.errors import BadData
-from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align
+from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align, shifted
 from fractal.mil.aggregations.disaggregation import posterior_minimum
 from fractal.mil.aggregations.logodds import SATURATED, TINY, log_odds_of_log, tame, widened
 from fractal.mil.aggregations.soft import all_good
@@ -98,12 +98,18 @@ class Levels(Aggregation):
         complement = segment_prod(complements, offsets)
         return 1 - complement, complement
 
-    def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihood(
+        self, logits: Tensor, offsets: Tensor, labels: Tensor, controlled: Tensor | None = None
+    ) -> Tensor:
         """Return the log-likelihood of the label's level: (bag, …); 0, and no gradient, where it is unknown.
 
-        A label between two levels is the weighted mean of the log-likelihoods of both.
+        A label between two levels is the weighted mean of the log-likelihoods of both. What is `controlled` moves the
+        log-odds of every level alike.
         """
-        log_p = self.response_distribution(logits, offsets)  # (bag, level, …)
+        if controlled is None:
+            log_p = self.response_distribution(logits, offsets)  # (bag, level, …)
+        else:
+            log_p = _distribution_of_thresholds(shifted(self.from_logits(logits, offsets), controlled))
         low, high, share = self._between(align(labels, log_p[:, 0]))
         least = log_p.take_along_dim(low.unsqueeze(1), 1).squeeze(1)
         most = log_p.take_along_dim(high.unsqueeze(1), 1).squeeze(1)
@@ -247,6 +253,13 @@ def _distribution(numbers: Tensor) -> Tensor:
     below = _log_at_most(numbers)
     at_most = torch.cat([below, torch.zeros_like(below[:, :1])], dim=1)
     return at_most + torch.cat([torch.zeros_like(below[:, :1]), F.logsigmoid(numbers)], dim=1)
+
+
+def _distribution_of_thresholds(logits: Tensor) -> Tensor:
+    """Log P(level = c) = log (P(level ≥ c) − P(level ≥ c + 1)), from the log-odds of each: (row, level, …)."""
+    gap = (logits[:, :-1] - logits[:, 1:]).clamp(min=TINY)
+    between = F.logsigmoid(logits[:, :-1]) + F.logsigmoid(-logits[:, 1:]) + torch.log(-torch.expm1(-gap))
+    return torch.cat([F.logsigmoid(-logits[:, :1]), between, F.logsigmoid(logits[:, -1:])], dim=1)
 
 
 def _allowed(log_p: Tensor, wanted: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align
+from fractal.mil.aggregations.base import AGGREGATIONS, Aggregation, Direction, align, shifted
 from fractal.mil.aggregations.first_error import blame_of_order, most_blamed, shares_of
 from fractal.mil.aggregations.logodds import log_ratio, tame, widened
 from fractal.mil.segments import lift, segment_mean, segment_running_sum, segment_sum
@@ -44,9 +44,12 @@ class PrefixValue(Aggregation):
     def from_logits(self, logits: Tensor, offsets: Tensor) -> Tensor:
         return segment_sum(tame(widened(logits)), offsets)
 
-    def log_likelihood(self, logits: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihood(
+        self, logits: Tensor, offsets: Tensor, labels: Tensor, controlled: Tensor | None = None
+    ) -> Tensor:
         """Return the mean log-likelihood of the labels under the value of each prefix, and of the whole: (bag, …)."""
         values = segment_running_sum(tame(widened(logits)), offsets)
+        values = shifted(values, None if controlled is None else lift(controlled, offsets, len(values)))
         labels = align(labels, values)
         labelled = ~labels.isnan()
         filled = torch.where(labelled, labels, 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ class AspectTerm(Term):
     def __call__(self, scores: Scores, bags: Bags) -> Tensor:
         logits = read_outputs(scores.logits, self.aspect.outputs)
         of_aspect = Scores(logits, scores.offsets, self.aspect.aggregation)
-        return self.term(of_aspect, replace(bags, labels=bags.labels[:, self.aspect.column]))
+        return self.term(of_aspect, bags.of_aspect(self.aspect.column))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fractal.mil.aggregations import shifted
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import EDGE, Scores, Term, check_kind, distance, mean_over_bags, weighted_mean
 from fractal.mil.segments import segment_mean
@@ -47,18 +48,18 @@ class ResponseLoss(Term):
             labelled = labelled & ~scores.aggregation.contradicted(bags.offsets, bags.labels, observed)
         labels = torch.where(labelled, bags.labels, 0.0)
         if self.kind == "likelihood":
-            cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels)
+            cost = -scores.aggregation.log_likelihood(scores.logits, bags.offsets, labels, bags.rating_offset)
         else:
-            cost = distance(self.kind, self._log_odds(scores), labels.unsqueeze(-1))
+            cost = distance(self.kind, self._log_odds(scores, bags.rating_offset), labels.unsqueeze(-1))
         weights = bags.weights * labelled.unsqueeze(-1)
         if self.good_share != 0.5:
             classes = labels / self.good_share + (1 - labels) / (1 - self.good_share)
             weights = weights * classes.unsqueeze(-1)
         return weighted_mean(cost, weights)
 
-    def _log_odds(self, scores: Scores) -> Tensor:
+    def _log_odds(self, scores: Scores, controlled: Tensor | None) -> Tensor:
         """Level forms have log-odds a threshold; their mean probability is the expected level: (bag, member)."""
-        logits = scores.response_logits
+        logits = shifted(scores.response_logits, controlled)
         return logits if logits.dim() == 2 else torch.logit(torch.sigmoid(logits).mean(1), eps=EDGE)
 
 
@@ -80,8 +81,8 @@ class PreferenceLoss(Term):
             return scores.logits.sum() * torch.zeros(members, device=scores.logits.device)
         scores = scores.with_observed(bags.targets.get(self.observed))
         better, worse, tie = bags.pairs.unbind(1)  # (pair,) each
-        # (bag, member), of which the winner's share is the sigmoid of the difference; length explains a part of it
-        strength = self._strength(scores) + bags.length_offset.unsqueeze(-1)
+        # (bag, member), of which the winner's share is the sigmoid of the difference; a part is what is controlled
+        strength = shifted(self._strength(scores), bags.preference_offset)
         lead = strength[better] - strength[worse]
         share = (1.0 - 0.5 * tie.to(lead.dtype)).unsqueeze(-1)  # 1 for a win, ½ for a tie
         cost = F.softplus(lead) - share * lead

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fractal.errors import BadFolder
 from fractal.files import whole_file
-from fractal.mil.bags import Bags
+from fractal.mil.bags import OFFSETS, Bags
 from fractal.mil.training.plan import Objective, TrainingPlan
 
 __all__ = ["checkpoint_of", "load_checkpoint", "run_fingerprint", "save_checkpoint"]
@@ -75,7 +75,8 @@ def run_fingerprint(
     digest = hashlib.sha256(b"" if start is None else _digest("start", start).encode())
     small = {name: getattr(bags, name) for name in ("offsets", "labels", "weights", "initial_logits")}
     small |= {f"target {name}": bags.targets[name] for name in sorted(bags.targets)}
-    small |= {} if bags.pairs is None else {"pairs": bags.pairs}
+    optional = {name: getattr(bags, name) for name in ("pairs", *OFFSETS)}
+    small |= {name: values for name, values in optional.items() if values is not None}
     large = [bags.features, bags.vectors, *(shared.rows for shared in bags.shared)]
     small |= {f"block {i}": _column_sums(block) for i, block in enumerate(large)}
     for name, values in small.items():

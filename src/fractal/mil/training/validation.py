@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -120,9 +121,14 @@ def validation_folds(bags: Bags, members: int) -> tuple[ValidationFold, ...]:
     for same in by_held_out.values():
         held_out = hidden[same[0]].nonzero().squeeze(1).to(bags.offsets.device)
         if len(held_out):
-            labels = bare.take(held_out)
+            labels = bare.take(held_out).with_offsets(partial(_column, number=same[0]))
             folds.append(ValidationFold(tuple(same), held_out, labels, _pairs(labels)))
     return tuple(folds)
+
+
+def _column(offset: Tensor, number: int) -> Tensor:
+    """Return what one member sees: all that hold the same out learned the same of what is controlled."""
+    return offset[..., number : number + 1] if offset.shape[-1] > 1 else offset
 
 
 def _pairs(bags: Bags) -> Tensor:
