@@ -114,14 +114,14 @@ class SentenceScorer(Remembers, PlanOptions):
     task : {"factuality", "reasoning", "retrieval", "quality"} or None, default=None
         What is rated, which states the direction: one bad sentence makes a response bad (factuality, reasoning), one
         good one makes it good (retrieval), or all count (quality).
-    control : str or sequence of str, default=()
-        Covariates to take out of labels of responses: fields that these carry (`author`, `meta.model`), or "length".
     memory_limit : float, default=0
         GB of memory that vectors and columns may take while training, and texts that are read meanwhile an eighth as
         much; what takes more is laid in files, and the same is learned. 0 allows half of what is free.
     workers : int or "auto", default="auto"
         Processes that encode texts and lay columns where these stand in files; several put them there, whatever their
         size. "auto" is one a core for large trainings in files, else this process alone; the same is learned.
+    control : str or sequence of str, default=()
+        Covariates to take out of labels of responses: fields that these carry (`author`, `meta.model`), or "length".
 
     Attributes
     ----------
