@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal.errors import BadData, BadSpec
-from fractal.evaluation.label_model import _Fit, _settle, _Votes, combine, combine_responses
+from fractal.evaluation.label_model import _edges, _Fit, _settle, _Votes, combine, combine_responses
 from fractal.evaluation.metrics import METRICS
 from fractal.records import Response
 
@@ -122,7 +122,8 @@ def test_settling_never_lowers_the_likelihood():
 
     climbs = [likelihood(_settle(table, rounds)) for rounds in range(1, 12)]
     assert (np.diff(climbs) > -0.5).all()
-    assert climbs[-1] > climbs[0]
+    mean_vote = (table.filled * table.seen).sum(1) / table.seen.sum(1)
+    assert climbs[-1] > likelihood(mean_vote) + 1
 
 
 @given(st.integers(0, 20))
@@ -181,3 +182,21 @@ def test_what_cannot_be_combined_is_said():
         combine_responses([Response.from_sentences("a", ["Yes."])])
     with pytest.raises(BadData, match="no number"):
         combine_responses([Response.from_sentences("a", ["Yes."], extra={"votes": ["good"]})])
+
+
+@given(st.lists(st.floats(0.3, 0.9), min_size=3, max_size=7), st.floats(-0.9, 0.9))
+def test_the_edge_of_judges_is_read_off_their_agreement(most, other):
+    edges = np.array([*most, other])
+    met = np.full((len(edges), len(edges)), 1e5)
+    assert _edges(np.outer(edges, edges) * met, met) == pytest.approx(edges, abs=0.02)
+
+
+def test_who_contradicts_everybody_is_seen_where_two_judges_rate_a_response():
+    for seed in range(8):
+        truth, votes = drawn([0.95, 0.85, 0.75, 0.65, 0.1], count=300, seed=seed)
+        random = np.random.default_rng(seed)
+        for row in votes:
+            row[random.permutation(5)[2:]] = math.nan
+        found = combine(votes, alike=False)
+        assert found.judges[0].accuracy > 0.75 > 0.4 > found.judges[4].accuracy
+        assert ((found.labels > 0.5) == truth).mean() > 0.78

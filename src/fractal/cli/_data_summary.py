@@ -33,6 +33,7 @@ class DataSummary:
 
     source: str
     report: ReadReport
+    annotator: str | None = None  # the field that names who rated: several ratings of one text are then no duplicates
     sentences: list[int] = dataclasses.field(default_factory=list)  # of each response
     labels: Counter[str] = dataclasses.field(default_factory=Counter)
     aspects: dict[str, Counter[str]] = dataclasses.field(default_factory=lambda: defaultdict(Counter))
@@ -99,7 +100,10 @@ class DataSummary:
         self._measure(response)
 
     def _compare(self, response: Response) -> None:
-        key = hash((response.query, response.text))
+        from fractal.evaluation.slices import carried_value
+
+        rater = carried_value(response, self.annotator) if self.annotator else None
+        key = hash((response.query, response.text, *([] if rater is None else [str(rater)])))
         first, label = self.texts.setdefault(key, (response.id, response.label))
         if first == response.id:
             return
@@ -157,12 +161,12 @@ class DataSummary:
         }
 
 
-def summarise(source: str, reading: ReadOptions) -> DataSummary:
-    """Read a file and count what is in it."""
+def summarise(source: str, reading: ReadOptions, annotator: str | None = None) -> DataSummary:
+    """Read a file and count what is in it; of one text each of its annotators may have a rating."""
     from fractal.readers import ReadReport
 
     report = ReadReport()
-    summary = DataSummary(source, report)
+    summary = DataSummary(source, report, annotator)
     for record in reading.records(source, report):
         summary.add(record)
     return summary

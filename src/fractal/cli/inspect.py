@@ -16,8 +16,9 @@ from fractal.cli._shell import in_shell_words
 from fractal.errors import BadSpec
 
 if TYPE_CHECKING:
+    from fractal.evaluation.annotators import AnnotatorReport
     from fractal.evaluation.suspects import Suspect
-    from fractal.records import ScoredResponse
+    from fractal.records import Response, ScoredResponse
 
 __all__ = ["command"]
 
@@ -29,6 +30,7 @@ FOUND_BAD = 1
     "fractal inspect ratings.jsonl",
     "fractal inspect train.jsonl valid.jsonl test.jsonl --strict",
     "fractal inspect ratings.jsonl --scorer scorer/ -n 50 --suspects rate-again.jsonl",
+    "fractal inspect ratings.jsonl --annotator annotator --combined rated.jsonl",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
 @click.option("--strict", is_flag=True, help="Exit with 1 where anything suspicious was found.")
@@ -36,6 +38,8 @@ FOUND_BAD = 1
 @click.option("--scorer", metavar="FOLDER", help="Also rank ratings that their sentences contradict by this scorer.")
 @click.option("--suspects", metavar="FILE", help="Of --scorer: write all ratings there, the most suspect first.")
 @click.option("--by", metavar="FIELD", help="Also count by the values of a field that responses carry, as model.")
+@click.option("--annotator", metavar="FIELD", help="Also tell how reliable annotators are, by who FIELD says rated.")
+@click.option("--combined", metavar="FILE", help="Of --annotator: write each response once, with their common label.")
 @reading_options
 @json_option
 @quiet_option
@@ -46,6 +50,8 @@ def command(
     scorer: str | None,
     suspects: str | None,
     by: str | None,
+    annotator: str | None,
+    combined: str | None,
     as_json: bool,
     quiet: bool,
     reading: ReadOptions,
@@ -59,18 +65,23 @@ def command(
 
     With --scorer, ratings are held against the scores of their sentences, by the heads that held a response out where
     the scorer trained on it: those that surprise most are worth another look. They are no reason for --strict to fail.
+
+    With --annotator, each annotator is held against the others who rated the same responses, and with --scorer against
+    its scores as well, which alone will do where no response has two ratings. FIELD holds a name, or ratings by name.
     """
-    if suspects is not None and scorer is None:
-        raise BadSpec("--suspects ranks ratings by a scorer: give --scorer too")
-    for source in sources if scorer else ():
+    _refuse_alone(scorer, suspects, annotator, combined)
+    for source in sources if scorer or annotator else ():
         reading.refuse_read_once(source)
-    summaries = [summarise(source, reading) for source in sources]
+    summaries = [summarise(source, reading, annotator) for source in sources]
     crossings = leaks(summaries)
     suspicious = sum(len(findings) for summary in summaries for findings in summary.suspicious.values()) + len(
         crossings
     )
     checks = [summary.checks() for summary in summaries]
-    ranked = _suspects(sources, scorer, suspects, reading, quiet or as_json) if scorer else []
+    still = quiet or as_json
+    responses, scored = _rated(sources, scorer, annotator, reading, still)
+    ranked = _suspects(scored, scorer, suspects, still) if scorer else []
+    people = _annotators(responses, annotator, scored, combined, still) if annotator else None
     failed = any(finding.verdict != "ok" for findings in checks for finding in findings)
     if as_json:
         files = [
@@ -80,6 +91,8 @@ def command(
         facts: dict[str, Any] = {"files": files, "leaks": crossings, "suspicious": suspicious}
         if scorer:
             facts["suspects"] = [suspect.to_dict() for suspect in ranked[:limit]]
+        if people is not None:
+            facts["annotators"] = people.to_dict()
         print_json(facts)
     elif not quiet:
         for summary, findings in zip(summaries, checks, strict=True):
@@ -91,32 +104,91 @@ def command(
             _show_by(summary, by or "")
         _show_leaks(sources, crossings)
         _show_suspects(ranked, limit)
+        _show_annotators(people)
         _say_next(sources[0], summaries[0], reading)
     return FOUND_BAD if strict and (suspicious or failed) else 0
 
 
-def _suspects(
-    sources: Iterable[str], folder: str, output: str | None, reading: ReadOptions, quiet: bool
-) -> list[Suspect]:
-    """Rank the ratings of all files by a scorer, and write them down where that is asked for."""
+def _refuse_alone(scorer: str | None, suspects: str | None, annotator: str | None, combined: str | None) -> None:
+    if suspects is not None and scorer is None:
+        raise BadSpec("--suspects ranks ratings by a scorer: give --scorer too")
+    if combined is not None and annotator is None:
+        raise BadSpec("--combined writes what annotators come to: give --annotator with the field that names them")
+
+
+def _rated(
+    sources: Iterable[str], folder: str | None, annotator: str | None, reading: ReadOptions, quiet: bool
+) -> tuple[list[Response], list[ScoredResponse]]:
+    """Return the responses of all files, and their scores by the heads of a scorer that held them out, if any."""
+    if folder is None:
+        return [response for source in sources if annotator for response in reading.responses(source)], []
     from fractal.cli._scoring import read_as_in_training
-    from fractal.evaluation.suspects import suspects
-    from fractal.files import open_target
     from fractal.scorers.aspects import load_scorer
-    from fractal.writers.jsonl import encoded
 
     loaded = load_scorer(folder)
+    responses: list[Response] = []
     scored: list[ScoredResponse] = []
     for source in sources:
-        responses = read_as_in_training(loaded, reading, source, allow_missing=False, quiet=quiet)
-        scored += loaded.held_out_scores(responses)
+        read = list(read_as_in_training(loaded, reading, source, allow_missing=False, quiet=quiet))
+        responses += read
+        scored += loaded.held_out_scores(read)
+    trained = int(loaded.held_out_index_.knows(responses).sum()) if responses else 0
+    note(f"{len(responses):,} responses scored by {folder}, which trained on {trained:,} of them", quiet)
+    return responses, scored
+
+
+def _suspects(scored: Sequence[ScoredResponse], folder: str, output: str | None, quiet: bool) -> list[Suspect]:
+    """Rank the ratings of all files by a scorer, and write them down where that is asked for."""
+    from fractal.evaluation.suspects import suspects
+    from fractal.files import open_target
+    from fractal.writers.jsonl import encoded
+
     ranked = suspects(scored)
-    trained = int(loaded.held_out_index_.knows([suspect.scored.response for suspect in ranked]).sum()) if ranked else 0
-    note(f"{len(ranked):,} ratings held against {folder}, which trained on {trained:,} of them", quiet)
+    note(f"{len(ranked):,} ratings held against {folder}", quiet)
     if output is not None:
         with open_target(output) as stream:
             stream.writelines(encoded(suspect.to_dict()) + b"\n" for suspect in ranked)
     return ranked
+
+
+def _annotators(
+    responses: Sequence[Response], field: str, scored: Sequence[ScoredResponse], output: str | None, quiet: bool
+) -> AnnotatorReport:
+    """Estimate how reliable annotators are, and write what they come to together where that is asked for."""
+    from fractal.evaluation.annotators import annotator_quality, combined_responses
+    from fractal.writers import write
+
+    report = annotator_quality(responses, field, scored)
+    if output is not None:
+        combined = combined_responses(report, field)
+        write(combined, output, "jsonl")
+        labelled = sum(response.label is not None for response in combined)
+        note(f"{labelled:,} of {len(combined):,} responses have a common label. Wrote {output}.", quiet)
+    return report
+
+
+def _show_annotators(report: AnnotatorReport | None) -> None:
+    if report is None:
+        return
+    rows = [
+        (
+            one.name,
+            f"{one.ratings:,}",
+            f"{one.shared:,}",
+            f"{one.accuracy:.2f} ({one.low:.2f} … {one.high:.2f})",
+            f"{one.leniency:+.2f}",
+            one.verdict,
+        )
+        for one in report.annotators
+    ]
+    headings = ("annotator", "ratings", "shared", "right", "leniency", "what it says")
+    table(f"Annotators, held against {report.compared_with}", headings, rows)
+    for line in report.notes:
+        emit(f"Note: {line}.")
+    if report.reliability == report.reliability:
+        emit(
+            f"Ratings are right {report.reliability:.0%} of the time: fractal suggest --reliability takes this number."
+        )
 
 
 def _show_suspects(ranked: Sequence[Suspect], limit: int) -> None:

@@ -13,12 +13,16 @@ from fractal.cli._command import subcommand
 from fractal.cli._options import ReadOptions, quiet_option, reading_options, trust_option
 from fractal.cli._output import note
 from fractal.cli._scoring import missing_option, read_as_in_training
-from fractal.errors import BadSpec
+from fractal.errors import BadData, BadSpec
 
 if TYPE_CHECKING:
+    from fractal.records import Response
     from fractal.scorers.active_learning import Suggestion
+    from fractal.scorers.sentence import SentenceScorer
 
 __all__ = ["command"]
+
+SUREST = 0.99  # of ratings whose estimate is 1: a second opinion on them may still be asked for
 
 
 @subcommand(
@@ -42,7 +46,14 @@ __all__ = ["command"]
     help="What may be asked: labels, second opinions on labels, ratings of responses. Repeatable.",
 )
 @click.option(
-    "--reliability", default=1.0, show_default=True, help="Share of labels and ratings that are right; opinions: < 1."
+    "--reliability",
+    type=float,
+    help="Share of labels and ratings that are right; opinions: < 1. Default: what annotators of DATA show, else 1.",
+)
+@click.option(
+    "--rated-by",
+    metavar="FIELD",
+    help="Field of DATA that names who rated, or holds ratings by name. Default: annotator or ratings, if there.",
 )
 @click.option(
     "--reading",
@@ -70,7 +81,8 @@ def command(
     annotators: tuple[str, ...],
     overlap: float,
     kinds: tuple[str, ...],
-    reliability: float,
+    reliability: float | None,
+    rated_by: str | None,
     reading_cost: float,
     seed: int,
     answers: tuple[str, ...],
@@ -83,6 +95,7 @@ def command(
     Each line of the output is a sentence with what it answers to; people fill in `label`, from 0, bad, to 1, good.
     With --answers the filled-in lines become sentence labels of DATA, to train on. With several --kind it is chosen
     between labels, second opinions on those that are there, and ratings of whole responses, by what each would settle.
+    How often people are right is estimated where two of them rated the same responses of DATA.
     """
     from fractal.scorers.active_learning import (
         agreement,
@@ -119,11 +132,42 @@ def command(
         reading=reading_cost,
         seed=seed,
         kinds=kinds,
-        reliability=reliability,
+        reliability=_estimated(loaded, responses, rated_by, quiet) if reliability is None else reliability,
     )
     write_suggestions(suggestions, output)
     note(f"Wrote {_counted(suggestions, kinds)} to {output}: fill in `label`, then:", quiet)
     note(f"  {_next(scorer, data, output, reading, allow_missing=allow_missing)}", quiet)
+
+
+def _estimated(scorer: SentenceScorer, responses: Sequence[Response], field: str | None, quiet: bool) -> float:
+    """Return how often the people who rated these responses are right, 1 where nothing tells; say which."""
+    from fractal.evaluation.annotators import FIELDS, annotator_quality
+    from fractal.evaluation.slices import carried_value
+
+    there = [name for name in FIELDS if any(carried_value(response, name) for response in responses)]
+    if field is None and not there:
+        return 1.0
+    try:
+        report = annotator_quality(responses, field or there[0], scorer.held_out_scores(responses))
+    except BadData as error:
+        if field is not None:
+            raise
+        note(f"Ratings are taken to be right ({error}); say otherwise with --reliability.", quiet)
+        return 1.0
+    if field is None and not any(one.shared for one in report.annotators):
+        note(
+            "Ratings are taken to be right, as no two people rated one response; see --rated-by, --reliability.", quiet
+        )
+        return 1.0
+    if report.reliability <= 0.5:
+        raise BadData(
+            f"ratings are right {report.reliability:.0%} of the time, by {report.compared_with}: look at them with "
+            "`fractal inspect --annotator`, and write their common label with --combined",
+            field=field or there[0],
+        )
+    people = ", ".join(f"{one.name} {one.accuracy:.2f}" for one in report.annotators if one.accuracy == one.accuracy)
+    note(f"Ratings are right {report.reliability:.0%} of the time ({people}), by {report.compared_with}.", quiet)
+    return min(report.reliability, SUREST)
 
 
 def _counted(suggestions: Sequence[Suggestion], kinds: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ LEAST_WIDTH = 0.02  # narrowest spread of a judge's scores, so that one lucky va
 SURE = 30.0  # largest log-odds of a label
 SETTLED = 1e-6  # labels that move less are settled
 FLAT = 1e-9  # labels that vary less say nothing about a judge
+EDGE, EDGE_ROUNDS = 0.98, 100  # nobody starts out surer than this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class _Fit:
         votes = table.binary
         wrong = (number - right)[votes]
         hits = np.stack([good_total[votes], wrong - (total - good_total)[votes]])  # right on good, right on bad
-        on_good[votes], against = _pooled(hits, np.stack([right[votes], wrong]))
+        on_good[votes], against = _drawn(hits, np.stack([right[votes], wrong]), alike=table.alike)
         on_bad[votes] = 1 - against
         away = wanted * (table.filled - on_good) ** 2 + (table.seen - wanted) * (table.filled - on_bad) ** 2
         spread = np.sqrt(away.sum(axis=0) / np.maximum(number, 1) + LEAST_WIDTH**2)
@@ -121,9 +122,10 @@ class _Votes:
     filled: Floats  # (response, judge) 0 where there is no vote; scores in standard units of their judge
     seen: Mask
     binary: Mask  # (judge,)
+    alike: bool = True  # whether judges are drawn to what they have in common
 
     @classmethod
-    def of(cls, votes: ArrayLike) -> _Votes:
+    def of(cls, votes: ArrayLike, *, alike: bool = True) -> _Votes:
         table = np.array(votes, dtype=np.float64)  # None becomes nan
         if table.ndim != 2 or not table.shape[1]:
             raise BadData(f"votes of shape {table.shape}: give a table with a row a response and a column a judge")
@@ -135,24 +137,52 @@ class _Votes:
         number = np.maximum(seen.sum(axis=0), 1)
         centred = (filled - filled.sum(axis=0) / number) * seen
         wide = np.sqrt((centred**2).sum(axis=0) / number)
-        return cls(np.where(binary, filled, centred / np.where(wide > 0, wide, 1.0)), seen, np.asarray(binary))
+        return cls(np.where(binary, filled, centred / np.where(wide > 0, wide, 1.0)), seen, np.asarray(binary), alike)
 
     def take(self, judges: Mask) -> _Votes:
-        return _Votes(self.filled[:, judges], self.seen[:, judges], self.binary[judges])
+        return _Votes(self.filled[:, judges], self.seen[:, judges], self.binary[judges], self.alike)
+
+    def rows(self, chosen: Mask) -> _Votes:
+        return _Votes(self.filled[chosen], self.seen[chosen], self.binary, self.alike)
 
     def first_guess(self) -> Floats:
-        """Return the mean vote, each judge's scores as ranks: judges are taken to be right more often than wrong."""
+        """Return the votes by the judges' agreement, each judge's scores as ranks.
+
+        Most are taken to be right more often than wrong. The mean vote would not do: of two judges it is even wherever
+        they differ, and who differs from everybody would never be seen.
+        """
         votes = self.filled.copy()
         for judge in np.flatnonzero(~self.binary):
             mine = self.seen[:, judge]
             _, place, count = np.unique(self.filled[mine, judge], return_inverse=True, return_counts=True)
             votes[mine, judge] = ((np.cumsum(count) - count / 2) / count.sum())[place.ravel()]
-        total = self.seen.sum(axis=1)
-        return np.asarray(((votes * self.seen).sum(axis=1) + 0.5) / (total + 1))
+        sides = (2 * votes - 1) * self.seen  # −1 … 1, 0 where there is no vote
+        edge = _edges(sides.T @ sides, self.seen.T.astype(np.float64) @ self.seen)
+        return _chance(sides @ np.log((1 + edge) / (1 - edge)))
 
 
-def _pooled(hits: Floats, number: Floats) -> Floats:
-    """Return each judge's rates, drawn to the judges' common accuracy as far as they do not clearly differ."""
+def _edges(together: Floats, met: Floats) -> Floats:
+    """Return each judge's edge, right less wrong: two judges agree in the mean by the product of theirs (judge,).
+
+    Both arguments are (judge, judge): the sum of the products of their votes, and on how many responses they met.
+    """
+    others = 1 - np.eye(len(met))
+    together, met = together * others, met * others
+    expected = np.full(len(met), 2 * EXPECTED - 1)
+    edge = expected
+    for _ in range(EDGE_ROUNDS):
+        better = (together @ edge + PRIOR_JUDGES * expected) / (met @ edge**2 + PRIOR_JUDGES)
+        edge = (edge + np.clip(better, -EDGE, EDGE)) / 2  # a full step would go to and fro
+    return np.asarray(edge)
+
+
+def _drawn(hits: Floats, number: Floats, *, alike: bool) -> Floats:
+    """Return each judge's rates, drawn to the judges' common accuracy as far as they do not clearly differ.
+
+    Judges who are not taken to be `alike` are drawn to what is expected of any, as much as so many votes weigh.
+    """
+    if not alike:
+        return np.asarray((hits + PRIOR_VOTES * EXPECTED) / (number + PRIOR_VOTES))
     common = (hits.sum() + PRIOR_VOTES * EXPECTED) / (number.sum() + PRIOR_VOTES)
     chance = common * (1 - common)
     apart = (hits / np.maximum(number, 1) - common) ** 2 - chance / np.maximum(number, 1)  # beyond sampling
@@ -222,13 +252,12 @@ def _sift(
         worst = int(np.argmin(np.where(useless, high, np.inf)))
         counted[worst] = False
         reasons[worst] = "contradicts the others" if high[worst] < 0.5 else "cannot be told from chance"
-    return _Sifted(counted, reasons, good, fit, low, high)
+    return _Sifted(counted, reasons, fit, low, high)
 
 
 class _Sifted(NamedTuple):
     counted: Mask
     reasons: list[str]
-    good: Floats
     fit: _Fit
     low: Floats
     high: Floats
@@ -244,9 +273,14 @@ def combine(
     confidence: float = 0.95,
     rounds: int = 200,
     seed: int = 0,
+    aside: Sequence[str] = (),
+    alike: bool = True,
 ) -> Combined:
     """Weigh judges by how well they foretell one another, drop the useless, and give each response a soft label.
 
+    Judges are learned from responses that several rated, where there are some: one vote alone tells nothing of who cast
+    it. Those named `aside` help to weigh the others, and their own votes are in no label. Models of one kind are
+    `alike`: drawn to their common accuracy as far as they do not clearly differ.
     `votes` is (response, judge): 0 or 1, or scores on the judge's own scale, higher is better; nan where a judge has
     not voted. Taken for granted: most judges are right more often than wrong, and err independently. A judge that is
     surely near chance is dropped; one that contradicts the others is turned around, or dropped where that is wished.
@@ -255,15 +289,21 @@ def combine(
         raise BadSpec(f"contradicting={contradicting!r}: a judge that contradicts the others is to 'turn' or to 'drop'")
     if bootstrap < 2 or not 0 < confidence < 1:
         raise BadSpec(f"bootstrap={bootstrap}, confidence={confidence}: give at least 2, and a share such as 0.95")
-    table = _Votes.of(votes)
+    table = _Votes.of(votes, alike=alike)
     count = table.binary.size
     titles = tuple(names) if names is not None else tuple(f"judge {place + 1}" for place in range(count))
     if len(titles) != count:
         raise BadData(f"{len(titles)} names for {count} judges: give one a judge")
     if not table.seen.any():
         raise BadData("no judge has voted on any response: there is nothing to combine")
-    sifted = _sift(table, drop, contradicting, bootstrap, confidence, seed, rounds)
-    good = np.where(table.seen[:, sifted.counted].any(axis=1), sifted.good, np.nan)
+    compared = table.seen.sum(axis=1) > 1
+    learned = table.rows(compared) if compared.any() else table
+    sifted = _sift(learned, drop, contradicting, bootstrap, confidence, seed, rounds)
+    # who met no other judge counts as judges do on average
+    alone = np.asarray(table.seen.any(axis=0) & ~learned.seen.any(axis=0))
+    counted = (sifted.counted | alone) & ~np.isin(titles, aside)
+    good = _chance(sifted.fit.odds + sifted.fit.evidence(table)[:, counted].sum(axis=1))
+    good = np.where(table.seen[:, counted].any(axis=1), good, np.nan)
     accuracy = sifted.fit.rates(table.binary)
     judges = tuple(
         Judge(
@@ -272,8 +312,8 @@ def combine(
             on_good=float(accuracy[0, place]),
             on_bad=float(accuracy[1, place]),
             accuracy=float(accuracy[:, place].mean()),
-            low=float(sifted.low[place]),
-            high=float(sifted.high[place]),
+            low=0.0 if alone[place] else float(sifted.low[place]),
+            high=1.0 if alone[place] else float(sifted.high[place]),
             votes=int(table.seen[:, place].sum()),
             dropped=sifted.reasons[place] or ("" if table.seen[:, place].any() else "has not voted"),
         )
