@@ -23,7 +23,7 @@ SETS = (
 MOST, EPOCHS = 600, 12  # training responses of a set; epochs of the default
 RIVALS = (
     *("prefix_value", "prefix_ranking", "first_error_hazard", "softmax_pooling", "top_k", "buffer_class"),
-    "positive_unlabelled",
+    *("positive_unlabelled", "label_shift"),
 )
 METHODS = (*RIVALS, "noisy_copy", "attention", "default")
 ORDERED = ("processbench", "prmbench", "prm800k_subset")
@@ -64,7 +64,7 @@ def page(rows: list[dict]) -> str:
         f"that each set states, means over seeds. The default has {EPOCHS} epochs and four experts; the rivals are one "
         "network each, which keeps the epoch that a held-out fifth of the groups likes best. They are their papers' "
         "ideas on frozen columns, not their papers' language models: `prefix_value` IPVRM, `prefix_ranking` SRM, "
-        "`first_error_hazard` CRM, `softmax_pooling` LCA, `top_k` HaMI, `buffer_class` FreePRM.",
+        "`first_error_hazard` CRM, `softmax_pooling` LCA, `top_k` HaMI, `buffer_class` FreePRM, `label_shift` DDFA.",
         "",
         f"| set | seeds | {' | '.join(METHODS)} |",
         f"|---|---:|{'---|' * len(METHODS)}",

@@ -10,12 +10,13 @@ from fractal.datasets.synthetic import make_responses
 from fractal.evaluation.metrics import METRICS
 from fractal.mil.bags import Bags
 from fractal.scorers.baselines import BASELINES
+from fractal.scorers.baselines.label_shift import domains_of, factorised, first_shares
 from fractal.scorers.baselines.networks import perceptron
 from fractal.scorers.baselines.prefix_values import prefix_rows, steps_of
 
 RIVALS = (
     *("prefix_value", "prefix_ranking", "first_error_hazard", "softmax_pooling", "top_k", "buffer_class"),
-    "positive_unlabelled",
+    *("positive_unlabelled", "label_shift"),
 )
 OFFSETS = torch.tensor([0, 3, 4, 9])
 
@@ -65,3 +66,28 @@ def test_later_sentences_do_not_change_the_value_of_earlier_ones():
     before, after = (network(prefix_rows(Bags.make(rows, OFFSETS))).squeeze(-1) for rows in (features, other))
     assert torch.allclose(before[[0, 1, 3, 4, 5]], after[[0, 1, 3, 4, 5]])
     assert not torch.allclose(before[[2, 6]], after[[2, 6]])
+
+
+@pytest.mark.parametrize("direction", ["min", "max", "mean"])
+def test_latent_classes_that_domains_mix_are_recovered(direction):
+    random = np.random.default_rng(0)
+    of_class = np.zeros((10, 2))
+    of_class[:6, 0], of_class[4:, 1] = random.dirichlet(np.ones(6)), random.dirichlet(np.ones(6))  # each has its own
+    bad = {"min": [0.4, 0.2, 0.0, 0.0], "max": [1.0, 1.0, 0.8, 0.6], "mean": [0.9, 0.7, 0.3, 0.2]}[direction]
+    planted = np.stack([bad, 1 - np.array(bad)])
+    counts = of_class @ planted * np.array([1e5, 2e5, 1e5, 3e5])
+    shares = factorised(counts, first_shares(np.array([False, False, True, True]), direction))
+    assert np.allclose(shares.sum(0), 1)
+    assert shares == pytest.approx(planted, abs=0.03)  # domains of one class and cells of one class pin both
+    lasting = first_shares(np.array([False, False, True, True]), direction) == 0
+    assert (shares[lasting] == 0).all()
+
+
+def test_domains_are_good_and_bad_responses_short_and_long_ones():
+    labels, sizes = np.array([0.0, 0.0, 1.0, 1.0, np.nan, 0.0]), np.array([2, 9, 2, 9, 5, 3])
+    domains, good = domains_of(labels, sizes, 2, "min")
+    assert np.isnan(domains[4])
+    assert domains[[0, 1, 2, 3, 5]].tolist() == [0, 1, 2, 3, 0]
+    assert good.tolist() == [False, False, True, True]
+    alike, sides = domains_of(labels, np.full(6, 3), 2, "max")
+    assert (sides.tolist(), np.nanmax(alike)) == ([False, True], 1)

@@ -9,6 +9,7 @@ from fractal.scorers.baselines import (  # noqa: F401  (registered so)
     curriculum,
     dllp,
     implicit_reward,
+    label_shift,
     nli,
     noisy_copy,
     pooling,
