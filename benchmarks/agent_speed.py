@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.machine import setting
 
 TASKS = 100
-RATED = 300  # runs to train on, three of each task: training encodes them for its checks, and is not in the sum
+RATED = 300  # runs to train on, three of each task; training is not in the sum
 TOOLS = ("find_customer", "find_order", "read_policy", "update_order", "refund", "send_mail", "calculate", "search")
 WORDS = (
     *("order", "parcel", "refund", "address", "customer", "policy", "item", "price", "delivery", "card", "return"),
@@ -101,8 +101,8 @@ def main() -> None:
     print(f"{told}\n")
     print(
         f"{options.traces:,} generated traces of {options.steps} steps (openai_messages) of {TASKS} tasks, wall-clock "
-        "seconds of each command, its start included. No expert of traces reads a vector, so the encoder counts in "
-        "training alone, whose checks read vectors.\n"
+        "seconds of each command, its start included. No expert of traces reads a vector, so no text is encoded "
+        "in training either.\n"
     )
     heads = ("encoder", "read and score", "report", "**read, score and report**", "disaggregate")
     print(f"| {' | '.join([*heads, f'train on {RATED}, 10 epochs'])} |")

@@ -49,6 +49,11 @@ class EncodedBlock:
         return np.fromiter((bool(response.query) for response in self.responses), bool, len(self))
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether texts were encoded; where nothing reads vectors they are not."""
+        return bool(self.sentences.shape[1])
+
+    @property
     def has_context(self) -> NDArray[np.bool_]:
         """Which bags have a context."""
         return np.diff(self.chunk_offsets) > 0
@@ -133,13 +138,15 @@ class EncodedBlock:
         )
 
 
-def texts_only(responses: Sequence[Response]) -> EncodedBlock:
-    """Return a block without vectors, for features that read texts alone."""
+def texts_only(responses: Sequence[Response], space: ArraySpace = IN_MEMORY) -> EncodedBlock:
+    """Return a block without vectors, for features that read texts alone; their columns are laid in `space`."""
     offsets = offsets_of([len(response.sentences) for response in responses])
     none = np.zeros((int(offsets[-1]), 0), np.float32)
     queries = np.zeros((len(responses), 0), np.float32)
     late = np.zeros((int(offsets[-1]), 10), np.float32)
-    return EncodedBlock(tuple(responses), offsets, none, queries, none[:0], np.zeros(len(offsets), np.int64), late)
+    chunk_offsets = np.zeros(len(offsets), np.int64)
+    responses = responses if isinstance(responses, StoredRecords) else tuple(responses)
+    return EncodedBlock(responses, offsets, none, queries, none[:0], chunk_offsets, late, space)
 
 
 def ragged_rows(offsets: Indices, bags: Indices) -> tuple[Indices, Indices]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fractal.ensemble.self_training import SelfTraining
 from fractal.ensemble.specs import ExpertSpec
 from fractal.errors import BadSpec
+from fractal.features import reads_vectors
 from fractal.mil.aggregations import Aggregation
 from fractal.mil.objectives.base import Term
 from fractal.mil.training.plan import TrainingPlan
@@ -79,6 +80,13 @@ class FitConfig:
     def supervised(self) -> bool:
         """Whether sentence labels are what is learned from."""
         return self.learn_from == "sentences"
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether anything that learns may read vectors; where nothing does, no text need be encoded."""
+        experts = (*self.experts, *self.mean_experts, *self.pseudo_label_experts)
+        asked = self.priors or self.try_priors or self.start != "even"
+        return bool(asked) or any(reads_vectors(spec.features) for spec in experts)
 
     def experts_for(self, aggregation: Aggregation, *, has_pairs: bool) -> tuple[ExpertSpec, ...]:
         """Return the first experts: they see of the rest of a response only where no shortcut leads over it."""

@@ -19,6 +19,7 @@ from fractal.evaluation.findings import Finding
 from fractal.evaluation.outcomes import CONFIDENCE, Outcome
 from fractal.evaluation.solvers import minimise, sigmoid
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
+from fractal.mil.objectives.priors import ColumnPrior
 from fractal.mil.outputs import flat
 from fractal.records.corpus import Corpus
 
@@ -29,6 +30,13 @@ Floats = NDArray[np.float64]
 NOISY, VERY_NOISY = 0.03, 0.15  # flip rates
 RATES = np.array([0.0, 0.01, 0.02, *np.arange(0.03, 0.451, 0.03)])  # of flipped labels, that are tried
 RIDGE = 1e-4
+NO_VECTORS = Finding(
+    "vectors",
+    "ok",
+    "Nothing that learned reads vectors, so no text was encoded: small models of the checks read scalar columns alone, "
+    "and neither similarity to the context nor how far other responses are in topic is looked at.",
+    0.0,
+)
 
 
 def method_checks(
@@ -42,7 +50,7 @@ def method_checks(
 ) -> tuple[Finding, ...]:
     """Check what needs vectors; where there are too few labels to say anything, nothing is said."""
     chosen = _direction(fitted, aggregation, corpus)
-    findings: list[Finding] = []
+    findings = [] if block.has_vectors else [NO_VECTORS]
     rated = Outcome.of(corpus.responses, groups=corpus.groups)
     enough = len(rated) >= MIN_RESPONSES and rated.differs and not len(corpus.pairs)
     if enough:
@@ -95,7 +103,8 @@ def _priors(
 ) -> list[Finding]:
     """What the labels say of every prior that has weight in the fit, and of all others that could serve."""
     weighed = fitted.priors if fitted else ()
-    findings = prior_findings(block, corpus, (*weighed, *serving(corpus.responses, columns)), chosen, seed)
+    others = [term for term in serving(corpus.responses, columns) if block.has_vectors or isinstance(term, ColumnPrior)]
+    findings = prior_findings(block, corpus, (*weighed, *others), chosen, seed)
     by_name: dict[str, Finding] = {}
     for term, finding in findings.items():
         by_name.setdefault(finding.name, _despite(finding) if term in weighed and finding.advice == "drop" else finding)

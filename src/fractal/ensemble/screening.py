@@ -31,6 +31,8 @@ MAX_RESPONSES = 1500  # rated responses that a check reads
 DIRECTIONS = 24  # of the sentence vectors, the widest ones
 STEPS = 40
 RIDGE = 3e-3
+# In place of vectors; nothing that learns from all labels, as the small models must not have seen those held out.
+TEXT_COLUMNS = tuple(dict.fromkeys(spec for spec in (*RECIPES["own"], *RECIPES["steps"]) if spec != "passed_runs"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,8 +92,8 @@ class LinearProbe:
     ) -> LinearProbe:
         """Lay out these rated responses, else a sample of all, by these features.
 
-        Without features: those of words, and the widest directions of the vectors. What is `controlled` (response, 1)
-        is added to the log-odds of responses.
+        Without features: those of words, and the widest directions of the vectors; what the steps are, where there are
+        no vectors. What is `controlled` (response, 1) is added to the log-odds of responses.
         """
         rated = sampled_ratings(corpus, seed) if rated is None else rated
         block = block.take(rated)
@@ -145,6 +147,8 @@ def sampled_ratings(corpus: Corpus, seed: int) -> NDArray[np.int64]:
 
 def _columns_of_words(block: EncodedBlock) -> Tensor:
     """Return the scalar columns of sentences and the widest directions of their vectors: (sentence, column)."""
+    if not block.has_vectors:
+        return _columns_of(block, TEXT_COLUMNS)
     centred = torch.from_numpy(block.sentences - block.sentences.mean(0))
     rank = min(DIRECTIONS, *centred.shape)
     spread, axes = torch.linalg.eigh(centred.T @ centred)

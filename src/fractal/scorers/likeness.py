@@ -73,7 +73,7 @@ class TrainingProfile:
 
     def unlike(self, block: EncodedBlock) -> list[tuple[str, ...]]:
         """Say of each response in what it is unlike training: of language, length and domain those that are."""
-        if block.sentences.shape[1] not in (0, self.centroids.shape[1]):
+        if block.has_vectors and self.centroids.shape[1] not in (0, block.sentences.shape[1]):
             raise BadFolder(
                 f"this scorer's centroids have {self.centroids.shape[1]} columns, its encoder gives "
                 f"{block.sentences.shape[1]}: copy its folder again, or train anew"

@@ -17,7 +17,7 @@ from torch import Tensor
 from fractal.array_space import IN_MEMORY, ArraySpace
 from fractal.encoders import ENCODERS, EmbeddingCache, Encoder
 from fractal.encoders.base import Progress
-from fractal.encoders.block import EncodedBlock
+from fractal.encoders.block import EncodedBlock, texts_only
 from fractal.encoders.laying import embed_by_workers
 from fractal.ensemble import summary
 from fractal.ensemble.checks import run_checks
@@ -359,8 +359,14 @@ class SentenceScorer(Remembers, PlanOptions):
         return embed_by_workers(responses, encoder, cache, progress=on_encode, space=space)
 
     def embed_for_training(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
-        """Encode responses to learn from, in files where memory has no room for what is made of them."""
-        space = training_space(responses, self._encoder().dim, self.memory_limit, self.workers)
+        """Encode responses to learn from, in files where memory has no room for what is made of them.
+
+        Where nothing that learns reads vectors, as in runs of agents, none are made.
+        """
+        needed = self.tune is not None or self.fit_config(responses).reads_vectors
+        space = training_space(responses, self._encoder().dim if needed else 0, self.memory_limit, self.workers)
+        if not needed:
+            return texts_only(responses, space)
         return self.embed(responses, on_encode, space)
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:

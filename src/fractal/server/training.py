@@ -216,12 +216,18 @@ def _judged(
     evaluation: dict[str, Any] = {"after": _measures(responses, unseen)}
     if before is not None:
         old = load_scorer(store.scorer(before.folder_hash), cache=str(store.vectors))
-        if isinstance(old, AspectScorer) or old.encoder_fingerprint_ != scorer.encoder_fingerprint_:
+        if isinstance(old, AspectScorer) or not _can_score(old, scorer, views):
             earlier: Sequence[ScoredResponse] = old.disaggregate([response.without_labels() for response in responses])
         else:
             earlier = views.unseen(old)
         evaluation |= {"before": _measures(responses, earlier), "before_number": before.number}
     return plain_facts(evaluation)
+
+
+def _can_score(old: SentenceScorer, scorer: SentenceScorer, views: Views) -> bool:
+    """Whether an earlier scorer reads what was encoded for the new one."""
+    same = old.encoder_fingerprint_ == scorer.encoder_fingerprint_
+    return same and (views.block.has_vectors or not old.ensemble_.reads_vectors)
 
 
 def _measures(responses: Sequence[Response], scored: Sequence[ScoredResponse]) -> dict[str, Any]:
