@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 
 
 def run_one(question: str, name: str, variant: str, seed: int) -> dict:
@@ -33,4 +34,5 @@ def run_one(question: str, name: str, variant: str, seed: int) -> dict:
     found = judge(scored, target.test, target.name)
     kept = [choice.taken for choice in scorer.choices_ if choice.about.startswith("round")]
     where = {"question": question, "set": name, "variant": variant, "seed": seed}
-    return {**where, **found, "cost": scorer.cost_, "kept": kept, "cpu_s": round(spent, 1)}
+    measured = {"date": date.today().isoformat(), "encoder": scorer.encoder, "cpu_s": round(spent, 1)}
+    return {**where, **found, "cost": scorer.cost_, "kept": kept, **measured}

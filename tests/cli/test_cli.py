@@ -455,6 +455,11 @@ def test_calibrate_moves_scores_and_keeps_their_order(fractal, folder, tmp_path)
         for old, new in zip(before.sentence_scores, after.sentence_scores, strict=True):
             odds = slope * math.log(old / (1 - old)) + shift
             assert new == pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-3)
+    product = [*plain[:-4], "--aggregation", "product", "-o", out, "--clustered"]
+    found = json.loads(fractal(*product, "--json").out)["clustered"]
+    assert found["holds"] == (found["confidence"] >= 0.95)
+    assert "sentences cluster" in fractal(*product).err
+    assert fractal(*plain[:-4], "--aggregation", "mean", "--clustered").code == 2
     unlabelled = fractal("calibrate", scores, "--labelled", scores)
     assert (unlabelled.code, "nothing to calibrate" in unlabelled.err) == (2, True)
 

@@ -51,6 +51,38 @@ def test_auto_finds_a_step_that_no_smooth_curve_has():
     assert fitted(np.array([0.2, 0.45])) == pytest.approx([0.1, 0.5], abs=0.07)
 
 
+def test_auto_leaves_calibrated_scores_alone_where_labels_are_few():
+    """A freer curve is better by chance on a quarter of such draws; by more than a standard error on none of these."""
+    kinds = []
+    for seed in range(20):
+        labels, _, true = miscalibrated(300, seed=seed)
+        kinds.append(fit_calibrator(true, labels).kind)
+    assert kinds.count("identity") >= 18
+
+
+def test_auto_takes_the_simplest_curve_that_mends_the_scores():
+    labels, scores, _ = miscalibrated(900)
+    assert fit_calibrator(scores, labels).kind == "platt"
+
+
+def test_a_standard_error_is_taken_over_groups():
+    """Labels that repeat inside a group are one piece of evidence, however often they repeat."""
+    kinds = []
+    for seed in range(20):
+        labels, _, true = miscalibrated(60, seed=seed)
+        repeated = np.repeat(labels, 30), np.repeat(true, 30), np.repeat(np.arange(60), 30)
+        kinds.append(fit_calibrator(repeated[1], repeated[0], groups=repeated[2]).kind)
+    assert kinds.count("identity") >= 18
+
+
+def test_steps_are_not_asked_for_by_few_labels():
+    random = np.random.default_rng(0)
+    scores = random.random(900)
+    labels = (random.random(900) < np.where(scores < 0.3, 0.1, np.where(scores < 0.6, 0.5, 0.55))).astype(float)
+    assert fit_calibrator(scores, labels).kind != "isotonic"
+    assert fit_calibrator(scores, labels, kind="isotonic").kind == "isotonic"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_curves_rise_and_stay_probabilities(kind, data):

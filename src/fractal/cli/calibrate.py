@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import click
@@ -28,6 +29,11 @@ from fractal.cli.show import filtered
     metavar="SPEC",
     help="How sentences make a response good: as in training. See `fractal list aggregations`.",
 )
+@click.option(
+    "--clustered",
+    is_flag=True,
+    help="Let good and bad sentences cluster in responses, where held-out labels bear that out; it says whether.",
+)
 @click.option("--aspect", metavar="NAME", help="Learn from, and write, the scores of this aspect.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="[default: stdout]")
 @scored_options
@@ -38,6 +44,7 @@ def command(
     labelled: str,
     truth: str | None,
     aggregation: str,
+    clustered: bool,
     aspect: str | None,
     output: str,
     quiet: bool,
@@ -50,13 +57,16 @@ def command(
     likeliest; sentences with labels refine them. The scorer must not have trained on these responses. The order of
     sentences stays, and so does the score of each response.
     """
-    from fractal.ensemble.sentence_calibration import calibrate_scores, recalibrated
+    from fractal.ensemble.sentence_calibration import calibrate_scores, recalibrated, shared_effect_of
     from fractal.evaluation import LabelledScores
     from fractal.writers import write
 
     ratings = list(reading.responses(truth)) if truth else None
-    examples = LabelledScores.of(with_truth(reading.scored(labelled), ratings), aspect)
-    curve = calibrate_scores(examples, aggregation)
+    rated = list(filtered(with_truth(reading.scored(labelled), ratings), aspect=aspect))
+    examples = LabelledScores.of(rated, aspect)
+    groups = [item.response.split_group for item in rated]
+    effect = shared_effect_of(examples, aggregation, groups) if clustered else None
+    curve = calibrate_scores(examples, aggregation, effect if effect and effect.holds else None)
     items = filtered(reading.scored(scores), aspect=aspect)
     count = write((recalibrated(item, curve) for item in items), target_of(output))
     slope, shift = math.exp(curve.parameters[0]), curve.parameters[1]
@@ -64,8 +74,13 @@ def command(
     if as_json:
         facts = {"written": count, "slope": slope, "shift": shift}
         labels = {"response_labels": responses, "sentence_labels": sentences}
-        print_json({**facts, **labels, "rejected": reading.rejected, "output": output}, stderr=output == "-")
+        clusters = {"clustered": {**dataclasses.asdict(effect), "holds": effect.holds}} if effect else {}
+        print_json(
+            {**facts, **labels, **clusters, "rejected": reading.rejected, "output": output}, stderr=output == "-"
+        )
     else:
+        if effect:
+            note(f"{effect}", quiet)
         note(
             f"slope {slope:.3f} and shift {shift:+.3f} of the log-odds, by {responses:,} labels of responses and "
             f"{sentences:,} of sentences; {count:,} records written to {'stdout' if output == '-' else output}",

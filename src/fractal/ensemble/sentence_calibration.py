@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
-from fractal.errors import BadData, BadSpec
+from fractal.ensemble.shared_effect import Bagged, SharedEffect, fit_shared_effect, likeliest_line
+from fractal.errors import BadData
 from fractal.evaluation.arrays import LabelledScores
-from fractal.evaluation.calibration.calibrators import (
-    LOG_SLOPE_SPREAD,
-    SHIFT_SPREAD,
-    Calibrator,
-    fit_smooth,
-    logit,
-)
-from fractal.evaluation.metrics import Floats
-from fractal.evaluation.solvers import minimise
-from fractal.mil.aggregations import AGGREGATIONS, Aggregation
+from fractal.evaluation.calibration.calibrators import Calibrator, fit_smooth
+from fractal.evaluation.metrics.base import Integers
+from fractal.mil.aggregations import Aggregation
 from fractal.records import ScoredResponse
 
 
@@ -31,35 +25,45 @@ def fit_sentence_calibrator(
     aggregation: str | Aggregation = "product",
     *,
     gold: ArrayLike | None = None,
+    effect: SharedEffect | None = None,
 ) -> Calibrator:
     """Find slope and shift of the sentence log-odds from response labels, and from gold sentence labels if there are.
 
     `aggregation` says how sentence scores make the response, as in training. Gold labels refine the curve that the
-    response labels give; with many of them they alone decide.
+    response labels give; with many of them they alone decide. With an `effect` that sentences of a response share, the
+    curve is the one that follows from it.
     """
-    form: Aggregation = AGGREGATIONS.build(aggregation)
-    if form.thresholds != 1:
-        raise BadSpec(f"aggregation={aggregation!r}: one curve serves scores of good and bad, not of several levels")
-    sentences, responses = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    bounds = _checked_offsets(offsets, sentences, responses)
-    truth = np.full(sentences.size, np.nan) if gold is None else np.asarray(gold, dtype=np.float64)
-    if truth.shape != sentences.shape:
-        raise BadData(f"{truth.size} gold labels for {sentences.size} sentences: give one a sentence, nan if unknown")
-    known, rated = ~np.isnan(truth), not np.isnan(responses).all()
-    if not rated and not known.any():
+    bags = Bagged.of(scores, offsets, labels, aggregation)
+    truth = np.full(bags.scores.size, np.nan) if gold is None else np.asarray(gold, dtype=np.float64)
+    if truth.shape != bags.scores.shape:
+        raise BadData(f"{truth.size} gold labels for {bags.scores.size} sentences: give one a sentence, nan if unknown")
+    known = ~np.isnan(truth)
+    if not bags.rated and not known.any():
         raise BadData("neither a response nor a sentence has a label: there is nothing to calibrate with")
-    centre = _likeliest_line(sentences, bounds, responses, form) if rated else np.zeros(2)
+    if effect is not None:
+        centre = np.array(effect.curve(bags.scores).parameters)
+    else:
+        centre = likeliest_line(bags, torch.from_numpy(bags.labels)) if bags.rated else np.zeros(2)
     if not known.any():
         return Calibrator("platt", (float(centre[0]), float(centre[1])))
-    return fit_smooth("platt", sentences[known], truth[known], centre)
+    return fit_smooth("platt", bags.scores[known], truth[known], centre)
 
 
-def calibrate_scores(labelled: LabelledScores, aggregation: str | Aggregation = "product") -> Calibrator:
+def calibrate_scores(
+    labelled: LabelledScores, aggregation: str | Aggregation = "product", effect: SharedEffect | None = None
+) -> Calibrator:
     """Fit the curve to scored responses that carry labels which their scorer has not seen."""
-    sizes = np.bincount(labelled.sentences.groups, minlength=len(labelled.ids))
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    sentences = labelled.sentences
-    return fit_sentence_calibrator(sentences.scores, offsets, labelled.whole.truth, aggregation, gold=sentences.truth)
+    scores, offsets = labelled.sentences.scores, _offsets_of(labelled)
+    gold = labelled.sentences.truth
+    return fit_sentence_calibrator(scores, offsets, labelled.whole.truth, aggregation, gold=gold, effect=effect)
+
+
+def shared_effect_of(
+    labelled: LabelledScores, aggregation: str | Aggregation = "product", groups: Sequence[object] | None = None
+) -> SharedEffect:
+    """Find what sentences of a response share beside their scores, by labels that their scorer has not seen."""
+    scores, labels = labelled.sentences.scores, labelled.whole.truth
+    return fit_shared_effect(scores, _offsets_of(labelled), labels, aggregation, groups)
 
 
 def recalibrated(scored: ScoredResponse, curve: Calibrator) -> ScoredResponse:
@@ -72,31 +76,7 @@ def recalibrated(scored: ScoredResponse, curve: Calibrator) -> ScoredResponse:
     )
 
 
-def _checked_offsets(offsets: ArrayLike, scores: Floats, labels: Floats) -> Tensor:
-    bounds = np.asarray(offsets, dtype=np.int64)
-    if bounds.ndim != 1 or bounds.size != labels.size + 1 or bounds[0] != 0 or bounds[-1] != scores.size:
-        raise BadData(
-            f"offsets of {bounds.size} entries for {labels.size} labels and {scores.size} scores: "
-            "give where each response starts, and the end"
-        )
-    if (np.diff(bounds) < 1).any():
-        raise BadData("a response without sentences cannot be calibrated: leave it out")
-    if ((labels < 0) | (labels > 1)).any():
-        raise BadData("response labels lie in [0, 1]")
-    return torch.from_numpy(bounds)
-
-
-def _likeliest_line(scores: Floats, offsets: Tensor, labels: Floats, form: Aggregation) -> Floats:
-    """Return the logarithm of the slope, and the shift, under which the response labels are likeliest."""
-    logits, truth = torch.from_numpy(logit(scores)), torch.from_numpy(labels)
-    count = int((~np.isnan(labels)).sum())
-    spread = torch.tensor([LOG_SLOPE_SPREAD, SHIFT_SPREAD], dtype=torch.float64)
-
-    def cost(parameters: Floats) -> tuple[float, Floats]:
-        line = torch.tensor(parameters, requires_grad=True)
-        likelihood = form.log_likelihood((line[0].exp() * logits + line[1]).unsqueeze(-1), offsets, truth)
-        total = ((line / spread).square().sum() / 2 - likelihood.sum()) / count
-        total.backward()
-        return float(total.detach()), np.asarray(line.grad)
-
-    return minimise(cost, np.zeros(2))
+def _offsets_of(labelled: LabelledScores) -> Integers:
+    """Return where the sentences of each response start, and the end."""
+    sizes = np.bincount(labelled.sentences.groups, minlength=len(labelled.ids))
+    return np.concatenate([[0], np.cumsum(sizes)])

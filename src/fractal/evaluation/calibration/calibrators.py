@@ -19,6 +19,7 @@ SIZES = {"identity": 0, "platt": 2, "beta": 3}
 NEAREST = 1e-6  # scores are kept this far from 0 and 1, so that one label cannot cost an infinite surprise
 LOG_SLOPE_SPREAD, SHIFT_SPREAD = 1.0, 3.0  # how far slopes and shifts are expected to lie from the identity
 ISOTONIC_BINS, ISOTONIC_LEAST = 200, 10  # bins before pooling; labels that a step must rest on
+ISOTONIC_LABELS = 1000  # fewer are not asked whether steps are better than a smooth curve
 
 
 def inside(scores: ArrayLike) -> Floats:
@@ -135,10 +136,15 @@ def _fit(kind: str, scores: Floats, labels: Floats) -> Calibrator:
     return fit_isotonic(scores, labels) if kind == "isotonic" else fit_smooth(kind, scores, labels)
 
 
+def surprise(calibrator: Calibrator, scores: Floats, labels: Floats) -> Floats:
+    """Return the surprise at each label, in nats."""
+    chances = inside(calibrator(scores))
+    return np.asarray(-(labels * np.log(chances) + (1 - labels) * np.log1p(-chances)))
+
+
 def log_loss(calibrator: Calibrator, scores: Floats, labels: Floats) -> float:
     """Return the mean surprise at the labels."""
-    chances = inside(calibrator(scores))
-    return float(-(labels * np.log(chances) + (1 - labels) * np.log1p(-chances)).mean())
+    return float(surprise(calibrator, scores, labels).mean())
 
 
 def fit_calibrator(
@@ -152,7 +158,8 @@ def fit_calibrator(
 ) -> Calibrator:
     """Fit a calibration curve to scores whose labels were held out from training; nan labels are left out.
 
-    `auto` takes the kind with the smallest log loss in cross-validation over groups; of equals the simplest.
+    `auto` compares log losses in cross-validation over groups, and takes the simplest kind that is within a standard
+    error of the best; isotonic is tried from 1,000 labels on.
     """
     sample = Sample.of(labels, scores, groups).known()
     if not sample.truth.size:
@@ -169,15 +176,27 @@ def fit_calibrator(
     if present.size < folds:
         return _fit("platt", sample.scores, sample.truth)
     fold = (np.random.default_rng(seed).permutation(present.size) % folds)[codes]
-    losses = [_held_out_loss(each, sample, fold, folds) for each in KINDS]
-    best = KINDS[int(np.argmin(np.round(losses, 9)))]
-    return _fit(best, sample.scores, sample.truth)
+    tried = [each for each in KINDS if each != "isotonic" or sample.truth.size >= ISOTONIC_LABELS]
+    losses = {each: _held_out_losses(each, sample, fold, folds) for each in tried}
+    return _fit(_simplest_of_best(losses, codes), sample.scores, sample.truth)
 
 
-def _held_out_loss(kind: str, sample: Sample, fold: np.ndarray[Any, Any], folds: int) -> float:
-    total = 0.0
+def _held_out_losses(kind: str, sample: Sample, fold: np.ndarray[Any, Any], folds: int) -> Floats:
+    """Return the surprise at each label, under a curve that was fitted without its fold."""
+    losses = np.empty(sample.truth.size)
     for held in range(folds):
         out = fold == held
         calibrator = _fit(kind, sample.scores[~out], sample.truth[~out])
-        total += log_loss(calibrator, sample.scores[out], sample.truth[out]) * int(out.sum())
-    return total / sample.truth.size
+        losses[out] = surprise(calibrator, sample.scores[out], sample.truth[out])
+    return losses
+
+
+def _simplest_of_best(losses: Mapping[str, Floats], groups: np.ndarray[Any, Any]) -> str:
+    """Return the first kind whose mean loss lies within a standard error, over groups, of the smallest."""
+    best = min(losses, key=lambda kind: float(losses[kind].mean()))
+    for kind, each in losses.items():
+        lost = each - losses[best]
+        error = np.sqrt(np.square(np.bincount(groups, lost - lost.mean())).sum()) / lost.size
+        if lost.mean() <= error + 1e-9:
+            return kind
+    return best
