@@ -9,6 +9,7 @@ from benchmarks.machine import cpu
 from benchmarks.questions.asked import MOST, Question
 
 PAGE = RESULTS / "questions.md"
+CEILING = "supervised"
 CHOICES = (  # question, what the library takes by itself, how the variants begin that it could take
     ("auto", "auto", ""),
     ("recipes", "blend", ""),
@@ -16,10 +17,20 @@ CHOICES = (  # question, what the library takes by itself, how the variants begi
 )
 
 
+OLDER = (
+    "Where no date stands: measured up to 25 November 2026, older than today's defaults: before responses were grouped "
+    "by query and context, before sentence scores were drawn to their response's mean where ratings ask for it, and "
+    "before an open direction was scored by all that is likely ([the direction](direction.md), [drawn to the "
+    "response](shrinking.md))."
+)
+
+
 def write_page(rows: list[dict], questions: dict[str, Question]) -> None:
     """Write a table a question: sets × variants, mean AUC over seeds."""
     lines = [
         "# The paper's questions, on real sets",
+        "",
+        OLDER,
         "",
         "Sentence ROC AUC on the test splits, learned from response labels alone where nothing else is said, mean over "
         f"the seeds; at most {MOST} training responses of a set, where their number is not the question. "
@@ -29,12 +40,23 @@ def write_page(rows: list[dict], questions: dict[str, Question]) -> None:
     for title, question in questions.items():
         own = [row for row in rows if row["question"] == title]
         if own:
-            seeds = len({row["seed"] for row in own})
-            said = f"{question.asked.rstrip('?')}; {seeds} seed{'s' if seeds > 1 else ''}."
-            lines += [f"## {title[0].upper()}{title[1:]}", "", said, "", *_table(own, question), ""]
+            lines += [f"## {title[0].upper()}{title[1:]}", "", _setting(own, question), "", *_table(own, question), ""]
     lines += _regret(rows)
     PAGE.write_text("\n".join(lines), encoding="utf-8")
     print(f"wrote {PAGE}")
+
+
+def _setting(rows: list[dict], question: Question) -> str:
+    """Say what is asked, and of how many seeds; of newer rows when and with which encoder."""
+    counts = {name: len({row["seed"] for row in rows if row["set"] == name}) for name in question.sets}
+    least, most = min(counts.values()), max(counts.values())
+    seeds = f"{most} seed{'s' if most > 1 else ''}"
+    if least < most:
+        seeds = "seeds: " + ", ".join(f"{count} of {name}" for name, count in counts.items())
+    dates = sorted({row["date"] for row in rows if "date" in row})
+    encoders = ", ".join(sorted({f"`{row['encoder']}`" for row in rows if "encoder" in row}))
+    when = f" Measured on {' and '.join(dates)}, encoder {encoders}." if dates else ""
+    return f"{question.asked.rstrip('?')}; {seeds}.{when}"
 
 
 def _table(rows: list[dict], question: Question) -> list[str]:
@@ -46,10 +68,20 @@ def _table(rows: list[dict], question: Question) -> list[str]:
         lines.append(
             f"| {variant} | " + " | ".join(_shown(v) for v in values) + f" | {_shown(float(np.mean(values)))} |"
         )
+    if CEILING in question.variants:
+        lines += ["", f"The same as shares of `{CEILING}`; the last column is the share of the mean:", "", *lines[:2]]
+        lines += [f"| {variant} | {' | '.join(_shares(rows, sets, variant))} |" for variant in question.variants]
     if question.variants and any(row["kept"] for row in rows):
         tried = [row for row in rows if row["kept"]]
         lines += ["", f"Kept in {np.mean([row['kept'][0] == 'after' for row in tried]):.0%} of {len(tried)} runs."]
     return lines
+
+
+def _shares(rows: list[dict], sets: list[str], variant: str) -> list[str]:
+    """Return what a variant reaches of the ceiling on each set, and on the mean of all."""
+    reached, ceiling = (np.array([_mean(rows, name, each, "auc") for name in sets]) for each in (variant, CEILING))
+    shares = [*(reached / ceiling), reached.mean() / ceiling.mean()]
+    return ["–" if np.isnan(share) else f"{share:.1%}" for share in shares]
 
 
 def _mean(rows: list[dict], name: str, variant: str, key: str) -> float:

@@ -37,16 +37,16 @@ def fit_sentence_calibrator(
     truth = np.full(bags.scores.size, np.nan) if gold is None else np.asarray(gold, dtype=np.float64)
     if truth.shape != bags.scores.shape:
         raise BadData(f"{truth.size} gold labels for {bags.scores.size} sentences: give one a sentence, nan if unknown")
-    known = ~np.isnan(truth)
-    if not bags.rated and not known.any():
+    labelled = ~np.isnan(truth)
+    if not bags.rated and not labelled.any():
         raise BadData("neither a response nor a sentence has a label: there is nothing to calibrate with")
     if effect is not None:
         centre = np.array(effect.curve(bags.scores).parameters)
     else:
         centre = likeliest_line(bags, torch.from_numpy(bags.labels)) if bags.rated else np.zeros(2)
-    if not known.any():
+    if not labelled.any():
         return Calibrator("platt", (float(centre[0]), float(centre[1])))
-    return fit_smooth("platt", bags.scores[known], truth[known], centre)
+    return fit_smooth("platt", bags.scores[labelled], truth[labelled], centre)
 
 
 def calibrate_scores(

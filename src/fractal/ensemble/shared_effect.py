@@ -124,10 +124,10 @@ def fit_shared_effect(
         raise BadData("no response has a label: what sentences share is found by labels of responses")
     codes = np.unique(np.arange(bags.labels.size) if groups is None else np.asarray(groups), return_inverse=True)[1]
     gains = _held_out_gains(bags, codes.ravel())
-    known = ~np.isnan(bags.labels)
+    rated = ~np.isnan(bags.labels)
     drawn = np.concatenate([gains @ weights for weights in resampled_weights(gains.size, RESAMPLES, 0, codes.ravel())])
     slope, shift, spread = likeliest_line(bags, torch.from_numpy(bags.labels), shared=True)
-    gain, confidence = float(gains[known].mean()), float((drawn > 0).mean())
+    gain, confidence = float(gains[rated].mean()), float((drawn > 0).mean())
     return SharedEffect(math.exp(slope), float(shift), abs(float(spread)), gain, confidence)
 
 
@@ -171,13 +171,13 @@ def effect_likelihood(logits: Tensor, offsets: Tensor, labels: Tensor, form: Agg
     """
     effect, shares = (torch.from_numpy(values) for values in _nodes())
     moved = logits.unsqueeze(-1) + spread * effect  # (sentence, node)
-    known = ~labels.isnan()
-    label = torch.where(known, labels, 0.5)
+    rated = ~labels.isnan()
+    label = torch.where(rated, labels, 0.5)
     good, bad = (
         torch.logsumexp(form.log_likelihood(moved, offsets, torch.full_like(label, value)) + shares.log(), dim=-1)
         for value in (1.0, 0.0)
     )
-    return torch.where(known, label * good + (1 - label) * bad, 0.0)
+    return torch.where(rated, label * good + (1 - label) * bad, 0.0)
 
 
 def _nodes() -> tuple[Floats, Floats]:
