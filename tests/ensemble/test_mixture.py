@@ -15,10 +15,12 @@ from fractal.datasets.synthetic import make_responses
 from fractal.encoders import ENCODERS
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
+from fractal.ensemble import selection
 from fractal.ensemble.experts import Predictor
 from fractal.ensemble.fit import fit_ensembles
 from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.result import FitResult
+from fractal.ensemble.screening import FormComparison
 from fractal.ensemble.shrinking import drawn
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.training.plan import TrainingPlan
@@ -158,3 +160,23 @@ def test_of_several_aspects_an_open_one_takes_the_likeliest_form_and_says_so(tmp
     assert f"scored by {scorer.scorers_['odd'].direction_} 100%" in choice.why
     again = load_scorer(scorer.save_pretrained(tmp_path / "scorer"))
     np.testing.assert_array_equal(scorer.predict(rated), again.predict(rated))
+
+
+@pytest.mark.parametrize(("members", "folds", "judged"), [(1, 3, 1 / 3), (2, 2, 1.0), (2, 1, 1.0)])
+def test_fits_are_compared_by_labels_that_some_member_held_out(
+    monkeypatch: pytest.MonkeyPatch, members: int, folds: int, judged: float
+) -> None:
+    compared: list[np.ndarray] = []
+    compare = selection._held_out_comparison
+
+    def listening(results: dict[str, FitResult], corpus: Corpus, ratings: np.ndarray, seed: int) -> FormComparison:
+        compared.append(ratings)
+        return compare(results, corpus, ratings, seed)
+
+    monkeypatch.setattr(selection, "_held_out_comparison", listening)
+    plan = TrainingPlan(epochs=2, members=members, folds=folds, hidden=(8,))
+    rated = [replace(response, extra={}) for response in make_responses(60, "summaries", seed=4)]
+    scorer = SentenceScorer(encoder="hashing(dim=32)", recipe="own", plan=plan, cache=False).fit(rated)
+    assert (~np.isnan(compared[0])).mean() == pytest.approx(judged, abs=0.1)
+    (choice,) = [choice for choice in scorer.choices_ if choice.about == "aggregation"]
+    assert ("compared on labels that they learned" in choice.why) == (folds == 1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
@@ -32,6 +33,9 @@ from fractal.records.corpus import Corpus, all_or_nothing, sentence_column
 
 __all__ = ["asked_priors", "select_aggregations", "with_priors"]
 
+Floats = NDArray[np.float64]
+
+SEEN = "No member held a response out (folds below 2, or one group): fits were compared on labels that they learned."
 MOST_TRIED = 3  # priors that whole fits are spent on, those with the clearest signal first
 
 
@@ -184,22 +188,33 @@ def _compared(
         best = min(results, key=lambda name: results[name].cost)
         return results[best], Choice("aggregation", costs, specs[best])
     doubt_mean = all_or_nothing(corpus.labels)
-    comparison = _held_out_comparison(results, corpus, config.plan.seed)
+    rated, doubt = _unseen_labels(next(iter(results.values())), corpus.labels)
+    comparison = _held_out_comparison(results, corpus, rated, config.plan.seed)
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
     shares = learned_shares(results, mixture_shares(confidence, mixed=mixed))
-    labels, offsets = torch.from_numpy(corpus.labels), torch.from_numpy(block.offsets)
+    labels, offsets = torch.from_numpy(rated), torch.from_numpy(block.offsets)
     result = results[next(iter(shares))]
     if len(shares) > 1:
         result = mixture(results, shares, offsets, labels, shrink=config.plan.shrink)
     taken = AGGREGATIONS.spec(result.ensemble.aggregation)
-    choice = Choice("aggregation", costs, taken, open_question(confidence, shares))
+    choice = Choice("aggregation", costs, taken, f"{open_question(confidence, shares)} {doubt}".strip())
     return replace(result, directions=confidence), choice
 
 
-def _held_out_comparison(results: Mapping[str, FitResult], corpus: Corpus, seed: int) -> FormComparison:
+def _unseen_labels(result: FitResult, labels: Floats) -> tuple[Floats, str]:
+    """Return the labels that some member held out, nan for others; all where none did, and a word on that."""
+    unseen = (result.weights == 0).any(1)
+    if np.isnan(labels[unseen]).all():
+        return labels, SEEN
+    return np.where(unseen, labels, np.nan), ""
+
+
+def _held_out_comparison(
+    results: Mapping[str, FitResult], corpus: Corpus, ratings: Floats, seed: int
+) -> FormComparison:
     """Return what each rated response's held-out label costs under whole fits of several directions."""
-    rated = ~np.isnan(corpus.labels)
-    labels = torch.from_numpy(corpus.labels[rated])
+    rated = ~np.isnan(ratings)
+    labels = torch.from_numpy(ratings[rated])
     offsets = torch.tensor([0, *(len(response.sentences) for response in corpus.responses)]).cumsum(0)
     costs = {}
     for name, result in results.items():
