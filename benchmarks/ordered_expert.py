@@ -3,7 +3,8 @@
     python -m benchmarks.ordered_expert [--cells processbench:fast:600:12:0,prmbench:minilm:1500:60:0]
 
 A cell is set:encoder:training responses:epochs:seed. Heads learn from pooled log-odds on the columns and folds of the
-default's experts; what they say of held-out and test sentences is blended with the default.
+default's experts; what they say of held-out and test sentences is blended with the default. Others learn under the
+set's form and read, beside each column, its mean up to the sentence, as the hazard of the first error does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,14 @@ from fractal.ensemble.specs import RESPONSE_EXPERTS, ExpertSpec
 from fractal.mil.aggregations import AGGREGATIONS
 from fractal.mil.bags import Bags
 from fractal.mil.objectives.base import Scores, Term, weighted_mean
-from fractal.mil.segments import bag_index, segment_mean, segment_rank, segment_softmax, segment_sum
+from fractal.mil.segments import (
+    bag_index,
+    segment_mean,
+    segment_rank,
+    segment_running_sum,
+    segment_softmax,
+    segment_sum,
+)
 
 CELLS = (
     *("processbench:fast:600:12:0", "prmbench:fast:600:12:0", "prm800k_subset:fast:600:12:0"),
@@ -41,7 +49,7 @@ KEYS = ("set", "encoder", "responses", "epochs", "seed", "expert")
 ALL_SCALARS_AND_VECTOR = ExpertSpec((*RESPONSE_EXPERTS[0].features, "sentence"), directions=0)  # the rivals' columns
 SPECS = (*RESPONSE_EXPERTS, ALL_SCALARS_AND_VECTOR)
 NAMES = ("scalars", "scalars, linear", "vector", "all", "scalars and vector")
-POOLS = ("top-k", "top-k, smooth", "softmax", "form")
+POOLS = ("top-k", "top-k, smooth", "softmax", "so far", "form")
 SHARES = (0.25, 0.5)  # of a candidate in a fixed blend
 
 
@@ -74,7 +82,15 @@ class Pooled(Term):
         return weighted_mean(cost, bags.weights * labelled.unsqueeze(1))
 
 
-TERMS = {"top-k": Pooled(), "top-k, smooth": Pooled(smoothness=0.1), "softmax": Pooled(share=0.0), "form": None}
+TERMS = {"top-k": Pooled(), "top-k, smooth": Pooled(smoothness=0.1), "softmax": Pooled(share=0.0)}
+TERMS |= {"so far": None, "form": None}  # under the set's own form
+
+
+def with_so_far(bags: Bags) -> Bags:
+    """Return the bags with the mean of each column up to the sentence beside it."""
+    count = segment_running_sum(torch.ones(len(bags.features), 1), bags.offsets)
+    means = segment_running_sum(bags.features, bags.offsets) / count
+    return replace(bags, features=torch.cat([bags.features, means], 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +111,12 @@ def fitted(name: str, encoder: str, most: int, epochs: int, seed: int) -> Heads:
     from benchmarks.accuracy.data import load
     from benchmarks.accuracy.judging import truth_of
     from fractal.ensemble.datasets import build_training_sets
-    from fractal.ensemble.experts import Predictor
     from fractal.ensemble.fit import train_expert
+    from fractal.ensemble.initialisation import InitialLogits
     from fractal.ensemble.objective import objective_of
+    from fractal.ensemble.tensors import build_bags
     from fractal.mil.training.plan import Objective, TrainingPlan
+    from fractal.mil.training.validation import predict_logits
     from fractal.scorers.sentence import SentenceScorer
 
     data = load(name, most, seed)
@@ -109,14 +127,16 @@ def fitted(name: str, encoder: str, most: int, epochs: int, seed: int) -> Heads:
     test = scorer.embed([response.without_labels() for response in data.test])
     form, logits = scorer.forms(corpus)[0], {}
     for expert, training in zip(NAMES, build_training_sets(block, corpus, SPECS, config), strict=True):
+        test_bags = build_bags(test, training.pipeline(test), InitialLogits())
         for pool, term in TERMS.items():
-            objective = objective_of({"": form}, [""], training.bags, config)
+            so_far = pool == "so far"
+            bags = with_so_far(training.bags) if so_far else training.bags
+            objective = objective_of({"": form}, [""], bags, config)
             if term is not None:
                 objective = Objective((term,), form, validation_loss=term)
-            trained = train_expert(training, objective, config)
-            with torch.inference_mode():
-                on_test = Predictor(test).logits(trained.expert).mean(-1).numpy()
-            logits[expert, pool] = trained.held_out.squeeze(-1).numpy(), on_test
+            trained = train_expert(replace(training, bags=bags), objective, config)
+            on_test = predict_logits(trained.head, with_so_far(test_bags) if so_far else test_bags).mean(-1)
+            logits[expert, pool] = trained.held_out.squeeze(-1).numpy(), on_test.numpy()
     truth, test_groups = truth_of(data.test, name)
     groups = np.array(corpus.groups)
     return Heads(logits, data.aggregation, block.offsets, corpus.labels, groups, truth, test_groups)
@@ -194,7 +214,7 @@ def measure(name: str, encoder: str, most: int, epochs: int, seed: int) -> list[
 
 def page(rows: list[dict]) -> str:
     """Write the default of each cell and the candidates of most interest beside it."""
-    shown = [f"{NAMES[-1]}, {pool}" for pool in POOLS]
+    shown = [f"{NAMES[-1]}, {pool}" for pool in POOLS] + [f"{name}, so far" for name in ("scalars", "all")]
     candidates = [row for row in rows if row["expert"] != "default"]
     rivals = [row for row in candidates if not row["expert"].endswith("form")]
     joining = [row for row in rivals if row["joins"]]
@@ -205,7 +225,8 @@ def page(rows: list[dict]) -> str:
         "",
         "Sentence ROC AUC (inside responses) on test responses. Heads learn from the log-odds of the most extreme "
         "fifth of a response's sentences (`top-k`, and with neighbours drawn together, `smooth`), of all by a softmax, "
-        "or under the set's own form, on the columns and folds of the default's experts. *Joined*: one more expert, "
+        "or under the set's own form, which in `so far` also reads the mean of each column up to the sentence, on the "
+        "columns and folds of the default's experts. *Joined*: one more expert, "
         "weighed by the likelihood of held-out response labels as the others are; a quarter and a half: fixed shares "
         "of log-odds over their spreads. The rule for joining is that by which a form is called clearly better: "
         f"held-out response labels save {MIN_GAIN_NATS} nats a response, with an interval (groups drawn anew) over 0.",
@@ -228,7 +249,7 @@ def page(rows: list[dict]) -> str:
     passing = ": " * bool(joining) + "; ".join(f"{row['expert']} on {row['set']}" for row in joining)
     lines += [
         "",
-        f"Of {len(rivals)} candidates that pool ({'; '.join(POOLS[:3])}; every recipe of columns; all are in the log) "
+        f"Of {len(rivals)} candidates of the rivals ({'; '.join(POOLS[:4])}; of every recipe; all are in the log) "
         f"{len(joining)} pass the rule{passing}. Joined by their weight they change the AUC by {np.mean(gains):+.4f} "
         f"on average ({min(gains):+.3f} to {max(gains):+.3f}) and that inside responses by {np.mean(inside):+.4f} "
         f"({min(inside):+.3f} to {max(inside):+.3f}).",
