@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.data import SETS, WITHOUT_RATINGS
+from benchmarks.accuracy.judging import FIRST_ERROR
 from benchmarks.calibration import floor
 from benchmarks.kept_scores import kept_scores
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
 from fractal.ensemble.sentence_calibration import fit_sentence_calibrator
 from fractal.ensemble.shared_effect import CONFIDENCE, SharedEffect, fit_shared_effect
-from fractal.evaluation.metrics import METRICS
+from fractal.evaluation.metrics import METRICS, Sample
+from fractal.evaluation.metrics.localisation import FirstErrorF1
 from fractal.evaluation.solvers import sigmoid
 
 LOG, PAGE = RESULTS / "sentence_calibration.jsonl", RESULTS / "sentence_calibration.md"
@@ -55,6 +58,7 @@ def measured(name: str, seed: int, most: int, encoder: str, rule: str, folder: P
     effect = None if form == "mean" else fit_shared_effect(held, kept["offsets"], labels, form, kept["groups"])
     line = fit_sentence_calibrator(held, kept["offsets"], labels, form)
     return {
+        **({"first errors": first_errors(kept)} if name in FIRST_ERROR else {}),
         "form": form,
         "ratings": int((~np.isnan(labels)).sum()),
         "sentences": len(truth),
@@ -102,6 +106,34 @@ def error(truth: np.ndarray, chances: np.ndarray) -> float:
     return float(METRICS.build("calibration_error")(truth, chances))
 
 
+def first_errors(kept: Mapping[str, Any]) -> dict[str, float]:
+    """Judge how well first errors are found, below ½ and below the threshold that held-out labels of responses choose.
+
+    A response without a step below it is taken to be right; the threshold is that which tells held-out right and wrong
+    responses apart best, by the harmonic mean of the shares it gets right.
+    """
+    sizes = np.diff(kept["test_offsets"])
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    scores = sigmoid(kept["test"].mean(1))
+    rated = ~np.isnan(kept["labels"])
+    worst, right = np.minimum.reduceat(sigmoid(kept["held"]), kept["offsets"][:-1])[rated], kept["labels"][rated] >= 0.5
+    cuts = np.unique(worst)
+    flagged = worst < cuts[:, None]  # (cut, response)
+    shares = flagged[:, ~right].mean(1), (~flagged[:, right]).mean(1)
+    cut = float(cuts[np.argmax(shares[0] * shares[1] / np.maximum(shares[0] + shares[1], 1e-9))])
+    whole = Sample.of(kept["truth"], scores, groups)
+    rows = (np.bincount(groups, weights=kept["truth"] == 0) > 0)[groups] & ~np.isnan(kept["truth"])
+    alone = Sample.of(kept["truth"][rows], scores[rows], groups[rows])
+    area = METRICS.build("roc_auc")
+    return {
+        "all": area.read(whole.known()).value,
+        "wrong": area.read(alone).value,
+        "half": FirstErrorF1().read(whole).value,
+        "cut": cut,
+        "chosen": FirstErrorF1(threshold=cut).read(whole).value,
+    }
+
+
 def _with_effect(effect: SharedEffect | None, truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     if effect is None:
         return {"effect": None, "spread": None, "gain": None, "confidence": None}
@@ -145,7 +177,27 @@ def page(rows: list[dict[str, Any]], made_rows: list[dict[str, Any]], options: a
         ratings = f"at most {most} ratings" if most < ALL else "all ratings"
         own = [row for row in rows if (row["rule"], row["most"]) == (rule, most)]
         lines += [f"## {title}, {ratings}", "", *_table(own), ""]
-    return "\n".join([*lines, *_made_table(made_rows)])
+    return "\n".join([*lines, *_error_table(rows), *_made_table(made_rows)])
+
+
+def _error_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Write how first errors are found, one line a set, means over seeds."""
+    lines = [
+        "## First errors",
+        "",
+        "Sets whose labels end at the first error. ROC AUC of steps over all solutions (there a step's place tells of "
+        "its label) and over wrong ones alone; F1 of finding the first error, or that there is none, by the first step "
+        "below ½, and below the threshold that tells held-out right and wrong *responses* apart best.",
+        "",
+        "| set | seeds | AUC, all | AUC, wrong alone | F1 at ½ | threshold | F1 at it |",
+        "|---|" + "---:|" * 6,
+    ]
+    judged = [row for row in rows if "first errors" in row and row["rule"] == "given" and row["most"] < ALL]
+    for name in dict.fromkeys(row["set"] for row in judged):
+        cells = [row["first errors"] for row in judged if row["set"] == name]
+        values = " | ".join(f"{_mean(cells, key):.3f}" for key in ("all", "wrong", "half", "cut", "chosen"))
+        lines.append(f"| {name} | {len(cells)} | {values} |")
+    return [*lines, ""]
 
 
 def _made_table(rows: list[dict[str, Any]]) -> list[str]:
