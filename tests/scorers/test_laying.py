@@ -154,6 +154,22 @@ def test_a_fit_that_was_stopped_goes_on_with_another_number_of_workers(tmp_path)
     assert digests(resumed.save_pretrained(tmp_path / "1")) == digests(whole.save_pretrained(tmp_path / "3"))
 
 
+def test_an_encoder_on_a_gpu_encodes_alone(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class OnDevice(type(ENCODER)):
+        """An encoder that says where it runs."""
+
+        device: str = "auto"
+
+    monkeypatch.setattr("fractal.encoders.laying.choose_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr("fractal.encoders.laying.laying_pool", lambda *_: pytest.fail("started"))
+    responses = make_responses(30, seed=2)
+    with pytest.warns(UserWarning, match="runs on a GPU: this process encodes alone"):
+        block = embed_by_workers(responses, OnDevice(dim=16), space=ArraySpace(tmp_path, 2))
+    assert block.space.workers == 2
+    np.testing.assert_array_equal(block.sentences, embed(responses, ENCODER).sentences)
+
+
 SCRIPT = """
 from fractal import SentenceScorer, TrainingPlan, read
 print("begun")

@@ -17,6 +17,7 @@ from fractal.encoders import embedding
 from fractal.encoders.block import EncodedBlock, offsets_of
 from fractal.encoders.cache import EmbeddingCache
 from fractal.errors import WorkersDied
+from fractal.hardware import choose_device
 from fractal.processes import ProcessPool, Span
 from fractal.records import Response
 from fractal.records.stored import StoredRecords, stored_in
@@ -61,13 +62,23 @@ def embed_by_workers(
 
     Where they cannot work, this process encodes, and says so.
     """
+    alone = dataclasses.replace(space, workers=1)
     if space.workers == 1 or not len(responses):
         return embedding.embed(responses, encoder, cache, late, progress, space)
+    if _on_gpu(encoder):  # which each process would fill with a network of its own
+        warnings.warn("the encoder runs on a GPU: this process encodes alone, the others lay columns", stacklevel=2)
+        block = embedding.embed(responses, encoder, cache, late, progress, alone)
+        return dataclasses.replace(block, space=space)
     try:
         return _embedded(responses, encoder, cache, late, progress, space)
     except WorkersDied as error:
         warnings.warn(f"{error}. This process encodes alone", stacklevel=2)
-        return embedding.embed(responses, encoder, cache, late, progress, dataclasses.replace(space, workers=1))
+        return embedding.embed(responses, encoder, cache, late, progress, alone)
+
+
+def _on_gpu(encoder: Encoder) -> bool:
+    device = getattr(encoder, "device", None)  # of encoders that run a network
+    return device is not None and choose_device(device, encoder.name).type != "cpu"
 
 
 def _embedded(
