@@ -83,11 +83,12 @@ def conclusion(rows: list[dict], names: list[str]) -> str:
     def mean(name: str, method: str, key: str) -> float:
         return float(np.mean([row[key] for row in rows if (row["set"], row["method"]) == (name, method)]))
 
+    measured = {name: {row["method"] for row in rows if row["set"] == name} & set(METHODS[:-1]) for name in names}
     ahead = {
         key: [
             f"{method} on {name} ({mean(name, method, key):.3f} for {mean(name, 'default', key):.3f})"
             for name in names
-            for method in [max(METHODS[:-1], key=lambda one: mean(name, one, key))]
+            for method in [max(sorted(measured[name]), key=lambda one: mean(name, one, key))]
             if mean(name, method, key) > mean(name, "default", key)
         ]
         for key in ("auc", "within")

@@ -176,6 +176,9 @@ def test_what_cannot_be_is_refused_and_what_is_left_out_is_counted():
     report = annotator_quality([*ratings, again, nameless], "annotator")
     assert any(note.startswith("1 ratings are by somebody who rated the same response again") for note in report.notes)
     assert any(note.startswith("1 rated responses name no annotator") for note in report.notes)
+    labelled = Response.from_sentences("x", [again.text], labels=[1.0], label=1.0, extra={"annotator": "zoe"})
+    noted = annotator_quality([*ratings, labelled], "annotator").notes
+    assert any(note.startswith("1 sentence labels stand in further rows") for note in noted)
     place = [r.text for r in report.responses].index(again.text)
     names = [one.name for one in report.annotators]
     assert report.votes[place, names.index(again.extra["annotator"])] == again.label

@@ -141,7 +141,7 @@ def _by_text(responses: Iterable[Response], field: str) -> tuple[list[Response],
     first: list[Response] = []
     ratings: list[dict[str, float]] = []
     names: dict[str, None] = {}
-    again = unnamed = 0
+    again = unnamed = left = 0
     for response in responses:
         names |= dict.fromkeys(field_names(response.extra)) if len(names) < 100 else {}
         by_name = _ratings_of(response, field)
@@ -150,6 +150,8 @@ def _by_text(responses: Iterable[Response], field: str) -> tuple[list[Response],
         if place == len(first):
             first.append(response)
             ratings.append({})
+        else:
+            left += sum(label is not None for label in response.sentence_labels)
         again += len(by_name.keys() & ratings[place].keys())
         ratings[place].update(by_name)
     if not any(ratings):
@@ -160,6 +162,7 @@ def _by_text(responses: Iterable[Response], field: str) -> tuple[list[Response],
         )
     notes = [f"{again:,} ratings are by somebody who rated the same response again: the last one counts"] * bool(again)
     notes += [f"{unnamed:,} rated responses name no annotator in {field!r} and are left out"] * bool(unnamed)
+    notes += [f"{left:,} sentence labels stand in further rows of the same response and are left out"] * bool(left)
     return first, ratings, notes
 
 
