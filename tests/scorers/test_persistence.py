@@ -44,7 +44,7 @@ def test_a_scorer_that_is_saved_again_keeps_its_plan(name: str, tmp_path: Path) 
     plan = (
         before["plan"]
         .replace("from_prior", "from_initial")
-        .replace("topic_control=True", "topic_control=True, shrink=False, few_ratings=False")
+        .replace("topic_control=True", "topic_control=True, shrink=False, few_ratings=False, so_far=False")
     )
     assert after["plan"] == plan
     assert "hidden=(8,)" in after["plan"]

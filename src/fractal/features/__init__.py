@@ -6,6 +6,7 @@ from fractal.features import (  # noqa: F401  (registered so)
     neighbours,
     passed_runs,
     similarity,
+    so_far,
     steps,
     structure,
     vectors,

@@ -23,6 +23,7 @@ from fractal.features import (
     compute,
 )
 from fractal.features.laying import lay_tables
+from fractal.features.so_far import with_means_so_far
 from fractal.features.table import built_features, columns_of
 from fractal.prefixes import under
 
@@ -130,4 +131,5 @@ class _Columns:
 
     def __call__(self, tile: EncodedBlock) -> FeatureTable:
         table = columns_of(tile, self._features)
-        return self.projection(table) if self.projection is not None and self.projection.blocks else table
+        table = self.projection(table) if self.projection is not None and self.projection.blocks else table
+        return with_means_so_far(table) if "so_far" in self.recipe else table

@@ -17,6 +17,7 @@ from fractal.features.base import FEATURES, Columns, Feature, Indices
 from fractal.registry import parse
 
 NONE_FITTED: Mapping[str, Feature] = MappingProxyType({})
+SO_FAR = "so_far."  # before the name of a column, of which this one is the mean so far
 ROWS_AT_ONCE = 8192  # of a table, brought to one scale
 
 _OWN = (
@@ -33,6 +34,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "steps": ("passed_runs", *_STEPS),
     "default": (*_SCALARS, "sentence", "product", "difference"),
     "vectors": ("sentence", "product", "difference"),
+    "ordered": (*_SCALARS, "sentence", "product", "difference", "so_far"),
 }
 WITHOUT_VECTORS = frozenset(  # features that read texts alone
     ("passed_runs", "step_kind", "tool_name", "call_result", "new_arguments", "stated_facts", "position", "precomputed")
@@ -45,6 +47,7 @@ RECIPE_SUMMARIES = {
     "steps": "the same, what the step is and what its calls brought",
     "default": "all scalar features and vectors",
     "vectors": "vectors of the sentence and of what tells it from its context",
+    "ordered": "all features and vectors, and their means up to the sentence",
 }
 
 
@@ -84,7 +87,10 @@ class Standardiser:
 
     @classmethod
     def fit(cls, table: FeatureTable) -> Self:
-        """Learn from a training table; a column that never changes keeps the scale 1."""
+        """Learn from a training table; a column that never changes keeps the scale 1.
+
+        A mean so far has the mean and scale of its column: further on it says less, and is to weigh less.
+        """
         columns = np.flatnonzero(table.scalars)
         count = max(len(table.dense), 1)
 
@@ -94,7 +100,10 @@ class Standardiser:
         mean = sum((part.sum(axis=0) for part in parts()), np.zeros(len(columns))) / count
         square = sum((((part - mean) ** 2).sum(axis=0) for part in parts()), np.zeros(len(columns))) / count
         scale = np.where(square > 1e-12, np.sqrt(square), 1.0)
-        return cls(tuple(table.names[column] for column in columns), tuple(mean.tolist()), tuple(scale.tolist()))
+        names = tuple(table.names[column] for column in columns)
+        place = {name: number for number, name in enumerate(names)}
+        same = [place[name.removeprefix(SO_FAR)] for name in names]
+        return cls(names, tuple(mean[same].tolist()), tuple(scale[same].tolist()))
 
     def __call__(self, table: FeatureTable, in_place: bool = False) -> FeatureTable:
         """Return the table with scalar columns of mean 0 and scale 1; `in_place` writes into the table given."""

@@ -214,6 +214,6 @@ def saved_plan(written: str) -> TrainingPlan:
     """Return the plan that a saved scorer was trained by, as its configuration writes it."""
     from fractal.mil.training.plan import TrainingPlan
 
-    before = {"shrink": False, "few_ratings": False}  # plans of before did neither
+    before = {"shrink": False, "few_ratings": False, "so_far": False}  # plans of before did none of these
     options = {**before, **parse(written, "training plan")[1]}
     return TrainingPlan(**{RENAMED.get(name, name): value for name, value in options.items()})

@@ -328,7 +328,7 @@ class SentenceScorer(Remembers, PlanOptions):
     def _experts(self, responses: Sequence[Response]) -> ExpertChoice:
         """The experts that train on labels, on labels that are means, and on pseudo-labels."""
         one = None if self.recipe == "auto" else ExpertChoice((ExpertSpec.of(self.recipe),))
-        return one or experts_for(responses, supervised=self.learn_from == "sentences")
+        return one or experts_for(responses, self.splitter, self.plan, supervised=self.learn_from == "sentences")
 
     def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """Return the aggregations to try: the one asked for or implied, or one of each direction that labels allow."""

@@ -64,6 +64,7 @@ class TrainingPlan:
         topic_control: of preferences alone: shrink what the sentences of all answers to one question share.
         shrink: draw sentence scores to their response's mean by nothing, a quarter or a half, as held-out ratings ask.
         few_ratings: below 500 rated responses: trust weights of experts less, and let similarity count beside them.
+        so_far: of 500 rated responses and more, cut into steps: one more expert reads the means of columns up to each.
         seed: deals the folds, draws the first weights, the batches and what is dropped.
         device: 'cpu', 'cuda', 'mps', …, or 'auto': a GPU where there is one.
         precision: of the products: 'fp32', 'bf16', or 'auto': bf16 where it is native and the columns are many enough.
@@ -85,6 +86,7 @@ class TrainingPlan:
     topic_control: bool = True
     shrink: bool = True
     few_ratings: bool = True
+    so_far: bool = True
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
