@@ -150,7 +150,7 @@ def questions() -> dict[str, Question]:
             },
         ),
         "gold": Question(
-            "Sentence labels of so many responses",
+            "Sentence labels of so many responses, beside labels of all; supervised: all sentence labels alone",
             ("wikiqa", "multispanqa_windows", "faithbench", "absa16_reviews", "qa_feedback_bags"),
             {
                 **{f"{share:.0%}": Variant(data=gold(share)) for share in (0, 0.02, 0.1, 1)},
