@@ -104,11 +104,11 @@ def kept_at(folder: Path, name: str, seed: int) -> Path:
     return folder / f"{name.replace(':', '_')}-{seed}.npz"
 
 
-def kept_fit(name: str, fits: Mapping[str, Any]) -> FitResult:
-    """Return a whole fit as the choice between directions sees it; one stand-in for its experts."""
+def kept_fit(name: str, fits: Mapping[str, Any], responses: int) -> FitResult:
+    """Return a whole fit as the choice between directions sees it; one stand-in for its experts, all held out."""
     ensemble = Ensemble((SimpleNamespace(name=name),), (1.0,), 0.0, AGGREGATIONS.build(FORMS[name]))
     held_out = torch.from_numpy(fits[f"held_{name}"]).unsqueeze(-1)
-    return FitResult(ensemble, held_out, float(fits[f"cost_{name}"]), (), (), np.zeros((0, 0), np.float32))
+    return FitResult(ensemble, held_out, float(fits[f"cost_{name}"]), (), (), np.zeros((responses, 1), np.float32))
 
 
 def test_logits(result: FitResult, fits: Mapping[str, Any], offsets: Tensor, labels: Tensor, test: Tensor) -> Any:
@@ -128,7 +128,7 @@ def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dic
     block = scorer.embed(corpus.responses)
     directions = FORMS if all_or_nothing(corpus.labels) else {"mean": "mean"}
     fits = whole_fits(data, corpus, block, config, scorer, kept_at(folder, name, seed), tuple(directions))
-    results = {form: kept_fit(direction, fits) for direction, form in directions.items()}
+    results = {form: kept_fit(direction, fits, len(corpus.responses)) for direction, form in directions.items()}
 
     def fit(_block: object, _corpus: object, forms: Mapping[str, Sequence[Any]], *_: object) -> dict[str, FitResult]:
         return {"": results[AGGREGATIONS.spec(forms[""][0])]}

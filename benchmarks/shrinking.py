@@ -50,7 +50,7 @@ def measured(name: str, seed: int, most: int, encoder: str, folder: Path) -> dic
         torch.tensor([0, *(len(response.sentences) for response in responses)]).cumsum(0)
         for responses in (corpus.responses, data.test)
     )
-    result = shrunk(kept_fit(rule, fits), offsets, torch.from_numpy(corpus.labels))
+    result = shrunk(kept_fit(rule, fits, len(corpus.labels)), offsets, torch.from_numpy(corpus.labels))
     logits = torch.from_numpy(fits[f"test_{rule}"]).unsqueeze(1)
     drawn = without_common(logits, test_offsets, result.ensemble.topic_share)
     mean = segment_mean(logits, test_offsets).repeat_interleave(test_offsets.diff(), dim=0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal.datasets.synthetic import make_responses
@@ -19,10 +20,15 @@ from fractal.ensemble.direction import (
     mixture_shares,
     open_question,
 )
+from fractal.ensemble.experts import Ensemble
+from fractal.ensemble.result import FitResult
 from fractal.ensemble.screening import FormComparison
-from fractal.mil.aggregations import FORMS
+from fractal.ensemble.selection import held_out_comparison
+from fractal.ensemble.weighting import refined_log_loss
+from fractal.mil.aggregations import AGGREGATIONS, FORMS
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
+from fractal.records.corpus import gather
 from fractal.scorers.sentence import SentenceScorer
 
 
@@ -50,13 +56,13 @@ def test_what_is_clear_counts_alone_and_what_is_open_counts_by_the_square_of_how
     assert mixture_shares({"min": 0.05, "max": 0.95, "mean": 0.0}) == {"max": 1.0}
     assert mixture_shares({"max": 0.08, "mean": 0.92}) == {"mean": 1.0}
     assert mixture_shares({"min": 1 / 3, "max": 2 / 3, "mean": 0.0}) == pytest.approx({"min": 0.2, "max": 0.8})
-    assert mixture_shares({"max": 0.5, "mean": 0.5}) == pytest.approx({"max": 0.75, "mean": 0.25})
+    assert mixture_shares({"max": 0.5, "mean": 0.5}) == pytest.approx({"max": 0.65, "mean": 0.35})
     assert mixture_shares({"min": 0.01, "max": 0.87, "mean": 0.12}) == {"max": 1.0}
     assert mixture_shares({"min": 0.3, "max": 0.6, "mean": 0.1}, mixed=False) == {"max": 1.0}
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3))
-def test_shares_add_up_and_a_mean_that_is_not_clear_counts_for_half_at_most(weights: list[float]) -> None:
+def test_shares_add_up_and_a_mean_that_is_not_clear_never_counts_alone(weights: list[float]) -> None:
     confidence = dict(zip(FORMS, (np.array(weights) / sum(weights)).tolist(), strict=True))
     shares = mixture_shares(confidence)
     assert sum(shares.values()) == pytest.approx(1)
@@ -123,3 +129,48 @@ def test_an_open_direction_is_said_by_the_check_and_by_the_choice() -> None:
     assert check.verdict == "warn"
     assert "label 20 sentences" in check.sentence
     assert "task 'factuality'" in check.sentence
+
+
+def whole_fit(form: str, held_out: np.ndarray) -> FitResult:
+    """Return a fit of which only the held-out log-odds of sentences are read."""
+    ensemble = Ensemble((), (), 0.0, AGGREGATIONS.build(form))
+    logits = torch.from_numpy(held_out).float().unsqueeze(-1)
+    return FitResult(ensemble, logits, 0.0, (), (), np.zeros((0, 0), dtype=np.float32))
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000), level=st.floats(-1.0, 1.0), longer_is_good=st.booleans())
+def test_a_form_is_not_paid_for_what_length_alone_explains(seed: int, level: float, *, longer_is_good: bool) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 12, 200)
+    lead = (1.5 if longer_is_good else -1.5) * (np.log(sizes) - np.log(sizes).mean())
+    labels = (rng.random(200) < 1 / (1 + np.exp(-lead))).astype(float)
+    labels[:2] = 0.0, 1.0
+    responses = [
+        Response.from_sentences(str(i), ["word."] * int(size), label=label)
+        for i, (size, label) in enumerate(zip(sizes, labels.tolist(), strict=True))
+    ]
+    held_out = level + 1e-3 * rng.normal(size=int(sizes.sum()))  # which tell nothing but how many they are
+    results = {direction: whole_fit(form, held_out) for direction, form in FORMS.items()}
+    corpus = gather(responses)
+    costs = held_out_comparison(results, corpus, corpus.labels, 0).costs
+    levelled = [float(costs[direction].mean()) for direction in FORMS]
+    offsets = torch.tensor([0, *sizes.tolist()]).cumsum(0)
+    paid = [
+        float(refined_log_loss(one.ensemble.aggregation.from_logits(one.held_out, offsets).flatten(), truth).mean())
+        for one, truth in ((one, torch.from_numpy(corpus.labels)) for one in results.values())
+    ]
+    assert max(levelled) - min(levelled) < 0.005 + 0.5 * (max(paid) - min(paid))
+    assert max(paid) - min(paid) > 0.01
+
+
+def test_what_stands_beside_never_makes_labels_dearer_and_leaves_the_rest_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    logits, beside = torch.from_numpy(rng.normal(size=200)), rng.normal(size=(200, 1))
+    labels = torch.from_numpy((rng.random(200) < 1 / (1 + np.exp(-logits.numpy() - beside[:, 0]))).astype(float))
+    alone, both = refined_log_loss(logits, labels), refined_log_loss(logits, labels, beside=beside)
+    assert both.mean() < alone.mean() - 0.02
+    nothing = refined_log_loss(logits, labels, beside=np.zeros((200, 1)))
+    assert nothing == pytest.approx(alone, abs=1e-6)
+    against = refined_log_loss(-logits, labels, beside=beside)
+    assert against.mean() == pytest.approx(float(refined_log_loss(0 * logits, labels, beside=beside).mean()), abs=1e-4)

@@ -85,7 +85,7 @@ def test_a_candidate_that_learned_nothing_takes_no_part() -> None:
     assert learned_shares({"min": flat, "mean": flat}, SHARES) == {"min": 1.0}
 
 
-def test_a_mixture_is_drawn_to_the_mean_by_the_least_share_that_a_candidate_asks_for(
+def test_a_mixture_is_drawn_to_the_mean_by_what_each_candidate_asks_for_by_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     corpus, block, results = fits()
@@ -94,11 +94,12 @@ def test_a_mixture_is_drawn_to_the_mean_by_the_least_share_that_a_candidate_asks
     asked = {id(results["min"]): 0.5, id(results["mean"]): 0.25}
     monkeypatch.setattr("fractal.ensemble.mixture.asked_share", lambda result, *_: (asked[id(result)], {}))
     result = mixture(results, SHARES, offsets, labels, shrink=True)
-    assert result.choices[-1].taken == "0.25"
-    inside = drawn(plain.held_out, offsets, 0.25)
+    share = 0.7 * 0.5 + 0.3 * 0.25
+    assert result.choices[-1].taken == f"{share:.2f}"
+    inside = drawn(plain.held_out, offsets, share)
     assert np.corrcoef(result.held_out.flatten(), inside.flatten())[0, 1] == pytest.approx(1, abs=1e-5)
     whole = result.ensemble.logits(Predictor(block)).mean(-1)
-    by_hand = drawn(plain.ensemble.logits(Predictor(block)).mean(-1, keepdim=True), offsets, 0.25)
+    by_hand = drawn(plain.ensemble.logits(Predictor(block)).mean(-1, keepdim=True), offsets, share)
     assert np.corrcoef(whole, by_hand.flatten())[0, 1] == pytest.approx(1, abs=1e-5)
 
 
@@ -129,7 +130,7 @@ def test_an_open_scorer_is_saved_and_scores_the_same_again_and_tries_no_prior(tm
     scorer = SentenceScorer(priors="auto", **options).fit(tossed())
     about = {choice.about: choice for choice in scorer.choices_}
     assert "The direction is open" in about["aggregation"].why
-    assert "The least" in about["share of the response's mean"].why
+    assert "by its share" in about["share of the response's mean"].why
     priors = [choice for name, choice in about.items() if name.startswith("prior ")]
     assert priors
     assert not any(choice.costs for choice in priors)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal.ensemble.result import Choice
+from fractal.ensemble.screening import MIN_GAIN_NATS
 from fractal.ensemble.weighting import of_unseen
 from fractal.errors import BadSpec
 from fractal.evaluation.covariates import LENGTH, Covariate, explained
@@ -64,7 +65,7 @@ def control_of(names: Sequence[str], corpus: Corpus, seed: int) -> Control | Non
 
 
 def _choice(covariate: Covariate, outcome: Outcome, seed: int) -> Choice:
-    """Say what a covariate alone explains of held-out labels, and whether it is taken out: where it explains any."""
+    """Say what a covariate alone explains of held-out labels; it is taken out where that is worth a word."""
     about = f"control of {covariate.name}"
     if not covariate.differs:
         why = f"It is {covariate}: responses do not differ in it, so it has nothing to take out."
@@ -79,8 +80,8 @@ def _choice(covariate: Covariate, outcome: Outcome, seed: int) -> Choice:
         f"[{area.low:.2f}, {area.high:.2f}] and saves {without - cost:+.3f} nats a {unit}"
     )
     costs = {"without": without, covariate.name: cost}
-    if cost >= without:
-        return Choice(about, costs, NOTHING, f"{shown}: nothing that sentence scores would have to know.")
+    if without - cost < MIN_GAIN_NATS:
+        return Choice(about, costs, NOTHING, f"{shown}: too little for sentence scores to have to know it.")
     why = (
         f"{shown}. Sentence scores need not explain that, and no response is scored by it: unknown values are neutral."
     )

@@ -16,7 +16,7 @@ from fractal.records import Response
 CONFIDENT = 0.9  # a direction of less is open: it is said, with what would decide it
 FLIPPED = 0.05  # how many labels contradict each other where people rate responses and sentences
 LEAST_SHARE = 0.02  # of a direction that is scored by while it is open
-MEAN_SHARE = 0.5  # of what a mean would count by, that it does
+MEAN_SHARE = 0.7  # of what a mean would count by, that it does
 MIN_GOLD = 5  # known sentence labels of rated responses, from which on they are asked
 LENGTH_TRUST = 0.5  # nats a standard error of the slope of labels along length says for a maximum, against a minimum
 MOST_LENGTH = 1.0  # nats that length may say at most: what makes responses long may make them bad or good, too
@@ -111,7 +111,7 @@ def is_open(confidence: Mapping[str, float]) -> bool:
 def mixture_shares(confidence: Mapping[str, float], *, mixed: bool = True) -> dict[str, float]:
     """Return how much each direction counts in the scores: one alone where it is clear, else all that are likely.
 
-    They count by the square of how likely they are; a mean by half of what that gives it against all others, as labels
+    They count by the square of how likely they are; a mean by 70% of what that gives it against all others, as labels
     that are all 0 or 1 are seldom shares.
     """
     best = max(confidence, key=lambda name: confidence[name])

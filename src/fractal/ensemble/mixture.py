@@ -41,15 +41,18 @@ def mixture(
 
     Log-odds of sentences are first put on one scale, as forms differ in how sure they are. The form of the largest
     share reads their sum as a response: a line through it is fitted to the held-out labels (response,), nan: unknown.
-    With `shrink` the sum is drawn to its response's mean by the least share that any of the fits asks for.
+    With `shrink` the sum is drawn to its response's mean by what each fit asks for, by its share.
     """
     scales = {name: share / _spread(results[name]) for name, share in shares.items()}
     taken = results[max(shares, key=lambda name: shares[name])]
     centre = sum(float(results[name].held_out.mean()) * scale for name, scale in scales.items())
     summed = torch.stack([results[name].held_out * scale for name, scale in scales.items()]).sum(0) - centre
     aggregation = taken.ensemble.aggregation
-    asked = [asked_share(results[name], offsets, labels)[0] if shrink else 0.0 for name in scales]
-    share, why = min(asked), "The least that any of the likely directions asks for."
+    asked = {name: asked_share(results[name], offsets, labels)[0] if shrink else 0.0 for name in shares}
+    share, why = (
+        sum(shares[name] * asked[name] for name in shares),
+        "What each likely direction asks for, by its share.",
+    )
     summed = drawn(summed, offsets, share)
     slope, height, _ = likeliest_line(summed, aggregation, offsets, labels, taken.controlled)
     parts = [(results[name].ensemble, slope * scale) for name, scale in scales.items()]

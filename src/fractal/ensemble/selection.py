@@ -31,7 +31,7 @@ from fractal.mil.outputs import flat
 from fractal.mil.training.callbacks import Callback, at_stage, stages
 from fractal.records.corpus import Corpus, all_or_nothing, sentence_column
 
-__all__ = ["asked_priors", "select_aggregations", "with_priors"]
+__all__ = ["asked_priors", "held_out_comparison", "select_aggregations", "with_priors"]
 
 Floats = NDArray[np.float64]
 
@@ -189,7 +189,7 @@ def _compared(
         return results[best], Choice("aggregation", costs, specs[best])
     doubt_mean = all_or_nothing(corpus.labels)
     rated, doubt = _unseen_labels(next(iter(results.values())), corpus.labels)
-    comparison = _held_out_comparison(results, corpus, rated, config.plan.seed)
+    comparison = held_out_comparison(results, corpus, rated, config.plan.seed)
     confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
     shares = learned_shares(results, mixture_shares(confidence, mixed=mixed))
     labels, offsets = torch.from_numpy(rated), torch.from_numpy(block.offsets)
@@ -209,18 +209,22 @@ def _unseen_labels(result: FitResult, labels: Floats) -> tuple[Floats, str]:
     return np.where(unseen, labels, np.nan), ""
 
 
-def _held_out_comparison(
-    results: Mapping[str, FitResult], corpus: Corpus, ratings: Floats, seed: int
-) -> FormComparison:
-    """Return what each rated response's held-out label costs under whole fits of several directions."""
+def held_out_comparison(results: Mapping[str, FitResult], corpus: Corpus, ratings: Floats, seed: int) -> FormComparison:
+    """Return what each rated response's held-out label costs under whole fits of several directions.
+
+    Length may explain labels beside each of them: a product falls with every sentence and a noisy-or rises, so that a
+    form would be paid for what makes responses long.
+    """
     rated = ~np.isnan(ratings)
     labels = torch.from_numpy(ratings[rated])
     offsets = torch.tensor([0, *(len(response.sentences) for response in corpus.responses)]).cumsum(0)
+    length = np.log(offsets.diff().double().numpy()[rated])
     costs = {}
     for name, result in results.items():
         logits = flat(result.ensemble.aggregation.from_logits(result.held_out, offsets))
         offset = None if result.controlled is None else result.controlled[torch.from_numpy(rated)].squeeze(-1)
-        costs[name] = refined_log_loss(logits[torch.from_numpy(rated)], labels, offset=offset)
+        logits = logits[torch.from_numpy(rated)]
+        costs[name] = refined_log_loss(logits, labels, offset=offset, beside=(length - length.mean())[:, None])
     groups = np.unique(np.array(corpus.groups)[rated], return_inverse=True)[1].astype(np.int64)
     return FormComparison(costs, groups, seed)
 

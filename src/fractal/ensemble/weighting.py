@@ -114,20 +114,29 @@ def response_cost(logits: Tensor, bags: Bags, aggregation: Aggregation) -> float
 
 
 def refined_log_loss(
-    logits: Tensor, labels: Tensor, *, shift: bool = True, offset: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    shift: bool = True,
+    offset: Tensor | None = None,
+    beside: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Log-loss of each label under the best line through the log-odds; a negative slope is not allowed: (case,).
 
-    An `offset` is added to the line as it is.
+    An `offset` is added to the line as it is. What stands `beside` (case, column) explains labels too, by weights of
+    its own.
     """
     truth = labels.double().numpy()
     fixed = np.zeros(len(truth)) if offset is None else offset.double().numpy()
     lead = logits.double().clamp(-30, 30).numpy()
-    columns = with_constant(lead) if shift else lead[:, None]
+    lead = lead[:, None] if beside is None else np.column_stack([lead, beside])
+    columns = with_constant(lead) if shift else lead
     line = logistic_line(columns, truth, RIDGE, offset=fixed, steps=25, longest_step=2.0)
     if line[0] < 0:  # pointing the wrong way is no better than saying nothing
         line[0] = 0.0
-        if shift:
+        if beside is not None:
+            line[1:] = logistic_line(columns[:, 1:], truth, RIDGE, offset=fixed, steps=25, longest_step=2.0)
+        elif shift:
             line[1] = float(torch.logit(labels.double().mean(), eps=1e-6))
     fitted = columns @ line + fixed
     return np.logaddexp(0.0, fitted) - truth * fitted
