@@ -213,6 +213,7 @@ def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         "they are not among those that lose. Wanted: .004 lost on average, .03 at worst, over five seeds; seeds and "
         "sets that are missing here were not run.",
         "",
+        *_of_before(everything),
         *_user_gets(everything),
         "",
         "## Real sets on which nothing was chosen",
@@ -234,6 +235,15 @@ def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         *_table(rows, [name for name in names if name not in real]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_before(rows: list[dict[str, Any]]) -> list[str]:
+    """Name the fits whose direction was open and that were judged by the rule of before alone."""
+    names = [f"{row['set'].removeprefix('syn:')} {row['seed']}" for row in rows if row.get("before")]
+    if not names:
+        return []
+    said = "Judged by the rule of before (no length beside the forms, half of the mean, drawn by the least share), as "
+    return [f"{said}their fits were not at hand: {', '.join(names)}.", ""]
 
 
 def _user_gets(rows: list[dict[str, Any]]) -> list[str]:
