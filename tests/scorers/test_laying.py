@@ -178,12 +178,24 @@ print(scorer.set_params(plan__epochs=1).fit(read("rated.jsonl")).cost_ > 0)
 """
 
 
-def test_a_script_without_a_guard_runs_once(tmp_path):
+REGISTERING = """
+from fractal.features import FEATURES
+from fractal.features.base import scalars
+@FEATURES.register("letters")
+def letters(block):
+    return scalars("letters", {"count": [len(s.text) for r in block.responses for s in r.sentences]})
+"""
+
+
+@pytest.mark.parametrize("registers", [False, True])
+def test_a_script_without_a_guard_runs_once(tmp_path, registers):
     write(make_responses(60, seed=1), tmp_path / "rated.jsonl")
-    (tmp_path / "script.py").write_text(SCRIPT)
+    script = REGISTERING + SCRIPT.replace('"own"', '"own + letters"') if registers else SCRIPT
+    (tmp_path / "script.py").write_text(script)
     run = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.stdout.split() == ["begun", "True"], run.stderr
     assert "by 2 processes" in run.stderr
+    assert ("This process lays the columns alone" in run.stderr) == registers
 
 
 def test_workers_are_started_where_they_pay(monkeypatch):

@@ -129,6 +129,10 @@ class _Columns:
     def _features(self) -> tuple[Feature, ...]:
         return built_features(self.recipe, dict(self.fitted))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel with features built: another process may not know by name what a script registers."""
+        return {**self.__dict__, "_features": self._features}
+
     def __call__(self, tile: EncodedBlock) -> FeatureTable:
         table = columns_of(tile, self._features)
         table = self.projection(table) if self.projection is not None and self.projection.blocks else table
