@@ -104,7 +104,7 @@ def page(rows: list[dict], command: str) -> list[str]:
         "",
         f"Vectors and columns of a training in files, by one process and by several; responses of {SENTENCES} "
         "sentences of random words with a context of two passages, the columns of the four default experts. Reading "
-        "and training are left out. Numbers of workers by turns; the same hash says that the same was laid.",
+        "and training are left out. The same hash says that the same was laid.",
         "",
         setting(command) + " The machine did other work: the clock says little, processor time more. Workers are new "
         "processes for encoding and for columns; their processor time has their start in it.",
