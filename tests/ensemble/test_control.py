@@ -282,6 +282,22 @@ def test_aspects_are_controlled_each_by_itself(rules: dict[str, str]) -> None:
     assert taken.get("b: control of author", "nothing to take out") == "nothing to take out"
 
 
+@pytest.mark.parametrize("taken", ["taken out", "nothing to take out"])
+def test_preferences_are_freed_of_length_whether_or_not_it_was_named(taken: str) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(3, 2), (2, 3)] * 30 if taken == "nothing to take out" else [(5, 2)] * 60
+    pairs = [
+        Preference(answer(2 * i, better, rng=rng), answer(2 * i + 1, worse, rng=rng))
+        for i, (better, worse) in enumerate(sizes)
+    ]
+    corpus, config = small("length", aggregation="mean").prepare(pairs)
+    assert config.control is not None
+    assert [choice.taken for choice in config.control.choices[""]] == [taken]
+    offset = preference_offset(corpus, config, np.ones((len(corpus.responses), 3), dtype=np.float32))
+    assert offset is not None
+    assert offset.shape == (120, 3)
+
+
 def test_a_saved_scorer_says_what_was_controlled(tmp_path: Path) -> None:
     aspects = [dataclasses.replace(r, aspects={"a": r.label}) for r in bare(rated(60, 1, effect=1.5))]
     plain, several = small(("author", "length")).fit(aspects), AspectScorer({"a": "product"}, small("author"))

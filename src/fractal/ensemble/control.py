@@ -41,7 +41,11 @@ class Control:
     names: tuple[str, ...]
     columns: Mapping[str, Floats]  # by aspect: (response, column)
     choices: Mapping[str, tuple[Choice, ...]]  # by aspect: what each explains, and whether it is taken out
-    has_length: bool = False
+
+    @property
+    def takes_length(self) -> bool:
+        """Whether length was named and is taken out, so that it need not be for preferences anyway."""
+        return any(c.about == f"control of {LENGTH}" and c.taken == TAKEN_OUT for c in self.choices.get("", ()))
 
     def of_aspect(self, name: str) -> Control:
         """Return the same for one who knows this aspect only, as the response's own label."""
@@ -61,7 +65,7 @@ def control_of(names: Sequence[str], corpus: Corpus, seed: int) -> Control | Non
         pairs = zip(covariates, choices[aspect], strict=True)
         taken = [covariate.columns for covariate, choice in pairs if choice.taken == TAKEN_OUT]
         columns[aspect] = np.concatenate([np.zeros((len(corpus.responses), 0)), *taken], 1)
-    return Control(tuple(c.name for c in covariates), columns, choices, LENGTH in names)
+    return Control(tuple(c.name for c in covariates), columns, choices)
 
 
 def _choice(covariate: Covariate, outcome: Outcome, seed: int) -> Choice:
@@ -99,7 +103,7 @@ def preference_offset(corpus: Corpus, config: FitConfig, weights: NDArray[np.flo
     if not len(pairs):
         return None
     taken = [] if control is None else [control.columns[""]]
-    if config.plan.length_control and not (control and control.has_length):
+    if config.plan.length_control and not (control and control.takes_length):
         taken = [Covariate.of(corpus.responses, LENGTH).columns, *taken]
     columns = np.concatenate([np.zeros((len(corpus.responses), 0)), *taken], 1)
     if not columns.shape[1]:
