@@ -41,6 +41,7 @@ def write_page(rows: list[dict], questions: dict[str, Question]) -> None:
         own = [row for row in rows if row["question"] == title]
         if own:
             lines += [f"## {title[0].upper()}{title[1:]}", "", _setting(own, question), "", *_table(own, question), ""]
+            lines += [question.answer, ""] if question.answer else []
     lines += _regret(rows)
     PAGE.write_text("\n".join(lines), encoding="utf-8")
     print(f"wrote {PAGE}")
