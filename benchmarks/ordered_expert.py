@@ -278,6 +278,9 @@ def page(rows: list[dict]) -> str:
         f"on average ({min(gains):+.3f} to {max(gains):+.3f}) and that inside responses by {np.mean(inside):+.4f} "
         f"({min(inside):+.3f} to {max(inside):+.3f}).",
     ]
+    measured = {":".join(str(row[key]) for key in KEYS[:-1]) for row in rows}
+    missing = [cell for cell in CELLS if cell not in measured]
+    lines += ["", f"Not run: {', '.join(missing)}. In later cells the pooling heads were left out."] if missing else []
     return "\n".join([*lines, *_fits(fits)]) + "\n"
 
 
