@@ -121,7 +121,7 @@ def page(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> str:
         "0.01 nats a held-out label is not taken out; where it was measured taken out all the same, the last column "
         "says what that gave. The bar was put there after these were measured.",
         "",
-        "| set | responses | alone | nats | taken out | check | without | with | gained, by seed | gained | no bar |",
+        "| set | responses | alone | nats | taken out | check, controlled | without | with | gained, by seed | gained | no bar |",
         "|---|---:|---:|---:|---:|---|---:|---:|---|---:|---:|",
     ]
     names = [name for name in (*CARRIED, *PLANTED) if any(row["set"] == name for row in rows)]
