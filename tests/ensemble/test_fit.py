@@ -109,6 +109,9 @@ def test_a_round_is_kept_only_if_held_out_labels_gain(summaries: tuple[object, C
     for choice in rounds:
         assert (choice.taken == "after") == (choice.costs["after"] < choice.costs["before"])
     assert all(choice.taken == "after" for choice in rounds[:-1])  # the first round that does not gain is the last
+    kept = fit(*summaries, replace(settings, self_training=SelfTraining(rounds=3, always=True)))
+    rounds = [choice for choice in kept.choices if "self-training" in choice.about]
+    assert [choice.taken for choice in rounds] == ["after"] * 3  # whatever they give
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (6, 3, 2)])

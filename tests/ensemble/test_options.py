@@ -120,6 +120,7 @@ ROUNDS = {
     "soft": rounds(soft=False),
     "shares": rounds(shares=(0.3,)),
     "alone": rounds(alone=True),
+    "always": rounds(before={"rounds": 4}, always=True),
 }
 EXEMPT = {  # option → why it has no case here
     "plan": "its fields are options of their own",

@@ -236,7 +236,7 @@ def weigh(parts: Sequence[TrainedExpert], aggregation: Aggregation, config: FitC
 def _self_trained(
     first: WeighedExperts, block: EncodedBlock, corpus: Corpus, config: FitConfig, callbacks: Sequence[Callback]
 ) -> WeighedExperts:
-    """Let fresh heads learn the ensemble's pseudo-labels, in rounds, as long as held-out labels gain (PsLab)."""
+    """Let fresh heads learn the ensemble's pseudo-labels, in rounds, while held-out labels gain or always (PsLab)."""
     best, cost, choices = first, first.cost(config), list(first.choices)
     specs = config.pseudo_label_experts
     sets = build_training_sets(block, corpus, specs, config) if specs else [part.data for part in first.parts]
@@ -253,7 +253,7 @@ def _self_trained(
         fresh = weigh(later, first.aggregation, config)
         candidate = fresh if config.self_training.alone else _with_pseudo_experts(first, fresh)
         after = candidate.cost(config)
-        gained = after < cost
+        gained = after < cost or config.self_training.always
         about = f"round {number + 1} of self-training"
         choices.append(Choice(about, {"before": cost, "after": after}, "after" if gained else "before"))
         if not gained:

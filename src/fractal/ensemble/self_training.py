@@ -24,6 +24,7 @@ class SelfTraining:
         soft: whether they learn probabilities given the response's label; if not, the most likely hard labels.
         shares: of the surest sentences that each round learns from; the last one is repeated.
         alone: let fresh heads stand in place of those before them, as in the paper; if not, both count.
+        always: keep every round; if not, only those by which held-out response labels gain.
 
     """
 
@@ -31,6 +32,7 @@ class SelfTraining:
     soft: bool = True
     shares: tuple[float, ...] = (1.0,)
     alone: bool = False
+    always: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 0:
