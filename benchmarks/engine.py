@@ -2,6 +2,7 @@
 
     python -m benchmarks.engine SCORER/ TEXTS.jsonl --sentences 100000
     python -m benchmarks.engine SCORER/ TEXTS.jsonl --sentences 100000 --kills 20
+    python -m benchmarks.engine SCORER/ TEXTS.jsonl --sentences 100000 --records
 
 SCORER is a saved scorer, TEXTS responses of the kind to be scored; they are repeated under new ids until there are so
 many sentences. On a machine that does other work as well, rates are per second of processor time, and ratios are those
@@ -11,6 +12,7 @@ of runs that take turns.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -20,10 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 from benchmarks.machine import cpu
 from fractal.engine import score_files
+from fractal.engine.ledger import Ledger
+from fractal.engine.storage import open_folder
+from fractal.engine.units import UNIT_BYTES, cut, find_sources
+from fractal.engine.work import Job, Worker
+from fractal.scorers.persistence import load_folder
 
 DRIVER = """
 import sys
@@ -53,6 +62,42 @@ def timed(scorer: Path, texts: Path, output: Path, workers: int) -> tuple[float,
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - clock, spent, after.ru_maxrss // 1024
+
+
+def records_share(scorer: Path, texts: Path, output: Path) -> tuple[float, float]:
+    """Do all units in this process; return seconds by the clock of all, and of plan, records of units and manifest."""
+    kept = 0.0
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed_work(*rest: Any) -> Any:
+            nonlocal kept
+            begun = time.perf_counter()
+            try:
+                return work(*rest)
+            finally:
+                kept += time.perf_counter() - begun
+
+        return timed_work
+
+    begun = time.perf_counter()
+    cut_and_hash = counted(lambda: cut(find_sources([str(texts)]), "auto", UNIT_BYTES))
+    units, sources = cut_and_hash(), find_sources([str(texts)])
+    job = Job("score", str(scorer), str(output), writer="jsonl", cache=False, reading={})
+    ledger = Ledger(open_folder(str(output)), job, counted(lambda: load_folder(scorer).digest)(), sources, units)
+    done = counted(ledger.begin)(False)
+    worker = Worker(job)
+    for unit in units:
+        record = worker(unit)
+        again = worker.folder.write(f"again/{unit.name}.json")  # what the record of a unit costs, a second time
+        counted(lambda opened, line: _write(opened, line))(again, record.line())
+        done[record.number] = record
+    counted(ledger.finish)(done)
+    return time.perf_counter() - begun, kept
+
+
+def _write(opened: contextlib.AbstractContextManager[IO[bytes]], line: bytes) -> None:
+    with opened as stream:
+        stream.write(line)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -89,12 +134,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--records", action="store_true", help="what plan, records and manifest take")
     asked = parser.parse_args()
     print(cpu())
     for sentences in asked.sentences:
         with tempfile.TemporaryDirectory(prefix="fractal-engine-") as scratch:
             folder = Path(scratch)
             count = repeated(asked.texts, sentences, folder / "texts.jsonl")
+            if asked.records:
+                whole, kept = records_share(asked.scorer, folder / "texts.jsonl", folder / "records")
+                told = f"{kept / whole:.2%} of {whole:.1f} s by the clock are plan, records of units and manifest"
+                print(f"{count:,} sentences: {told}", flush=True)
+                continue
             for turn in range(asked.rounds):
                 for workers in asked.workers:
                     output = folder / f"out-{turn}-{workers}"

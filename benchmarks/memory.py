@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -65,16 +66,16 @@ def fit_once(count: int, encoder: str, mode: str, epochs: int, texts: str) -> di
 
     def on_encode(done: int, total: int) -> None:
         nonlocal encoded
-        encoded = time.process_time()
+        encoded = spent_by_all()
 
     def listen(epoch: object) -> None:
         marks.append((epoch.stage, epoch.epoch, time.process_time()))
 
-    begun = time.process_time()
+    begun = spent_by_all()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scorer.fit(responses, callbacks=[listen], on_encode=on_encode)
-    ended = time.process_time()
+    ended = spent_by_all()
     spent = [after[2] - before[2] for before, after in itertools.pairwise(marks) if before[0] == after[0]]
     return {
         "texts_gb": held,
@@ -84,6 +85,12 @@ def fit_once(count: int, encoder: str, mode: str, epochs: int, texts: str) -> di
         "train_rate": count * SENTENCES * len(spent) / sum(spent),
         "cost": scorer.cost_,
     }
+
+
+def spent_by_all() -> float:
+    """Return the processor time of this process and of the workers that have ended, in seconds."""
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + workers.ru_utime + workers.ru_stime
 
 
 def status(process: int) -> dict[str, float]:
@@ -104,20 +111,31 @@ def measured(count: int, encoder: str, mode: str, epochs: int) -> dict[str, obje
         child = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.memory", "--child", options], stdout=subprocess.PIPE, text=True
         )
-        most = {"VmHWM": 0.0, "RssAnon": 0.0}
+        most = {"VmRSS": 0.0, "RssAnon": 0.0}
+        started = time.perf_counter()
         while child.poll() is None:
             try:
-                now = status(child.pid)
-            except OSError:
-                break
+                now = together(child.pid)
+            except OSError:  # one that has just ended
+                continue
+            finally:
+                time.sleep(LOOK_EVERY)
             most = {name: max(value, now.get(name, 0.0)) for name, value in most.items()}
-            time.sleep(LOOK_EVERY)
+        clock = time.perf_counter() - started
         output, _ = child.communicate()
     if child.returncode:
         raise SystemExit(f"the fit ended with {child.returncode}")
     row = {name: round(value, 5) for name, value in json.loads(output.splitlines()[-1]).items()}
     names = {"responses": count, "encoder": encoder, "mode": mode, "epochs_planned": epochs}
-    return {**names, **row, "peak_gb": round(most["VmHWM"], 3), "peak_anonymous_gb": round(most["RssAnon"], 3)}
+    peaks = {"peak_gb": round(most["VmRSS"], 3), "peak_anonymous_gb": round(most["RssAnon"], 3)}
+    return {**names, **row, **peaks, "clock_s": round(clock, 1)}
+
+
+def together(process: int) -> dict[str, float]:
+    """Return what a process and its workers hold, in GB: pages that they share count for each."""
+    started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    parts = [status(int(number)) for number in (process, *started)]
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in ("VmRSS", "RssAnon")}
 
 
 def page(rows: list[dict], command: str) -> list[str]:
@@ -126,8 +144,9 @@ def page(rows: list[dict], command: str) -> list[str]:
         "# Memory",
         "",
         f"Training on responses of random words, {SENTENCES} sentences each, all texts different; the default recipe "
-        "under a minimum. Most resident memory with the pages of files that are in it, and without (anonymous). In "
-        "files: texts as well, read from JSON lines by the fit; in memory they are read before it, which its time "
+        "under a minimum. Most resident memory with the pages of files that are in it, and without (anonymous), of all "
+        "processes together (rows of three epochs: of one process). In files: texts as well, read from JSON lines by "
+        "the fit; in memory they are read before it, which its time "
         "leaves out. Rows of different sizes are of different days: rates compare where the size is the same. "
         "Rates are per second of processor time: the machine did other work.",
         "",
