@@ -2,7 +2,8 @@
 
     python -m benchmarks.sizes --seeds 3
 
-`base` is not fitted again: its figures are those of `benchmarks/results/accuracy.jsonl`, for the same sets and seeds.
+`base` is not fitted again: its figures are those of `benchmarks/results/accuracy_today.jsonl`, for the same sets and
+seeds.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def run_one(name: str, seed: int) -> dict:
 
 def table(fast: list[dict], base: list[dict], seeds: int) -> list[str]:
     """Return the lines of the table: means over the seeds that both have."""
-    lines = ["| set | fast | base | fast / base |", "|---|---:|---:|---:|"]
+    lines = ["| set | seeds | fast | base | fast / base |", "|---|---:|---:|---:|---:|"]
     rows = []
     for name in dict.fromkeys(row["set"] for row in fast):
         ours = {row["seed"]: row["auc"] for row in fast if row["set"] == name}
@@ -53,12 +54,10 @@ def table(fast: list[dict], base: list[dict], seeds: int) -> list[str]:
         if both:
             means = [float(np.mean([aucs[seed] for seed in both])) for aucs in (ours, theirs)]
             rows.append(means)
-            lines.append(f"| {name} | {means[0]:.3f} | {means[1]:.3f} | {means[0] / means[1]:.1%} |")
+            lines.append(f"| {name} | {len(both)} | {means[0]:.3f} | {means[1]:.3f} | {means[0] / means[1]:.1%} |")
     mean = np.mean(rows, axis=0)
-    lines.append(
-        f"| **macro-average, {len(rows)} sets** | **{mean[0]:.3f}** | **{mean[1]:.3f}** | **{mean[0] / mean[1]:.1%}** |"
-    )
-    return lines
+    means = f"**{mean[0]:.3f}** | **{mean[1]:.3f}** | **{mean[0] / mean[1]:.1%}**"
+    return [*lines, f"| **macro-average, {len(rows)} sets** | | {means} |"]
 
 
 def main() -> None:
@@ -73,13 +72,14 @@ def main() -> None:
     book.fill(
         run_one, cells, args.jobs, lambda row: f"{row['set']} seed {row['seed']}: {row['auc']:.3f} in {row['cpu_s']} s"
     )
-    with (RESULTS / "accuracy.jsonl").open(encoding="utf-8") as lines:
+    with (RESULTS / "accuracy_today.jsonl").open(encoding="utf-8") as lines:
         base = [row for row in map(json.loads, lines) if row["method"] == "default" and row["most"] == MOST]
     page = [
         "# The sizes of encoder",
         "",
-        f"Sentence ROC AUC on test splits, means over {args.seeds} seed(s), at most {MOST:,} training responses a set, "
-        "the stated aggregation of each; `base` from [the table of accuracy](accuracy.md), the same sets and seeds.",
+        f"Sentence ROC AUC on test splits, means over up to {args.seeds} seeds, at most {MOST:,} training "
+        "responses a set, the stated aggregation of each; `base` from [today's table of accuracy](accuracy_today.md), "
+        "the same sets and seeds.",
         "",
         setting(f"python -m benchmarks.sizes --seeds {args.seeds}"),
         "",
