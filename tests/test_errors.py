@@ -20,6 +20,7 @@ SAMPLES = [
     MissingExtra("The encoder 'minilm'", "train", "torch"),
     NotFitted("fit first"),
     errors.TrainingDiverged("the loss is NaN at epoch 3"),
+    errors.WorkersDied("4 workers died on responses 0 to 4096"),
 ]
 
 

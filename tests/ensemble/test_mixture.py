@@ -168,13 +168,13 @@ def test_fits_are_compared_by_labels_that_some_member_held_out(
     monkeypatch: pytest.MonkeyPatch, members: int, folds: int, judged: float
 ) -> None:
     compared: list[np.ndarray] = []
-    compare = selection._held_out_comparison
+    compare = selection.held_out_comparison
 
     def listening(results: dict[str, FitResult], corpus: Corpus, ratings: np.ndarray, seed: int) -> FormComparison:
         compared.append(ratings)
         return compare(results, corpus, ratings, seed)
 
-    monkeypatch.setattr(selection, "_held_out_comparison", listening)
+    monkeypatch.setattr(selection, "held_out_comparison", listening)
     plan = TrainingPlan(epochs=2, members=members, folds=folds, hidden=(8,))
     rated = [replace(response, extra={}) for response in make_responses(60, "summaries", seed=4)]
     scorer = SentenceScorer(encoder="hashing(dim=32)", recipe="own", plan=plan, cache=False).fit(rated)

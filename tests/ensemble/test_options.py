@@ -128,6 +128,7 @@ EXEMPT = {  # option → why it has no case here
     "memory_limit": "says where arrays lie, not what they hold: tests/scorers/test_training_space.py",
     "workers": "says who lays arrays, not what they hold: tests/scorers/test_laying.py",
     "tune": "an encoder is tuned in tests/scorers/test_tuned.py, which takes longer",
+    "so_far": "an expert of steps, from 500 rated responses on: tests/ensemble/test_steps_in_order.py",
     "device": "there is but a CPU where tests run; tests/mil/test_training.py says what each device gives",
 }
 CONFIGURED = {  # field of the fit's configuration → the option that sets it

@@ -217,7 +217,7 @@ def rated(tmp_path_factory):
 
 
 def run(*words):
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.stderr
     return result
 

@@ -150,7 +150,7 @@ def test_texts_are_encoded_once_columns_laid_once_and_every_head_runs_once(
     def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
         return lambda *args, **options: calls.append(name) or function(*args, **options)
 
-    monkeypatch.setattr(estimator, "embed", counted("embed", estimator.embed))
+    monkeypatch.setattr(estimator, "embed_by_workers", counted("embed", estimator.embed_by_workers))
     monkeypatch.setattr(experts, "steady_logits", counted("head", experts.steady_logits))
     monkeypatch.setattr(experts, "build_bags", counted("lay", experts.build_bags))
     for scorer in (fitted, load_scorer(fitted.save_pretrained(tmp_path / "scorer"), cache=False)):

@@ -213,7 +213,9 @@ class SentenceScorer(Remembers, PlanOptions):
         corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         block = self.embed_for_training(corpus.responses, on_encode)
-        self.fit_block(block, corpus, config, callbacks, earlier)
+        begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
+        result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
+        self._finish(begun.told_in(result), block, corpus, config, callbacks)
         self.remember_reading(reading_of(report, options))
         return self
 
