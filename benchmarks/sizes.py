@@ -2,8 +2,8 @@
 
     python -m benchmarks.sizes --seeds 3
 
-`base` is not fitted again: its figures are those of `benchmarks/results/accuracy_today.jsonl`, for the same sets and
-seeds.
+`base` is not fitted again: its figures, for the same sets and seeds, are those of
+`python -m benchmarks.accuracy --methods default --most 1500 --seeds 3 --out sizes_base`.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def main() -> None:
     book.fill(
         run_one, cells, args.jobs, lambda row: f"{row['set']} seed {row['seed']}: {row['auc']:.3f} in {row['cpu_s']} s"
     )
-    with (RESULTS / "accuracy_today.jsonl").open(encoding="utf-8") as lines:
+    with (RESULTS / "sizes_base.jsonl").open(encoding="utf-8") as lines:
         base = [row for row in map(json.loads, lines) if row["method"] == "default" and row["most"] == MOST]
     page = [
         "# The sizes of encoder",
         "",
         f"Sentence ROC AUC on test splits, means over up to {args.seeds} seeds, at most {MOST:,} training "
-        "responses a set, the stated aggregation of each; `base` from [today's table of accuracy](accuracy_today.md), "
-        "the same sets and seeds.",
+        "responses a set, the stated aggregation of each; `base` by `python -m benchmarks.accuracy --methods default "
+        f"--most {MOST} --seeds {args.seeds} --out sizes_base`, the same sets and seeds.",
         "",
         setting(f"python -m benchmarks.sizes --seeds {args.seeds}"),
         "",
