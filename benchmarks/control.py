@@ -18,11 +18,10 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.data import RealSet, folder, load
-from benchmarks.accuracy.judging import sample_of, truth_of
+from benchmarks.direction import areas
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
 from fractal.datasets.synthetic import make_responses
-from fractal.evaluation.metrics import METRICS
 from fractal.mil.aggregations import FORMS
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
@@ -75,14 +74,11 @@ def measured(name: str, seed: int, most: int, encoder: str) -> dict[str, Any]:
     """Score test sentences with and without control."""
     data = planted(name, seed) if name.startswith("made:") else with_authors(name, load(name, most, seed))
     bare = [replace(r.without_labels(), label=r.label) for r in data.train]
-    truth, groups = truth_of(data.test, name)
     row: dict[str, Any] = {"responses": len(bare)}
     for key, control in (("without", ()), ("with", ("author",))):
         scorer = SentenceScorer(data.aggregation, encoder=encoder, plan=TrainingPlan(seed=seed), control=control)
         scored = scorer.fit(bare).score_responses([r.without_labels() for r in data.test])
-        sample = sample_of(truth, np.array([s for one in scored for s in one.sentence_scores]), groups)
-        areas = [METRICS.build(metric).read(sample).value for metric in ("roc_auc", "within_response_auc")]
-        row[key] = [round(float(area), 5) for area in areas]
+        row[key] = list(areas(data, np.array([s for one in scored for s in one.sentence_scores])))
         choices = [choice for choice in scorer.choices_ if choice.about.startswith("control")]
         if choices:
             row |= {"taken": choices[0].taken, "why": choices[0].why, "costs": choices[0].costs}

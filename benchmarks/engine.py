@@ -80,8 +80,8 @@ def records_share(scorer: Path, texts: Path, output: Path) -> tuple[float, float
         return timed_work
 
     begun = time.perf_counter()
-    cut_and_hash = counted(lambda: cut(find_sources([str(texts)]), "auto", UNIT_BYTES))
-    units, sources = cut_and_hash(), find_sources([str(texts)])
+    sources = counted(find_sources)([str(texts)])
+    units = counted(cut)(sources, "auto", UNIT_BYTES)
     job = Job("score", str(scorer), str(output), writer="jsonl", cache=False, reading={})
     ledger = Ledger(open_folder(str(output)), job, counted(lambda: load_folder(scorer).digest)(), sources, units)
     done = counted(ledger.begin)(False)
@@ -89,7 +89,7 @@ def records_share(scorer: Path, texts: Path, output: Path) -> tuple[float, float
     for unit in units:
         record = worker(unit)
         again = worker.folder.write(f"again/{unit.name}.json")  # what the record of a unit costs, a second time
-        counted(lambda opened, line: _write(opened, line))(again, record.line())
+        counted(_write)(again, record.line())
         done[record.number] = record
     counted(ledger.finish)(done)
     return time.perf_counter() - begun, kept

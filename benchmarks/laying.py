@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.logbook import RESULTS, Logbook
 from benchmarks.machine import setting
-from benchmarks.memory import LOOK_EVERY, SENTENCES, random_responses, status
+from benchmarks.memory import LOOK_EVERY, SENTENCES, children, random_responses, status
 
 
 def lay_once(texts: str, encoder: str, workers: int) -> dict[str, object]:
@@ -58,11 +58,6 @@ def processor(process: int) -> float:
     """Return the seconds of processor time that a process took so far."""
     values = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def children(process: int) -> list[int]:
-    """Return the processes that a process started and that still run."""
-    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def measured(texts: str, count: int, encoder: str, workers: int) -> dict[str, object]:

@@ -131,10 +131,14 @@ def measured(count: int, encoder: str, mode: str, epochs: int) -> dict[str, obje
     return {**names, **row, **peaks, "clock_s": round(clock, 1)}
 
 
+def children(process: int) -> list[int]:
+    """Return the processes that a process started and that still run."""
+    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def together(process: int) -> dict[str, float]:
     """Return what a process and its workers hold, in GB: pages that they share count for each."""
-    started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    parts = [status(int(number)) for number in (process, *started)]
+    parts = [status(number) for number in (process, *children(process))]
     return {name: sum(part.get(name, 0.0) for part in parts) for name in ("VmRSS", "RssAnon")}
 
 

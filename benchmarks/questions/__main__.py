@@ -23,7 +23,7 @@ def main() -> None:
     every = questions()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("questions", nargs="*", default=[], metavar="QUESTION", help=", ".join(every))
-    parser.add_argument("--seeds", type=int, help="3 where nothing is said")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--encoder", default="static")
     parser.add_argument("--most", type=int, default=MOST, help="training responses of a set")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -31,7 +31,7 @@ def main() -> None:
     book = Logbook(RESULTS / "questions.jsonl", "question", "set", "variant", "seed", "encoder", "most")
     wanted = [
         (title, name, variant, seed, args.encoder, args.most)
-        for seed in range(args.seeds or max(question.seeds for question in every.values()))
+        for seed in range(args.seeds)
         for title in args.questions or every
         for name in every[title].sets
         for variant in every[title].variants

@@ -44,7 +44,6 @@ class Question:
     asked: str
     sets: tuple[str, ...]
     variants: dict[str, Variant]
-    seeds: int = 3
 
 
 def flipped(share: float) -> Callable[[RealSet, int], list]:
@@ -85,8 +84,10 @@ def with_columns(data: RealSet, seed: int) -> list:
 
 def _found_in(source: str, sentence: str) -> float:
     """Return the share of a sentence's words that its source has."""
-    words = sentence.lower().split()
-    return len(set(words) & set(source.lower().split())) / max(len(set(words)), 1)
+    from fractal.features.words import words_of
+
+    words = words_of(sentence).distinct
+    return len(words & words_of(source).distinct) / max(len(words), 1)
 
 
 def gold(share: float) -> Callable[[RealSet, int], list]:

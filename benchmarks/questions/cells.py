@@ -76,11 +76,13 @@ def noisy_teacher(noise: float | None, seed: int) -> Iterator[list[np.ndarray]]:
 
 def teacher_quality(taught: np.ndarray, order: Sequence[Response], train: Sequence[Response]) -> dict[str, float]:
     """Return the area under the curve of what was taught, in the order of a fit, by labels that no fit has seen."""
-    from fractal.evaluation.metrics import METRICS, Sample
+    from benchmarks.accuracy.judging import sample_of
+    from fractal.evaluation.metrics import METRICS
 
     known = {response.id: response for response in train}
     labels = (s.label for response in order for s in known[response.id].sentences)
     truth = np.array([np.nan if label in (None, NEUTRAL) else label for label in labels], dtype=float)
-    rows = ~np.isnan(truth) & ~np.isnan(taught.reshape(-1))
-    sample = Sample.of(truth[rows], taught.reshape(-1)[rows], np.zeros(rows.sum(), int))
+    scores = taught.reshape(-1)
+    truth[np.isnan(scores)] = np.nan
+    sample = sample_of(truth, scores, np.zeros(len(truth), int))
     return {"taught": round(METRICS.build("roc_auc").read(sample).value, 5)}
