@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.errors import BadData, BadSpec, suggestion
+from fractal.errors import BadData, BadSpec
 from fractal.evaluation.label_model import Judge, combine
-from fractal.evaluation.slices import carried_value, field_names
+from fractal.evaluation.slices import carried_value, field_names, missing_field
 from fractal.records import Response, ScoredResponse
 
 __all__ = ["FIELDS", "RATINGS", "Annotator", "AnnotatorReport", "annotator_quality", "combined_responses"]
@@ -155,11 +155,7 @@ def _by_text(responses: Iterable[Response], field: str) -> tuple[list[Response],
         again += len(by_name.keys() & ratings[place].keys())
         ratings[place].update(by_name)
     if not any(ratings):
-        listed = ", ".join(names) or "none are carried"
-        raise BadData(
-            f"no rated response carries the field {field!r}.{suggestion(field, names)} Fields here: {listed}",
-            field=field,
-        )
+        raise BadData(missing_field(field, names, who="rated response"), field=field)
     notes = [f"{again:,} ratings are by somebody who rated the same response again: the last one counts"] * bool(again)
     notes += [f"{unnamed:,} rated responses name no annotator in {field!r} and are left out"] * bool(unnamed)
     notes += [f"{left:,} sentence labels stand in further rows of the same response and are left out"] * bool(left)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal.errors import BadData, suggestion
+from fractal.errors import BadData
 from fractal.evaluation.outcomes import Area, Outcome, cross_validated
-from fractal.evaluation.slices import carried_value, field_names
+from fractal.evaluation.slices import carried_value, field_names, missing_field
 from fractal.records import Response
 
 __all__ = ["LENGTH", "Covariate", "explained"]
@@ -43,10 +43,7 @@ class Covariate:
         missing = sum(value is None for value in values)
         if missing == len(values):
             names = dict.fromkeys(field for response in responses[:1000] for field in field_names(response.extra))
-            listed = ", ".join((LENGTH, *names))
-            raise BadData(
-                f"no response carries the field {name!r}.{suggestion(name, names)} Fields here: {listed}", field=name
-            )
+            raise BadData(missing_field(name, names, LENGTH), field=name)
         numbers = _numbers(values)
         if numbers is not None:
             return cls(name, numbers, "a number", missing)

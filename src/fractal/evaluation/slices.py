@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fractal.errors import BadData, suggestion
 from fractal.records import Response, ScoredResponse
 
-__all__ = ["NONE", "carried_value", "field_names", "field_value", "slices"]
+__all__ = ["NONE", "carried_value", "field_names", "field_value", "missing_field", "slices"]
 
 Item = TypeVar("Item", Response, ScoredResponse)
 MOST = 20  # values that are told apart, those of most responses; the others are one slice
@@ -30,8 +30,7 @@ def slices(items: Iterable[Item], field: str) -> dict[str, list[Item]]:
         if len(names) < 100:
             names |= dict.fromkeys(field_names(response.extra))
     if set(by_value) <= {NONE}:
-        listed = ", ".join(names) or "none are carried"
-        raise BadData(f"no response carries the field {field!r}.{suggestion(field, names)} Fields here: {listed}")
+        raise BadData(missing_field(field, names))
     ordered = dict(sorted(by_value.items(), key=lambda pair: -len(pair[1])))
     kept = dict(list(ordered.items())[:MOST])
     others = [item for value in list(ordered)[MOST:] for item in ordered[value]]
@@ -54,6 +53,13 @@ def carried_value(response: Response, field: str) -> Any:
     for part in field.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def missing_field(field: str, names: Iterable[str], *others: str, who: str = "response") -> str:
+    """Say that nobody carries a field, which it may mean of those carried, and what there is, `others` first."""
+    names = list(names)
+    listed = ", ".join((*others, *names)) or "none are carried"
+    return f"no {who} carries the field {field!r}.{suggestion(field, names)} Fields here: {listed}"
 
 
 def field_names(extra: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
