@@ -100,7 +100,7 @@ class AspectScorer(Scorer):
         corpus, config = self.prepare(X)
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
         plain = self._unfitted()
-        block = plain.embed_for_training(corpus.responses, on_encode)
+        block = plain.embed_for_training(corpus.responses, on_encode, config)
         scorers = {name: self._unfitted(aggregation=rule) for name, rule in self._rules(_rated(X)).items()}
         forms = {name: scorer.forms(corpus.of_aspect(name)) for name, scorer in scorers.items()}
         results = fit_ensembles(block, corpus, forms, config, callbacks)

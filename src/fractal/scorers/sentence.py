@@ -212,7 +212,7 @@ class SentenceScorer(Remembers, PlanOptions):
         records = records_for_training(records, self.memory_limit)
         corpus, config = self.prepare(records, labels_of(y, label_scale, levels, label_words))
         config = dataclasses.replace(config, checkpoints=Path(checkpoints) if checkpoints else None)
-        block = self.embed_for_training(corpus.responses, on_encode)
+        block = self.embed_for_training(corpus.responses, on_encode, config)
         begun = beginning(self, self._encoder().fingerprint, earlier, corpus, config)
         result = fit_ensembles(block, corpus, {"": begun.forms}, begun.config, callbacks)[""]
         self._finish(begun.told_in(result), block, corpus, config, callbacks)
@@ -247,9 +247,10 @@ class SentenceScorer(Remembers, PlanOptions):
         """Gather what would be learned from, and refuse options and data that nothing can be learned with."""
         config = self.fit_config()
         corpus = gather(X, y, config.plan.folds).in_canonical_order()
-        config = with_control(self.fit_config(corpus.responses), self.control, corpus, self.forms(corpus), self.tune)
+        forms = self.forms(corpus)
+        config = with_control(self.fit_config(corpus.responses), self.control, corpus, forms, self.tune)
         refuse_loss(corpus, config)
-        refuse_levels_of_pairs(self.forms(corpus), corpus)
+        refuse_levels_of_pairs(forms, corpus)
         refuse_unlabelled(corpus, config)
         return corpus, config
 
@@ -360,16 +361,16 @@ class SentenceScorer(Remembers, PlanOptions):
         cache = None if encoder.quick else EmbeddingCache.at(self.cache)
         return embed_by_workers(responses, encoder, cache, progress=on_encode, space=space)
 
-    def embed_for_training(self, responses: Sequence[Response], on_encode: Progress | None = None) -> EncodedBlock:
+    def embed_for_training(
+        self, responses: Sequence[Response], on_encode: Progress | None = None, config: FitConfig | None = None
+    ) -> EncodedBlock:
         """Encode responses to learn from, in files where memory has no room for what is made of them.
 
-        Where nothing that learns reads vectors, as in runs of agents, none are made.
+        Where nothing that learns reads vectors, as in runs of agents, none are made: `config`, of `prepare`, tells.
         """
-        needed = self.tune is not None or self.fit_config(responses).reads_vectors
+        needed = self.tune is not None or (config or self.fit_config(responses)).reads_vectors
         space = training_space(responses, self._encoder().dim if needed else 0, self.memory_limit, self.workers)
-        if not needed:
-            return texts_only(responses, space)
-        return self.embed(responses, on_encode, space)
+        return self.embed(responses, on_encode, space) if needed else texts_only(responses, space)
 
     def _scored(self, responses: Sequence[Response]) -> Iterator[ScoredResponse]:
         block = block_for(self.ensemble_, responses, self.embed)

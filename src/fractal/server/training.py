@@ -85,7 +85,7 @@ def train(
     if payload.get("epochs"):
         scorer.set_params(plan__epochs=int(payload["epochs"]))
     corpus, config = scorer.prepare(records)
-    block = scorer.embed_for_training(corpus.responses, _encoding(tell))
+    block = scorer.embed_for_training(corpus.responses, _encoding(tell), config)
     config = dataclasses.replace(config, checkpoints=store.work(job) / "checkpoints")
     scorer.fit_block(block, corpus, config, [_listener(tell)], _loaded(earlier, store) if earlier else None)
     tell({"stage": "Scoring every response", "share": 0.9})
