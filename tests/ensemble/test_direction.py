@@ -13,6 +13,8 @@ from fractal.ensemble.direction import (
     LEAST_SHARE,
     MEAN_SHARE,
     MOST_LENGTH,
+    NO_BELIEF,
+    belief_before,
     direction_confidence,
     gold_evidence,
     is_open,
@@ -101,6 +103,20 @@ def test_doubt_makes_a_mean_of_all_or_nothing_labels_prove_itself() -> None:
     assert direction_confidence(slight, FORMS, [], doubt_mean=True)["mean"] < trusted
 
 
+def test_a_context_and_steps_count_for_a_minimum_before_labels_speak() -> None:
+    plain = [Response.from_sentences(str(n), ["One.", "Two."], query="Why?", label=1.0) for n in range(4)]
+    sourced = [Response.from_sentences(f"s{n}", ["One.", "Two."], context=("A.",), label=1.0) for n in range(4)]
+    assert belief_before(plain, in_order=False) == belief_before([*plain, *sourced], in_order=False) == NO_BELIEF
+    assert NO_BELIEF.sentence() == ""
+    for belief in (belief_before([*plain[:1], *sourced], in_order=False), belief_before(plain, in_order=True)):
+        assert "4 to 1" in belief.sentence()
+        before = direction_confidence(comparison(), FORMS, [], doubt_mean=True)
+        after = direction_confidence(comparison(), FORMS, [], belief, doubt_mean=True)
+        odds = [shares["min"] / (1 - shares["min"]) for shares in (before, after)]
+        assert odds[1] == pytest.approx(4 * odds[0])
+        assert after["max"] / after["mean"] == pytest.approx(before["max"] / before["mean"])
+
+
 def responses_under(direction: str, count: int) -> list[Response]:
     return make_responses(count, task="summaries", aggregation=direction, seed=5)
 
@@ -118,7 +134,12 @@ def test_sentence_labels_decide_the_direction(direction: str) -> None:
 def test_an_open_direction_is_said_by_the_check_and_by_the_choice() -> None:
     noise = np.random.default_rng(3)
     rated = [
-        Response.from_sentences(str(n), [f"It has {noise.integers(99)} rooms.", "It opened late."], label=float(n % 2))
+        Response.from_sentences(
+            str(n),
+            [f"It has {noise.integers(99)} rooms.", "It opened late."],
+            context=("A house.",),
+            label=float(n % 2),
+        )
         for n in range(160)
     ]
     plan = TrainingPlan(epochs=3, members=2, folds=2, hidden=(8,))
@@ -126,6 +147,7 @@ def test_an_open_direction_is_said_by_the_check_and_by_the_choice() -> None:
     choice = next(choice for choice in scorer.choices_ if choice.about == "aggregation")
     check = next(finding for finding in scorer.checks_ if finding.name == "aggregation")
     assert "The direction is open" in choice.why
+    assert "Responses have a context" in choice.why
     assert check.verdict == "warn"
     assert "label 20 sentences" in check.sentence
     assert "task 'factuality'" in check.sentence

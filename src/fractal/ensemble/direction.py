@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
 
 import numpy as np
 
@@ -20,20 +22,50 @@ MEAN_SHARE = 0.7  # of what a mean would count by, that it does
 MIN_GOLD = 5  # known sentence labels of rated responses, from which on they are asked
 LENGTH_TRUST = 0.5  # nats a standard error of the slope of labels along length says for a maximum, against a minimum
 MOST_LENGTH = 1.0  # nats that length may say at most: what makes responses long may make them bad or good, too
+RULE_TRUST = log(4)  # nats for a minimum where texts have a source or sentences are steps
 QUESTION = (
     "Is an answer bad because of one bad sentence (task 'factuality', or 'reasoning' for steps), good because of one "
     "good one ('retrieval'), or as good as its sentences on average ('quality')?"
 )
 
 
+@dataclass(frozen=True)
+class Belief:
+    """What one believes of the direction before labels speak: nats for a minimum, against any other, and why."""
+
+    nats: float = 0.0
+    why: str = ""
+
+    def sentence(self) -> str:
+        """Say what counted, and how much."""
+        return f"{self.why}: that counts for min, {exp(self.nats):.0f} to 1." if self.why else ""
+
+
+NO_BELIEF = Belief()
+
+
+def belief_before(responses: Sequence[Response], *, in_order: bool) -> Belief:
+    """Return what the layout of responses suggests: what has a source, or is made of steps, one bad sentence spoils."""
+    if in_order:
+        return Belief(RULE_TRUST, "Sentences are steps, of which one wrong one mostly spoils the whole")
+    if 2 * sum(bool(response.context) for response in responses) > len(responses):
+        return Belief(RULE_TRUST, "Responses have a context, against which one sentence mostly spoils the whole")
+    return NO_BELIEF
+
+
 def direction_confidence(
-    comparison: FormComparison, directions: Iterable[str], responses: Sequence[Response], *, doubt_mean: bool
+    comparison: FormComparison,
+    directions: Iterable[str],
+    responses: Sequence[Response],
+    before: Belief = NO_BELIEF,
+    *,
+    doubt_mean: bool,
 ) -> dict[str, float]:
     """Return how likely each direction is: the share of resamples, by group, whose held-out labels it suits best.
 
     `doubt_mean` is for labels that are all 0 or 1, seldom means of sentences: a mean has to save clearly on the others.
-    Labels of longer responses count too, and known sentence labels: under a minimum a good response has no bad
-    sentence, under a maximum a bad one no good sentence.
+    Labels of longer responses count too, what is believed before, and known sentence labels: under a minimum a good
+    response has no bad sentence, under a maximum a bad one no good sentence.
     """
     names = list(directions)
     doubts = {name: MIN_GAIN_NATS if doubt_mean and name == "mean" else 0.0 for name in names}
@@ -44,8 +76,9 @@ def direction_confidence(
         best = drawn <= drawn.min(0) + 1e-9 * part.sum(0)  # equal ones share a win
         wins += (best / best.sum(0)).sum(1)
     gold, length = gold_evidence(responses), length_evidence(responses)
-    belief = (wins + 0.5) / (wins.sum() + 0.5 * len(names))
-    logs = np.log(belief) + np.array([gold[name] + length[name] for name in names])
+    believed = {**dict.fromkeys(FORMS, 0.0), "min": before.nats}
+    share = (wins + 0.5) / (wins.sum() + 0.5 * len(names))
+    logs = np.log(share) + np.array([gold[name] + length[name] + believed[name] for name in names])
     shares = np.exp(logs - logs.max())
     return dict(zip(names, (shares / shares.sum()).tolist(), strict=True))
 

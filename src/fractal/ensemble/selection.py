@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from fractal.encoders.block import EncodedBlock
 from fractal.ensemble.config import FitConfig
 from fractal.ensemble.control import held_out_offset
-from fractal.ensemble.direction import direction_confidence, is_open, mixture_shares, open_question
+from fractal.ensemble.direction import (
+    Belief,
+    belief_before,
+    direction_confidence,
+    is_open,
+    mixture_shares,
+    open_question,
+)
 from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
@@ -88,7 +95,10 @@ def select_aggregations(
             if rated is not corpus:
                 folder = config.checkpoints and config.checkpoints / f"aspect {number}"
                 alone, heard = replace(config, checkpoints=folder), at_stage(callbacks, name)
-            selection.fitted[name], decided = _compared(fit, read, rated, options, alone, heard, mixed=len(forms) == 1)
+            before = belief_before(rated.responses, in_order=len(by_direction.get("min", ())) > 1)
+            selection.fitted[name], decided = _compared(
+                fit, read, rated, options, alone, heard, before=before, mixed=len(forms) == 1
+            )
             screened = (*screened, decided)
             options = (selection.fitted[name].ensemble.aggregation,)
         of_direction = by_direction.get(str(options[0].direction), options[:1])
@@ -170,6 +180,7 @@ def _compared(
     config: FitConfig,
     callbacks: Sequence[Callback],
     *,
+    before: Belief,
     mixed: bool,
 ) -> tuple[FitResult, Choice]:
     """Fit every form and keep the one that explains held-out response labels best, or all while that is open.
@@ -190,14 +201,15 @@ def _compared(
     doubt_mean = all_or_nothing(corpus.labels)
     rated, doubt = _unseen_labels(next(iter(results.values())), corpus.labels)
     comparison = held_out_comparison(results, corpus, rated, config.plan.seed)
-    confidence = direction_confidence(comparison, results, corpus.responses, doubt_mean=doubt_mean)
+    confidence = direction_confidence(comparison, results, corpus.responses, before, doubt_mean=doubt_mean)
     shares = learned_shares(results, mixture_shares(confidence, mixed=mixed))
     labels, offsets = torch.from_numpy(rated), torch.from_numpy(block.offsets)
     result = results[next(iter(shares))]
     if len(shares) > 1:
         result = mixture(results, shares, offsets, labels, shrink=config.plan.shrink)
     taken = AGGREGATIONS.spec(result.ensemble.aggregation)
-    choice = Choice("aggregation", costs, taken, f"{open_question(confidence, shares)} {doubt}".strip())
+    why = " ".join(filter(None, (open_question(confidence, shares), before.sentence(), doubt)))
+    choice = Choice("aggregation", costs, taken, why)
     return replace(result, directions=confidence), choice
 
 
