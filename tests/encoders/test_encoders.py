@@ -172,8 +172,17 @@ def test_native_bf16_is_told_and_timed(monkeypatch):
     assert hardware.native_bf16("cpu") in (True, False)
     assert not hardware.native_bf16("xpu")
     assert hardware._bf16_gain(rounds=1) > 0
-    monkeypatch.setattr(hardware.platform, "machine", lambda: "arm64")
-    for gain, native in ((3.0, True), (0.5, False)):
+    for machine, flags, gain, native in (
+        ("arm64", (False, False), 3.0, True),
+        ("arm64", (False, False), 0.5, False),
+        ("x86_64", (False, True), 4.0, True),
+        ("x86_64", (False, True), 0.54, False),  # met: the unit is there, at half the speed of fp32
+        ("x86_64", (True, True), 0.5, True),
+        ("x86_64", (False, False), 3.0, False),
+    ):
+        monkeypatch.setattr(hardware.platform, "machine", lambda machine=machine: machine)
+        for name, flag in zip(("_is_amx_tile_supported", "_is_avx512_bf16_supported"), flags, strict=True):
+            monkeypatch.setattr(pytest.importorskip("torch").cpu, name, lambda flag=flag: flag, raising=False)
         monkeypatch.setattr(hardware, "_bf16_gain", lambda gain=gain: gain)
         assert hardware.native_bf16.__wrapped__("cpu") is native
 
