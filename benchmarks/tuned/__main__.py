@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--plan", type=json.loads, default={}, help="options of the tuning plan, as JSON")
     parser.add_argument("--name", default="tuned", help="what the tables call an encoder that the plan names")
     parser.add_argument("--no-supervised", action="store_true")
+    parser.add_argument("--no-tuned", action="store_true", help="frozen encoders alone")
     parser.add_argument("--arrays", type=Path, help="a folder for the log-odds behind the rows")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no cell after so many seconds")
     parser.add_argument("--log", type=Path, default=RESULTS / "tuned.jsonl")
@@ -44,9 +45,11 @@ def main() -> None:
     args = parser.parse_args()
     book = Logbook(args.log, "set", "method", "seed", "most")
     options = {"mpnet": args.mpnet, "plan": args.plan, "supervised": not args.no_supervised, "name": args.name}
+    options |= {"tuned": not args.no_tuned}
     options |= {"arrays": str(args.arrays)} if args.arrays else {}
+    last = "default" if args.no_tuned else f"default + {args.name}"
     cells = [(name, seed) for seed in range(args.seeds) for name in args.sets.split(",")]
-    missing = [cell for cell in cells if (cell[0], f"default + {args.name}", cell[1], args.most) not in book]
+    missing = [cell for cell in cells if (cell[0], last, cell[1], args.most) not in book]
     started = time.perf_counter()
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = iter(missing)

@@ -82,9 +82,11 @@ class _Cell:
         return {**told, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "score": judged, **more}
 
     def default(self) -> list[dict]:
-        """The default, the tuned encoder alone, and both."""
+        """The default; unless frozen encoders alone are asked for, the tuned encoder and both."""
         name = self.options.get("name", "tuned")
         rows, result, self.frozen, block = self._frozen("minilm", "default")
+        if not self.options.get("tuned", True):
+            return rows
         own, more = self._tuned(result, block, name)
         rows.append(self.row(name, own, result.ensemble.aggregation, **more))
         rows.append(self._both(f"default + {name}", self.frozen, own, result, more))
@@ -155,16 +157,19 @@ class _Cell:
 
         encoder = MPNet() if folder == "hub" else Transformer(folder)  # a folder's weights may be rounded
         rows, result, logits, _ = self._frozen(encoder, "mpnet")
-        if hasattr(self, "own"):
-            rows.append(self._both("mpnet + tuned", logits, self.own, result, self.own_row))
+        if hasattr(self, "frozen"):
             two = (self.frozen + logits) / 2
             rows.append(self.row("default + mpnet", two, result.ensemble.aggregation))
+        if hasattr(self, "own"):
+            rows.append(self._both("mpnet + tuned", logits, self.own, result, self.own_row))
             rows.append(self._both("default + mpnet + tuned", two, self.own, result, self.own_row))
         return rows
 
     def supervised(self) -> list[dict]:
         """Full supervision: the heads on frozen vectors, and the encoder tuned on sentence labels."""
         rows, result, _, block = self._frozen("minilm", "supervised", "sentences")
+        if not self.options.get("tuned", True):
+            return rows
         own, more = self._tuned(result, block, "supervised_tuned")
         rows.append(self.row("supervised tuned", own, result.ensemble.aggregation, **more))
         return rows
