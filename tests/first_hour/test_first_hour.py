@@ -121,6 +121,12 @@ READ = [
     *(Case(f"words-{name}.csv", table(pairs_of_words(good, bad))) for name, good, bad in WORDS),
     Case("stars.csv", table(labelled(stars)), ("--scale", "1..5"), STARS),
     Case("n-stars.csv", table(labelled(lambda label, n: f"{stars(label, n)} stars")), (), STARS),
+    Case(
+        "spelled-stars.csv",
+        table(labelled(lambda label, n: f"{('One', 'Two', 'Three', 'Four', 'Five')[stars(label, n) - 1]} stars")),
+        (),
+        STARS,
+    ),
     Case("signs.csv", table(labelled(lambda label, n: "★" * (s := stars(label, n)) + "☆" * (5 - s))), (), STARS),
     Case(
         "fractions.csv",

@@ -111,6 +111,8 @@ UNKNOWN = {
 STARS = re.compile(r"(★+)(☆*)|((?:⭐️?)+)")
 NAMED_STARS = re.compile(r"(\d+(?:[.,]\d+)?)\s*[- ]?stars?", re.IGNORECASE)
 FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|of|out of)\s*(\d+)(?:\s*stars?)?", re.IGNORECASE)
+COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+SPELLED = re.compile(rf"\b({'|'.join(COUNTS)})\b", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
 GIVE_SCALE = "a label lies in [0, 1]; for ratings give their scale, as in scale=1..5, for levels their number"
@@ -260,7 +262,11 @@ def _meaning(word: str, value: Any) -> float:
 
 
 def _stars(text: str, form: LabelForm) -> float | None:
-    """Return the share of '4/5', which is 0.8, or of stars, which are 1 to 5; or either on the scale that was given."""
+    """Return the share of '4/5', which is 0.8, or of stars, which are 1 to 5; or either on the scale that was given.
+
+    Counts may be spelled out: 'four stars', 'four out of five'.
+    """
+    text = SPELLED.sub(lambda match: str(COUNTS.index(match[0].casefold())), text)
     if match := FRACTION.fullmatch(text):
         value, most = float(match[1]), float(match[2])
         return form.scale.share(value) if form.scale else Scale(0.0, most).share(value) if most else None
