@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.broken import CASES, CHOSEN
 
+from fractal.datasets.synthetic import make_responses
 from fractal.encoders import ENCODERS
 from fractal.encoders.block import EncodedBlock
 from fractal.encoders.embedding import embed
@@ -73,6 +74,31 @@ def test_whole_fits_are_compared_where_small_models_leave_it_open() -> None:
     shares = mixture_shares(directions)
     assert fitted.ensemble.aggregation.direction == max(shares, key=lambda name: shares[name])
     assert ("The direction is open" in compared.why) == is_open(directions)
+
+
+@pytest.mark.parametrize(("of_worst", "taken"), [(True, "product"), (False, "mean")])
+def test_graded_labels_are_a_mean_unless_another_form_explains_them_clearly_better(
+    *, of_worst: bool, taken: str
+) -> None:
+    """Ratings in stars: of the worst sentence, or of all together."""
+    draw = np.random.default_rng(0)
+    rated = []
+    for made in make_responses(300, "summaries", "min" if of_worst else "mean", seed=0):
+        stars = round(4 * float(np.clip(made.label + draw.uniform(-0.2, 0.2), 0, 1)))
+        rated.append(dataclasses.replace(made.without_labels(), label=stars / 4, extra={}))
+    assert len({case.label for case in rated}) > 2
+    fitted = quick(rated, *SentenceScorer().forms(gather(rated)))
+    choice = told(fitted, "aggregation, by small models")
+    assert choice.taken == taken == AGGREGATIONS.spec(fitted.ensemble.aggregation)
+    assert ("clearly better" in choice.why) == of_worst
+    assert set(choice.costs) == {"product", "noisy_or", "mean"}
+
+
+def test_few_graded_labels_are_a_mean() -> None:
+    rated = [dataclasses.replace(case, label=0.5 * (case.label or 0)) for case in CASES["nothing"].made(0, 60)]
+    fitted = quick(rated, *SentenceScorer().forms(gather(rated)))
+    assert AGGREGATIONS.spec(fitted.ensemble.aggregation) == "mean"
+    assert not [choice for choice in fitted.choices if "aggregation" in choice.about]
 
 
 def test_few_labels_rule_nothing_out() -> None:
@@ -216,7 +242,7 @@ def rated(*labels: float | None, stated: tuple[str, ...] = ("",)) -> list[Respon
     ("data", "directions"),
     [
         (rated(0, 1, None), ("min", "max", "mean")),
-        (rated(0, 0.5, 1), ("mean",)),
+        (rated(0, 0.5, 1), ("mean", "min", "max")),
         (rated(None, None), ("mean",)),
         (rated(0, 1, stated=("max",)), ("max",)),
         (rated(0, 1, stated=("avg",)), ("mean",)),

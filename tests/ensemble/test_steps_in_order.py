@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fractal import SentenceScorer, TrainingPlan, load_scorer, make_responses
-from fractal.ensemble.specs import ENOUGH_STEPS, STEPS_IN_ORDER, experts_for
+from fractal.ensemble.specs import ENOUGH_STEPS, STEPS_IN_ORDER, are_solutions, experts_for, in_order
+from fractal.records import Response
 from fractal.scorers.runtime import load_runtime
 
 RATED = make_responses(ENOUGH_STEPS, "summaries", seed=1)
@@ -27,6 +28,35 @@ def test_it_is_trained_on_steps_with_enough_ratings_alone():
     ]
     for choice in others:
         assert STEPS_IN_ORDER not in choice.experts
+
+
+@pytest.mark.parametrize(
+    ("text", "calculates"),
+    [
+        ("So $5p+e-3p-e=1.82-1.24$.", True),
+        ("Then x = 3.", True),
+        ("f(x)=\\frac{1}{2}", True),
+        ("That makes 3 + 4 = 7 pencils.", True),
+        ("See https://example.org/find?page=5&q=x.", False),
+        ("It opened in 1999 and has 7 rooms.", False),
+        ("== Heading ==", False),
+    ],
+)
+def test_responses_that_calculate_are_solutions_made_of_steps(text, calculates):
+    given = [Response.from_sentences(str(n), ["We count.", text if n % 3 else "We stop."]) for n in range(30)]
+    assert are_solutions(given) == in_order("sentences", given) == calculates
+    assert not are_solutions(given[::3])
+    assert not are_solutions([])
+
+
+def test_sentences_of_solutions_are_read_in_order_however_they_were_cut():
+    solved = [
+        Response.from_sentences(r.id, ["We have 3 + 4 = 7.", *(s.text for s in r.sentences)], label=r.label)
+        for r in RATED
+    ]
+    choice = experts_for(solved)
+    assert choice.experts[-1] == STEPS_IN_ORDER
+    assert "most responses calculate" in choice.why
 
 
 @pytest.fixture(scope="module")

@@ -86,9 +86,10 @@ def _aggregation(fitted: FitResult | None, block: EncodedBlock, corpus: Corpus, 
     value, low, high = costs.saved(chosen, rival)
     shown = f"{value:+.3f} of held-out log-loss a response [{low:+.3f}, {high:+.3f}]"
     if costs.clearly_worse(chosen, rival):
+        compared = ", or 'auto'" if len(corpus.directions) > 1 else ""
         sentence = (
             f"Held-out labels are explained better by '{rival}' than by '{chosen}', which is assumed ({shown}): "
-            f"try aggregation='{FORMS[rival]}', or 'auto'."
+            f"try aggregation='{FORMS[rival]}'{compared}."
         )
         return Finding("aggregation", "warn", sentence, value, low, high, FORMS[rival])
     doubt = "" if high < 0 else ", too little to tell the two apart"

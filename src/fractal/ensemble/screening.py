@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -55,6 +55,13 @@ class FormComparison:
     def best(self, names: Iterable[str]) -> str:
         """Return which of these explains held-out labels best."""
         return min(names, key=lambda name: float(self.costs[name].mean()))
+
+    def possible(self, names: Sequence[str], *, graded: bool) -> list[str]:
+        """Return those that are not clearly worse than the best; of graded labels the first, or the best instead."""
+        best = self.best(names)
+        if graded:
+            return [best if self.clearly_worse(names[0], best) else names[0]]
+        return [name for name in names if name == best or not self.clearly_worse(name, best)]
 
     def saved(self, name: str, rival: str) -> tuple[float, float, float]:
         """Return the nats a response that a rival saves, with the interval, groups drawn anew."""

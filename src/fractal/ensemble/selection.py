@@ -155,19 +155,25 @@ def _can_compare(forms: Sequence[Aggregation], corpus: Corpus, config: FitConfig
 def _screened(
     block: EncodedBlock, corpus: Corpus, forms: Sequence[Aggregation], config: FitConfig
 ) -> tuple[Sequence[Aggregation], tuple[Choice, ...], FormComparison | None]:
-    """Leave out each form that small models find clearly worse than the best, by the interval of the check."""
+    """Leave out each form that small models find clearly worse than the best, by the interval of the check.
+
+    Graded labels are a mean, unless another form explains them clearly better.
+    """
+    graded = not all_or_nothing(corpus.labels)
     if not _can_compare(forms, corpus, config):
-        return forms, (), None
+        return forms[:1] if graded else forms, (), None
     probe = LinearProbe.of(block, corpus, config.plan.seed, controlled=held_out_offset(corpus, config))
     comparison = FormComparison.of(probe, FORMS)
     directions = {str(form.direction): form for form in forms}
-    best = comparison.best(directions)
-    remaining = [name for name in directions if name == best or not comparison.clearly_worse(name, best)]
+    remaining = comparison.possible(list(directions), graded=graded)
     specs = {name: AGGREGATIONS.spec(form) for name, form in directions.items()}
     costs = {specs[name]: float(comparison.costs[name].mean()) for name in directions}
     why = "Small models explain held-out labels clearly worse under the others, which were not fitted."
     if len(remaining) == len(forms):
         why = "Small models cannot tell them apart: all were fitted."
+    if graded:
+        others = "clearly better" if remaining[0] != next(iter(directions)) else "no better"
+        why = f"Graded labels are mostly means; small models explain held-out ones {others} otherwise."
     choice = Choice("aggregation, by small models", costs, " or ".join(specs[name] for name in remaining), why)
     return [directions[name] for name in remaining], (choice,), comparison
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,11 +10,10 @@ from typing import Self
 from fractal.features import RECIPE_SUMMARIES, RECIPES, feature_specs
 from fractal.mil.training.plan import TrainingPlan
 from fractal.records import Response
-from fractal.records.corpus import Corpus
 from fractal.records.steps import is_step
 
 __all__ = ["MEAN_EXPERTS", "PSEUDO_LABEL_EXPERTS", "RESPONSE_EXPERTS", "STEP_EXPERTS", "ExpertChoice", "ExpertSpec"]
-__all__ += ["are_traces", "experts_for", "in_order"]
+__all__ += ["are_solutions", "are_traces", "experts_for", "in_order"]
 
 LINEAR_STEP = 3.0  # what the learning rate is multiplied by where there is no hidden layer
 
@@ -73,6 +73,9 @@ STEP_EXPERTS = (ExpertSpec.of("runs", linear=True), ExpertSpec.of("steps", linea
 STEPS_IN_ORDER = ExpertSpec.of("ordered")  # one more, of steps of reasoning: it knows what was said so far
 ENOUGH_STEPS = 500  # rated responses from which on it is trained; it was measured with 600 and 1,500
 
+EQUATION = re.compile(r"[\w)}\]$]\s*=\s*[-+\\$({\w]")
+ADDRESS = re.compile(r"\S*://\S+")  # whose parameters look like equations
+SAMPLED = 1000  # responses at most, by which it is judged whether they calculate
 TRACE_SHARE = 0.9  # of the responses, whose first sentence is a step of an agent: then all are read as runs
 
 
@@ -99,14 +102,16 @@ def experts_for(
     """
     traces = are_traces(responses)
     first = (STEP_EXPERTS, STEP_EXPERTS, STEP_EXPERTS) if traces else _TEXT_EXPERTS
-    so_far = not (traces or supervised) and splitter == "steps" and (plan or TrainingPlan()).so_far
+    so_far = not (traces or supervised) and (plan or TrainingPlan()).so_far
     so_far = so_far and sum(response.label is not None for response in responses) >= ENOUGH_STEPS
+    so_far = so_far and in_order(splitter, responses)
     first = ((*first[0], STEPS_IN_ORDER), *first[1:]) if so_far else first
     own = sorted({name for response in responses for name in response.columns})
     columns = tuple(feature_specs([f"precomputed(column={name!r})" for name in own])) if own else ()
     experts, mean_experts, pseudo = (tuple(spec.with_columns(columns) for spec in specs) for specs in first)
     reasons = ["the responses are runs of agents"] if traces else []
-    reasons += ["sentences are steps in order: one expert reads what was said so far"] if so_far else []
+    steps = "sentences are" if splitter == "steps" else "most responses calculate, so sentences are taken for"
+    reasons += [f"{steps} steps in order: one expert reads what was said so far"] if so_far else []
     reasons += [f"columns of your own are read: {', '.join(own)}"] if own else []
     why = "; ".join(reasons)
     return ExpertChoice(mean_experts, why=why) if supervised else ExpertChoice(experts, mean_experts, pseudo, why)
@@ -122,9 +127,20 @@ def are_traces(responses: Sequence[Response]) -> bool:
     return rest > 0
 
 
-def in_order(splitter: str, corpus: Corpus) -> bool:
+def are_solutions(responses: Sequence[Response]) -> bool:
+    """Whether most responses calculate: then their sentences are the steps of a solution, however they were cut."""
+    places = range(0, len(responses), len(responses) // SAMPLED + 1)
+    calculate = sum(any(_calculates(sentence.text) for sentence in responses[place].sentences) for place in places)
+    return 2 * calculate > len(places)
+
+
+def _calculates(text: str) -> bool:
+    return "=" in text and bool(EQUATION.search(ADDRESS.sub("", text)))
+
+
+def in_order(splitter: str, responses: Sequence[Response]) -> bool:
     """Whether the order of sentences means something: they are steps, of a reasoning or of an agent's run."""
-    return splitter == "steps" or are_traces(corpus.responses)
+    return splitter == "steps" or are_traces(responses) or are_solutions(responses)
 
 
 _TEXT_EXPERTS = (RESPONSE_EXPERTS, MEAN_EXPERTS, PSEUDO_LABEL_EXPERTS)

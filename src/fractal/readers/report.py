@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 
 from fractal.printable import visible
 
@@ -85,7 +86,7 @@ class ReadReport:
             lines.append(f"  not used: {', '.join(names[:SHOWN_NAMES])}{more}")
         if like := [name for name in sorted(self.carried) if LIKE_A_LABEL.search(name)]:
             field = f"aspects.{like[0]}" if self.labelled else "label"
-            example = f"--column {field}={self._where_it_stands(like[0])}"
+            example = f"--column {shlex.quote(f'{field}={self._where_it_stands(like[0])}')}"
             lines.append(
                 f"  named like labels, yet not used: {', '.join(like[:SHOWN_NAMES])}; map one, as in {example}"
             )

@@ -82,13 +82,18 @@ class Corpus:
 
     @cached_property
     def directions(self) -> tuple[str, ...]:
-        """Which sentences a response's label may be about: the worst, the best, all; what the data state, or allow."""
+        """Which sentences a response's label may be about: the worst, the best, all; what the data state, or allow.
+
+        The first is assumed where nothing tells them apart: graded labels are mostly shares of sentences.
+        """
         if len(self.pairs):
             return ("mean",)
         stated = {str(response.extra.get("aggregation", "")).replace("avg", "mean") for response in self.responses}
         if len(stated) == 1 and stated <= {*DIRECTIONS}:
             return tuple(stated)
-        return DIRECTIONS if all_or_nothing(self.labels) else ("mean",)
+        if np.isnan(self.labels).all():
+            return ("mean",)
+        return DIRECTIONS if all_or_nothing(self.labels) else ("mean", "min", "max")
 
     @cached_property
     def grouping(self) -> Grouping:

@@ -18,7 +18,7 @@ from fractal.ensemble.screening import FormComparison, LinearProbe
 from fractal.errors import BadData, BadSpec, NotFitted
 from fractal.mil.aggregations import AGGREGATIONS, FORMS, Aggregation
 from fractal.records import Preference, Response, ScoredResponse
-from fractal.records.corpus import Corpus, gather
+from fractal.records.corpus import Corpus, all_or_nothing, gather
 from fractal.registry import Registry
 from fractal.scorers.output import records
 
@@ -111,7 +111,8 @@ class LearnedBaseline(Baseline):
             names = corpus.directions
             best = names[0]
             if len(names) > 1:
-                best = FormComparison.of(LinearProbe.of(block, corpus, self.seed), FORMS).best(names)
+                comparison = FormComparison.of(LinearProbe.of(block, corpus, self.seed), FORMS)
+                best = comparison.best(comparison.possible(names, graded=not all_or_nothing(corpus.labels)))
             chosen = FORMS[best]
         form: Aggregation = AGGREGATIONS.build(chosen)
         return form
