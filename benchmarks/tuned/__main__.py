@@ -25,7 +25,7 @@ def main() -> None:
     """Parse the command line, run what is missing, write the tables."""
     from benchmarks.accuracy.data import SETS
     from benchmarks.tuned.cells import run_cell
-    from benchmarks.tuned.tables import write_tables
+    from benchmarks.tuned.tables import without_share, write_tables
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default=",".join(SETS))
@@ -37,6 +37,10 @@ def main() -> None:
     parser.add_argument("--name", default="tuned", help="what the tables call an encoder that the plan names")
     parser.add_argument("--no-supervised", action="store_true")
     parser.add_argument("--no-tuned", action="store_true", help="frozen encoders alone")
+    parser.add_argument(
+        "--no-share", default="", help="sets where the tuned encoder has no share: not tuned, yet joined"
+    )
+    parser.add_argument("--beside", type=Path, help="rows of the accuracy study, for full supervision")
     parser.add_argument("--arrays", type=Path, help="a folder for the log-odds behind the rows")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no cell after so many seconds")
     parser.add_argument("--log", type=Path, default=RESULTS / "tuned.jsonl")
@@ -67,7 +71,12 @@ def main() -> None:
                     print(f"{time.perf_counter() - started:.0f} s {_told(row)}", flush=True)
             if time.perf_counter() - started < args.seconds and (cell := next(waiting, None)):
                 running[pool.submit(run_cell, *cell, args.most, options)] = cell
-    write_tables(book.rows, args.out, args.machine)
+    rows = [*book.rows, *without_share(book.rows, args.no_share.split(","))]
+    if args.beside:
+        measured = {(row["set"], row["seed"]) for row in rows}
+        beside = Logbook(args.beside, "set", "method", "seed", "most").rows
+        rows += [row for row in beside if row["method"] == "supervised" and (row["set"], row["seed"]) in measured]
+    write_tables(rows, args.out, args.machine)
 
 
 def _told(row: dict) -> str:

@@ -105,7 +105,8 @@ class _Cell:
         logits = result.ensemble.logits(Predictor(test)).mean(-1, keepdim=True)
         self.corpus, self.config, self.test_block = corpus, config, test
         self.arrays[f"held_out/{method.replace(' ', '_')}"] = result.held_out.numpy().astype(np.float16)
-        return [self.row(method, logits, result.ensemble.aggregation)], result, logits, block
+        row = self.row(method, logits, result.ensemble.aggregation, cost=float(result.cost))
+        return [row], result, logits, block
 
     def _tuned(self, result: Any, block: Any, key: str) -> tuple[Any, dict]:
         """Tune on the bags of a fit; return the scaled test log-odds, and what was chosen."""

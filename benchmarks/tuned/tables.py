@@ -9,12 +9,25 @@ import numpy as np
 
 from benchmarks.accuracy.tables import Study
 from benchmarks.machine import cpu
+from fractal.ensemble.screening import MIN_GAIN_NATS
 
 ORDER = (
     *("default", "tuned", "default + tuned", "mpnet", "mpnet + tuned"),
-    *("supervised", "supervised tuned"),
+    *("default + mpnet", "default + mpnet + tuned", "supervised", "supervised tuned"),
 )
+KEYS = ("auc", "within")
+FROZEN = ("default", "mpnet", "default + mpnet")
 WIDEST = ("default", "tuned", "default + tuned", "supervised")  # run on all sets that have sentence labels
+
+
+def without_share(rows: list[dict], sets: Sequence[str]) -> list[dict]:
+    """Return rows for sets where the tuned encoder has no share and was not tuned: with it is as without it."""
+    tuned = {row["set"] for row in rows if row["method"] == "tuned"}
+    return [
+        {**row, "method": f"{row['method']} + tuned"}
+        for row in rows
+        if row["set"] in sets and row["set"] not in tuned and row["method"] in FROZEN
+    ]
 
 
 def write_tables(rows: list[dict], path: Path, machine: str = "", notes: Sequence[str] = ()) -> None:
@@ -36,6 +49,7 @@ def write_tables(rows: list[dict], path: Path, machine: str = "", notes: Sequenc
     ]
     for key, title in (("auc", "Sentence ROC AUC"), ("within", "Within-response ROC AUC")):
         lines += [f"## {title}", "", *_table(study, methods, key), ""]
+    lines += _picked(study)
     lines += ["## Beside the default", "", *_differences(study, methods), ""]
     lines += ["## How the tuned encoder read, and its share", "", *_choices(study), ""]
     lines += ["## Seconds of a run", "", *_seconds(study, methods), ""]
@@ -50,13 +64,15 @@ def _table(study: Study, methods: list[str], key: str) -> list[str]:
         seeds = len(study.values(name, "default", "score", key))
         lines.append(f"| {name} | {seeds} | " + " | ".join("–" if np.isnan(m) else f"{m:.3f}" for m in means) + " |")
     widest = [method for method in methods if method in WIDEST]
-    for sets in (study.shared(widest, "score", key), study.shared(methods, "score", key)):
+    joined = [method for method in methods if method not in ("tuned", "supervised tuned")]
+    shared = [study.shared(some, "score", key) for some in (widest, joined, methods)]
+    for sets in dict.fromkeys(tuple(sets) for sets in shared if sets):
         means = [_macro(study, method, sets, key) for method in methods]
         lines.append(f"| **mean of {len(sets)} sets** | | " + " | ".join(means) + " |")
     return lines
 
 
-def _macro(study: Study, method: str, sets: list[str], key: str) -> str:
+def _macro(study: Study, method: str, sets: Sequence[str], key: str) -> str:
     values = [study.mean(name, method, "score", key) for name in sets]
     return "–" if not values or np.isnan(values).any() else f"**{np.mean(values):.3f}**"
 
@@ -93,6 +109,35 @@ def _gap(study: Study, method: str, sets: list[str], key: str) -> str:
         draws.append(np.subtract(*both))
     low, high = np.nanpercentile(np.mean(draws, axis=0), [2.5, 97.5])
     return f"{np.nanmean(means):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _picked(study: Study) -> list[str]:
+    """Write what a user gets who takes the larger encoder only where held-out labels of responses gain by it."""
+    sets = [name for name in study.shared(["default", "mpnet"], "score", "auc") if _cost(study, name, "mpnet")]
+    if not sets:
+        return []
+    lines = [
+        "## The frozen encoder that held-out labels choose",
+        "",
+        f"mpnet where it saves {MIN_GAIN_NATS} nats of held-out log-loss a response, else MiniLM; AUC / within, "
+        "without the tuned encoder and with it.",
+        "",
+        "| set | MiniLM costs | mpnet costs | taken | alone | with tuned |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    chosen = []
+    for name in sets:
+        costs = [_cost(study, name, method) for method in ("default", "mpnet")]
+        taken = "mpnet" if costs[0] - costs[1] >= MIN_GAIN_NATS else "default"
+        chosen.append([[study.mean(name, f"{taken}{more}", "score", key) for key in KEYS] for more in ("", " + tuned")])
+        shown = " | ".join(" / ".join(f"{value:.3f}" for value in pair) for pair in chosen[-1])
+        lines.append(f"| {name} | {costs[0]:.4f} | {costs[1]:.4f} | {taken.replace('default', 'MiniLM')} | {shown} |")
+    means = " | ".join(" / ".join(f"**{value:.3f}**" for value in pair) for pair in np.mean(chosen, axis=0))
+    return [*lines, f"| **mean of {len(sets)} sets** | | | | {means} |", ""]
+
+
+def _cost(study: Study, name: str, method: str) -> float:
+    return float(np.mean([row.get("cost", 0.0) for row in study.rows if (row["set"], row["method"]) == (name, method)]))
 
 
 def _choices(study: Study) -> list[str]:
