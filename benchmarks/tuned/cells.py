@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class _Cell:
         self.test = [response.without_labels() for response in self.data.test]
         self.has_gold = name not in WITHOUT_SENTENCE_LABELS
         self.arrays: dict[str, np.ndarray] = {}
+        self.held_out: dict[str, Any] = {}  # log-odds by frozen encoders
         self.started = (0.0, 0.0)
 
     def scorer(self, encoder: Any = "minilm", learn_from: str = "responses") -> Any:
@@ -104,6 +106,7 @@ class _Cell:
         result = fit_ensembles(block, corpus, {"": scorer.forms(corpus)}, config)[""]
         logits = result.ensemble.logits(Predictor(test)).mean(-1, keepdim=True)
         self.corpus, self.config, self.test_block = corpus, config, test
+        self.held_out[method] = result.held_out
         self.arrays[f"held_out/{method.replace(' ', '_')}"] = result.held_out.numpy().astype(np.float16)
         row = self.row(method, logits, result.ensemble.aggregation, cost=float(result.cost))
         return [row], result, logits, block
@@ -136,6 +139,7 @@ class _Cell:
         held_out = without_common(tuned.held_out, bags.offsets, share)
         known = held_out_only(bags, held_out)
         scale, shift = fitted_line(held_out, known, aggregation, config)
+        self.known, self.own_held_out = known, held_out * scale + shift
         self.arrays[f"held_out/{key}"] = tuned.held_out.numpy().astype(np.float16)
         self.arrays[f"test_members/{key}"] = own.numpy().astype(np.float16)
         self.arrays["weights"], self.arrays["labels"] = result.weights.astype(bool), self.corpus.labels
@@ -146,11 +150,17 @@ class _Cell:
         return own.mean(-1, keepdim=True) * scale + shift, more
 
     def _both(self, method: str, frozen: Any, own: Any, result: Any, more: dict) -> dict:
-        from fractal.scorers.tuned import share_of
+        from fractal.ensemble.weighting import response_cost
+        from fractal.scorers.tuned import harmless_share, joined_by, share_of
 
-        share = share_of(more["alike"]) if more["scale"] > 0 else 0.0
-        joined = (1 - share) * frozen + share * own
-        return self.row(method, joined, result.ensemble.aggregation, share=share, alike=more["alike"])
+        aggregation, most = result.ensemble.aggregation, share_of(more["alike"]) if more["scale"] > 0 else 0.0
+
+        def cost_at(share: float) -> float:
+            return response_cost(joined_by(share, result.held_out, self.own_held_out), self.known, aggregation)
+
+        share = harmless_share(cost_at, most)
+        joined = joined_by(share, frozen, own)
+        return self.row(method, joined, aggregation, share=share, most=most, alike=more["alike"])
 
     def large(self, folder: str) -> list[dict]:
         """The default on a larger frozen encoder, and with the tuned one."""
@@ -160,10 +170,12 @@ class _Cell:
         rows, result, logits, _ = self._frozen(encoder, "mpnet")
         if hasattr(self, "frozen"):
             two = (self.frozen + logits) / 2
+            held_out = (self.held_out["default"] + self.held_out["mpnet"]) / 2
             rows.append(self.row("default + mpnet", two, result.ensemble.aggregation))
         if hasattr(self, "own"):
             rows.append(self._both("mpnet + tuned", logits, self.own, result, self.own_row))
-            rows.append(self._both("default + mpnet + tuned", two, self.own, result, self.own_row))
+            both = replace(result, held_out=held_out)
+            rows.append(self._both("default + mpnet + tuned", two, self.own, both, self.own_row))
         return rows
 
     def supervised(self) -> list[dict]:

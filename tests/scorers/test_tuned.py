@@ -8,6 +8,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fractal import AspectScorer, SentenceScorer, load_scorer
 from fractal.errors import BadFolder, BadSpec
@@ -15,7 +17,7 @@ from fractal.finetuning.plan import TuningPlan
 from fractal.mil.training.plan import TrainingPlan
 from fractal.scorers import tuned as tuned_module
 from fractal.scorers.runtime import NeedsTorch, load_runtime
-from fractal.scorers.tuned import share_of, tuning_plan, within_correlation
+from fractal.scorers.tuned import harmless_share, joined_by, share_of, tuning_plan, within_correlation
 from support.tuning_models import reviews, tiny_model
 
 PLAN = TrainingPlan(epochs=8, members=3, folds=3)
@@ -143,6 +145,22 @@ def test_an_encoder_whose_order_inside_responses_is_unlike_is_left_out_and_said_
 
 def test_the_share_grows_with_the_correlation():
     assert [share_of(x) for x in (-1.0, 0.5, 0.625, 0.75, 1.0)] == [0.0, 0.0, 0.25, 0.5, 0.5]
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2), st.sampled_from([0.0, 0.2, 0.5]))
+def test_a_share_is_the_largest_at_which_held_out_labels_cost_no_more(slope: float, bend: float, most: float) -> None:
+    def cost_at(share: float) -> float:
+        return slope * share + bend * share**2
+
+    share = harmless_share(cost_at, most)
+    assert cost_at(share) <= cost_at(0.0)
+    larger = [most * tenths / 10 for tenths in range(11) if most * tenths / 10 > share]
+    assert all(cost_at(other) > cost_at(0.0) for other in larger)
+
+
+def test_what_an_encoder_did_not_hold_out_is_left_to_the_others():
+    own = torch.tensor([4.0, torch.nan])
+    assert joined_by(0.25, torch.tensor([0.0, 2.0]), own).tolist() == [1.0, 2.0]
 
 
 def test_within_correlation_is_that_of_values_less_their_response_mean():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from fractal.registry import parse
 
 __all__ = [
     "TunedEnsemble",
+    "harmless_share",
+    "joined_by",
     "label_bags",
     "restored_tuned",
     "share_of",
@@ -145,10 +147,14 @@ def with_tuned_expert(
     known = held_out_only(bags, own)
     scale, shift = fitted_line(own, known, aggregation, config)
     alike = within_correlation(own, result.held_out, bags.offsets)
-    share = 0.0 if scale <= 0 else share_of(alike)
     cost_of = sentence_cost if config.supervised else response_cost
-    joined = (1 - share) * result.held_out + share * (own * scale + shift)
-    joined = torch.where(joined.isnan(), result.held_out, joined)
+
+    def cost_at(share: float) -> float:
+        return cost_of(joined_by(share, result.held_out, own * scale + shift), known, aggregation)
+
+    most = 0.0 if scale <= 0 else share_of(alike)
+    share = harmless_share(cost_at, most)
+    joined = joined_by(share, result.held_out, own * scale + shift)
     costs = {
         "without": cost_of(result.held_out, known, aggregation),
         "with": cost_of(joined, known, aggregation),
@@ -157,9 +163,10 @@ def with_tuned_expert(
     reading = Choice(f"reading of {plan.encoder}", dict(tuned.probes), tuned.expert.reading, "; ".join(tuned.notes))
     about = f"tuned {plan.encoder}"
     if not share:
-        why = _why_left_out(scale, alike)
+        why = _why_left_out(scale, alike) if not most else "left out: with any share of it held-out labels cost more"
         return replace(result, choices=(*result.choices, reading, Choice(about, costs, "without", why)))
     why = f"a share of {share:.2f}: inside responses its order agrees with the other experts' by {alike:.2f}"
+    why += f", which allows {most:.2f}, at which held-out labels would cost more" if share < most else ""
     if tuned.expert.members < bags.weights.shape[1]:
         why += "; a training response that its encoders learned from is labelled by the other experts alone"
     return replace(
@@ -179,6 +186,21 @@ def share_of(alike: float) -> float:
     order inside responses gives it away.
     """
     return MOST * float(np.clip((alike - UNLIKE) / (ALIKE - UNLIKE), 0.0, 1.0))
+
+
+def harmless_share(cost_at: Callable[[float], float], most: float) -> float:
+    """Return the largest share up to `most`, in tenths of it, at which held-out labels cost no more than without.
+
+    The share at which they cost least would be too small: labels of responses undervalue the tuned encoder.
+    """
+    without = cost_at(0.0)
+    return next((share for tenths in range(10, 0, -1) if cost_at(share := most * tenths / 10) <= without), 0.0)
+
+
+def joined_by(share: float, frozen: Tensor, own: Tensor) -> Tensor:
+    """Join log-odds, of which those of the tuned encoder (nan where it held nothing out) have a share."""
+    joined = (1 - share) * frozen + share * own
+    return torch.where(joined.isnan(), frozen, joined)
 
 
 def _why_left_out(scale: float, alike: float) -> str:
