@@ -335,9 +335,8 @@ class SentenceScorer(Remembers, PlanOptions):
 
     def forms(self, corpus: Corpus) -> tuple[Aggregation, ...]:
         """Return the aggregations to try: the one asked for or implied, or one of each direction that labels allow."""
-        return forms_of(
-            self.aggregation, self.task, corpus.directions, in_order=in_order(self.splitter, corpus.responses)
-        )
+        ordered = in_order(self.splitter, corpus.responses)
+        return forms_of(self.aggregation, self.task, corpus.directions, in_order=ordered)
 
     def _encoder(self) -> Encoder:
         """Return the encoder; the same one as long as the option is, for it remembers its weights and their hash."""
