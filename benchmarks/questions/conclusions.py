@@ -5,7 +5,7 @@ CONCLUSIONS = {
         "Take the product, which is the default where a response is as good as its worst sentence: it is ahead of "
         "every other form on the mean of five sets (.773, the next .751, the spread of seeds .006), and nowhere behind "
         "by more than .001. The mean is far behind (.653). The paper's head on raw vectors stays near chance but on "
-        "`prmbench`, whatever the form: what carries are the columns that compare a sentence with its context and query."
+        "`prmbench`, whatever the form: what carries are columns that compare a sentence with its context and query."
     ),
     "forms of MAX": (
         "Take noisy-or, the default where one good sentence is enough: ahead by .028 on the mean of four sets. Softmax "
