@@ -113,7 +113,9 @@ def _gap(study: Study, method: str, sets: list[str], key: str) -> str:
 
 def _picked(study: Study) -> list[str]:
     """Write what a user gets who takes the larger encoder only where held-out labels of responses gain by it."""
-    sets = [name for name in study.shared(["default", "mpnet"], "score", "auc") if _cost(study, name, "mpnet")]
+    sets = [
+        name for name in study.shared(["default", "mpnet"], "score", "auc") if not np.isnan(_cost(study, name, "mpnet"))
+    ]
     if not sets:
         return []
     lines = [
@@ -137,7 +139,8 @@ def _picked(study: Study) -> list[str]:
 
 
 def _cost(study: Study, name: str, method: str) -> float:
-    return float(np.mean([row.get("cost", 0.0) for row in study.rows if (row["set"], row["method"]) == (name, method)]))
+    rows = (row for row in study.rows if (row["set"], row["method"]) == (name, method))
+    return float(np.mean([row.get("cost", np.nan) for row in rows]))
 
 
 def _choices(study: Study) -> list[str]:

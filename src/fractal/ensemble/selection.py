@@ -95,7 +95,8 @@ def select_aggregations(
             if rated is not corpus:
                 folder = config.checkpoints and config.checkpoints / f"aspect {number}"
                 alone, heard = replace(config, checkpoints=folder), at_stage(callbacks, name)
-            before = belief_before(rated.responses, in_order=len(by_direction.get("min", ())) > 1)
+            in_order = len(by_direction.get("min", ())) > 1  # forms that know the order are asked of steps alone
+            before = belief_before(rated.responses, in_order=in_order)
             selection.fitted[name], decided = _compared(
                 fit, read, rated, options, alone, heard, before=before, mixed=len(forms) == 1
             )

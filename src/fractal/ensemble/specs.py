@@ -104,7 +104,7 @@ def experts_for(
     first = (STEP_EXPERTS, STEP_EXPERTS, STEP_EXPERTS) if traces else _TEXT_EXPERTS
     so_far = not (traces or supervised) and (plan or TrainingPlan()).so_far
     so_far = so_far and sum(response.label is not None for response in responses) >= ENOUGH_STEPS
-    so_far = so_far and in_order(splitter, responses)
+    so_far = so_far and (splitter == "steps" or are_solutions(responses))
     first = ((*first[0], STEPS_IN_ORDER), *first[1:]) if so_far else first
     own = sorted({name for response in responses for name in response.columns})
     columns = tuple(feature_specs([f"precomputed(column={name!r})" for name in own])) if own else ()

@@ -148,16 +148,17 @@ def with_tuned_expert(
     scale, shift = fitted_line(own, known, aggregation, config)
     alike = within_correlation(own, result.held_out, bags.offsets)
     cost_of = sentence_cost if config.supervised else response_cost
+    scaled = own * scale + shift
 
     def cost_at(share: float) -> float:
-        return cost_of(joined_by(share, result.held_out, own * scale + shift), known, aggregation)
+        return cost_of(joined_by(share, result.held_out, scaled), known, aggregation)
 
     most = 0.0 if scale <= 0 else share_of(alike)
     share = harmless_share(cost_at, most)
-    joined = joined_by(share, result.held_out, own * scale + shift)
+    joined = joined_by(share, result.held_out, scaled)
     costs = {
-        "without": cost_of(result.held_out, known, aggregation),
-        "with": cost_of(joined, known, aggregation),
+        "without": cost_at(0.0),
+        "with": cost_at(share),
         "alone": cost_of(torch.nan_to_num(own), known, aggregation),
     }
     reading = Choice(f"reading of {plan.encoder}", dict(tuned.probes), tuned.expert.reading, "; ".join(tuned.notes))
