@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--plan", type=json.loads, default={}, help="options of the tuning plan, as JSON")
     parser.add_argument("--name", default="tuned", help="what the tables call an encoder that the plan names")
     parser.add_argument("--no-supervised", action="store_true")
+    parser.add_argument("--no-default", action="store_true", help="full supervision alone")
     parser.add_argument("--no-tuned", action="store_true", help="frozen encoders alone")
     parser.add_argument(
         "--no-share", default="", help="sets where the tuned encoder has no share: not tuned, yet joined"
@@ -43,15 +44,17 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, help="rows of the accuracy study, for full supervision")
     parser.add_argument("--arrays", type=Path, help="a folder for the log-odds behind the rows")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no cell after so many seconds")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="logs of runs that tuned another encoder")
     parser.add_argument("--log", type=Path, default=RESULTS / "tuned.jsonl")
     parser.add_argument("--out", type=Path, default=RESULTS / "tuned.md")
     parser.add_argument("--machine", default="", help="what the tables say of the machine")
     args = parser.parse_args()
     book = Logbook(args.log, "set", "method", "seed", "most")
     options = {"mpnet": args.mpnet, "plan": args.plan, "supervised": not args.no_supervised, "name": args.name}
-    options |= {"tuned": not args.no_tuned}
+    options |= {"tuned": not args.no_tuned, "default": not args.no_default}
     options |= {"arrays": str(args.arrays)} if args.arrays else {}
-    last = "default" if args.no_tuned else f"default + {args.name}"
+    alone, both = ("supervised", "supervised tuned") if args.no_default else ("default", f"default + {args.name}")
+    last = alone if args.no_tuned else both
     cells = [(name, seed) for seed in range(args.seeds) for name in args.sets.split(",")]
     missing = [cell for cell in cells if (cell[0], last, cell[1], args.most) not in book]
     started = time.perf_counter()
@@ -75,8 +78,10 @@ def main() -> None:
     if args.beside:
         measured = {(row["set"], row["seed"]) for row in rows}
         beside = Logbook(args.beside, "set", "method", "seed", "most").rows
-        rows += [row for row in beside if row["method"] == "supervised" and (row["set"], row["seed"]) in measured]
-    write_tables(rows, args.out, args.machine)
+        wanted = [row for row in beside if row["method"] == "supervised" and (row["set"], row["seed"]) in measured]
+        rows += [row for row in wanted if tuple(row[key] for key in book.keys) not in book]
+    others = [Logbook(path, "set", "method", "seed", "most").rows for path in args.others]
+    write_tables(rows, args.out, args.machine, others=others)
 
 
 def _told(row: dict) -> str:

@@ -173,9 +173,10 @@ class _Cell:
             held_out = (self.held_out["default"] + self.held_out["mpnet"]) / 2
             rows.append(self.row("default + mpnet", two, result.ensemble.aggregation))
         if hasattr(self, "own"):
-            rows.append(self._both("mpnet + tuned", logits, self.own, result, self.own_row))
+            name = self.options.get("name", "tuned")
+            rows.append(self._both(f"mpnet + {name}", logits, self.own, result, self.own_row))
             both = replace(result, held_out=held_out)
-            rows.append(self._both("default + mpnet + tuned", two, self.own, both, self.own_row))
+            rows.append(self._both(f"default + mpnet + {name}", two, self.own, both, self.own_row))
         return rows
 
     def supervised(self) -> list[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,10 @@ def without_share(rows: list[dict], sets: Sequence[str]) -> list[dict]:
     ]
 
 
-def write_tables(rows: list[dict], path: Path, machine: str = "", notes: Sequence[str] = ()) -> None:
-    """Write every table as Markdown."""
+def write_tables(
+    rows: list[dict], path: Path, machine: str = "", notes: Sequence[str] = (), others: Sequence[list[dict]] = ()
+) -> None:
+    """Write every table as Markdown; `others`: rows of runs that tuned another encoder."""
     study = Study(rows)
     methods = [method for method in ORDER if method in study.methods]
     most = max(row["most"] or 0 for row in rows)
@@ -48,13 +51,25 @@ def write_tables(rows: list[dict], path: Path, machine: str = "", notes: Sequenc
         *notes,
     ]
     for key, title in (("auc", "Sentence ROC AUC"), ("within", "Within-response ROC AUC")):
-        lines += [f"## {title}", "", *_table(study, methods, key), ""]
+        lines += [f"## {title}", "", *_table(Study(_of_shared_seeds(rows)), methods, key), ""]
     lines += _picked(study)
     lines += ["## Beside the default", "", *_differences(study, methods), ""]
     lines += ["## How the tuned encoder read, and its share", "", *_choices(study), ""]
+    for more in others:
+        lines += _other(Study(more))
     lines += ["## Seconds of a run", "", *_seconds(study, methods), ""]
     path.write_text("\n".join(lines), encoding="utf-8")
     print(f"wrote {path}", flush=True)
+
+
+def _of_shared_seeds(rows: list[dict]) -> list[dict]:
+    """Return rows of the seeds under which a set has all the methods that it has at all: means are of like runs."""
+    kept = []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        own = [row for row in rows if row["set"] == name]
+        by_method = [{row["seed"] for row in own if row["method"] == m} for m in {row["method"] for row in own}]
+        kept += [row for row in own if row["seed"] in set.intersection(*by_method)]
+    return kept
 
 
 def _table(study: Study, methods: list[str], key: str) -> list[str]:
@@ -91,7 +106,7 @@ def _differences(study: Study, methods: list[str]) -> list[str]:
         cells = [_gap(study, method, sets, key) for key in ("auc", "within")]
         worst = []
         for key in ("auc", "within"):
-            gaps = {n: study.mean(n, method, "score", key) - study.mean(n, "default", "score", key) for n in sets}
+            gaps = {n: float(_paired(study, n, method, key)) for n in sets}
             least = min(gaps, key=lambda name: np.nan_to_num(gaps[name], nan=1))
             worst.append(f"{least} {gaps[least]:+.3f}")
         lines.append(f"| {method} | {len(sets)} | {' | '.join(cells)} | {' | '.join(worst)} |")
@@ -101,14 +116,20 @@ def _differences(study: Study, methods: list[str]) -> list[str]:
 def _gap(study: Study, method: str, sets: list[str], key: str) -> str:
     means, draws = [], []
     for name in sets:
-        means.append(study.mean(name, method, "score", key) - study.mean(name, "default", "score", key))
-        both = (
-            np.mean(np.array(study.values(name, m, "score", f"{key}_drawn"), dtype=float), axis=0)
-            for m in (method, "default")
-        )
-        draws.append(np.subtract(*both))
+        means.append(_paired(study, name, method, key))
+        draws.append(_paired(study, name, method, f"{key}_drawn"))
     low, high = np.nanpercentile(np.mean(draws, axis=0), [2.5, 97.5])
     return f"{np.nanmean(means):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _paired(study: Study, name: str, method: str, key: str) -> Any:
+    """Return how far a method is ahead of the default on a set, the mean of the seeds that both have."""
+    of = {
+        m: {row["seed"]: row["score"][key] for row in study.rows if (row["set"], row["method"]) == (name, m)}
+        for m in (method, "default")
+    }
+    seeds = of[method].keys() & of["default"].keys()
+    return np.mean([np.subtract(of[method][s], of["default"][s], dtype=float) for s in seeds], axis=0)
 
 
 def _picked(study: Study) -> list[str]:
@@ -141,6 +162,27 @@ def _picked(study: Study) -> list[str]:
 def _cost(study: Study, name: str, method: str) -> float:
     rows = (row for row in study.rows if (row["set"], row["method"]) == (name, method))
     return float(np.mean([row.get("cost", np.nan) for row in rows]))
+
+
+def _other(study: Study) -> list[str]:
+    """Write what another tuned encoder gives, AUC / within-response AUC."""
+    joined = (method.removeprefix("default + ") for method in study.methods if method.startswith("default + "))
+    name = next(method for method in joined if not method.startswith("mpnet"))
+    methods = [m for m in ("default", name, f"default + {name}", "mpnet", f"mpnet + {name}") if m in study.methods]
+    lines = [
+        f"## Another encoder: {name}",
+        "",
+        "Sentence ROC AUC / within responses.",
+        "",
+        "| set | seeds | " + " | ".join(methods) + " | share |",
+        "|---|---:|" + "---:|" * (len(methods) + 1),
+    ]
+    for row in study.sets:
+        seeds = len(study.values(row, "default", "score", "auc"))
+        cells = [" / ".join(f"{study.mean(row, method, 'score', key):.3f}" for key in KEYS) for method in methods]
+        share = study.mean(row, f"default + {name}", "", "share")
+        lines.append(f"| {row} | {seeds} | {' | '.join(cells)} | {share:.2f} |")
+    return [*lines, ""]
 
 
 def _choices(study: Study) -> list[str]:

@@ -30,8 +30,11 @@ def _attend(
     TILE: tl.constexpr,
     TILES: tl.constexpr,
 ) -> None:
-    """One head of one text, TILE of its queries: softmax(query keysᵀ) values, keys by tiles with a running maximum."""
-    text, head, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    """One head of one text, TILE of its queries: softmax(query keysᵀ) values, keys by tiles with a running maximum.
+
+    Programs side by side are the heads of one text, whose numbers stand side by side in memory.
+    """
+    text, head, tile = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS, tl.program_id(1)
     start, end = tl.load(ends + text), tl.load(ends + text + 1)
     length = end - start
     if tile * TILE >= length:
@@ -100,7 +103,7 @@ def attend(joined: Any, ends: Any, longest: int) -> Any:
     tiles = triton.cdiv(longest, tile)
     warps = 1 if tile <= ONE_WARP else 4
     scale = size**-0.5 * 1.4426950408889634  # of powers of two
-    _attend[(len(ends) - 1, heads, tiles)](joined, ends, out, scale, heads, size, tile, tiles, num_warps=warps)
+    _attend[((len(ends) - 1) * heads, tiles)](joined, ends, out, scale, heads, size, tile, tiles, num_warps=warps)
     return out
 
 
