@@ -48,25 +48,28 @@ class UnknownName(FractalError, LookupError):
 class BadData(FractalError, ValueError):
     """A record that comes in is wrong; says where it stands, what was found and what would work."""
 
-    def __init__(self, problem: str, *, source: str = "", line: int | None = None, field: str = "") -> None:
+    def __init__(
+        self, problem: str, *, source: str = "", line: int | None = None, field: str = "", advice: str = ""
+    ) -> None:
         where = ", ".join(
             part
             for part in (source, f"line {line}" if line is not None else "", f"field {field!r}" if field else "")
             if part
         )
-        super().__init__(f"{where}: {problem}" if where else problem)
-        self.problem, self.source, self.line, self.field = problem, source, line, field
+        told = f"{problem}; {advice}" if advice else problem
+        super().__init__(f"{where}: {told}" if where else told)
+        self.problem, self.source, self.line, self.field, self.advice = problem, source, line, field, advice
 
     def at(self, source: str, line: int | None) -> BadData:
         """Return the same error with the place where the record stands."""
         return BadData(self.problem, source=source, line=line, field=self.field)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return _bad_data, (self.problem, self.source, self.line, self.field)
+        return _bad_data, (self.problem, self.source, self.line, self.field, self.advice)
 
 
-def _bad_data(problem: str, source: str, line: int | None, field: str) -> BadData:
-    return BadData(problem, source=source, line=line, field=field)
+def _bad_data(problem: str, source: str, line: int | None, field: str, advice: str) -> BadData:
+    return BadData(problem, source=source, line=line, field=field, advice=advice)
 
 
 class BadFolder(FractalError, ValueError):

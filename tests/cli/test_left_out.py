@@ -86,3 +86,18 @@ def test_the_sources_of_a_command_share_one_file(fractal, scores, tmp_path):
     assert [json.loads(line)["source"] for line in rejects.read_text().splitlines()] == [str(scores)] * 2 + [
         str(other)
     ] * 2
+
+
+def test_a_file_for_rejects_leaves_wrong_records_out_and_says_where_they_are(fractal, scores, tmp_path):
+    rejects = tmp_path / "rejects.jsonl"
+    code, _, err = fractal("show", scores, "--rejects", rejects)
+    assert code == 0
+    assert "2 records left out" in err
+    assert str(rejects) in err
+    assert len(rejects.read_text().splitlines()) == 2
+    code, _, err = fractal("show", scores, "--rejects", rejects, "--on-error", "raise")
+    assert code == 2
+    assert "--on-error reject" in err
+    code, _, err = fractal("show", scores)
+    assert code == 2
+    assert "--on-error reject leaves wrong records out" in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -134,3 +135,19 @@ def test_without_leaving_out_nothing_waits():
         raise AssertionError("read on")
 
     assert next(read(rows())).id == "r1"
+
+
+def test_a_file_for_rejects_asks_for_rejecting(source, tmp_path):
+    with pytest.raises(BadSpec, match="on_error='reject'"):
+        list(read(source, rejects=tmp_path / "rejects.jsonl"))
+
+
+def test_what_to_do_about_a_wrong_record_is_said_where_others_came_through(source, tmp_path):
+    with pytest.raises(BadData, match=r"line 2.*; on_error='reject' leaves wrong records out") as caught:
+        list(read(source, label_scale="0..1"))
+    assert "on_error" not in caught.value.problem
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    first = written(tmp_path / "b.jsonl", [{"id": "r", "sentences": 3}, record(3, 0)])
+    with pytest.raises(BadData) as caught:
+        list(read(first))
+    assert "on_error" not in str(caught.value), "where nothing came through, leaving out is no advice"

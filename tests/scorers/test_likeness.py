@@ -81,6 +81,21 @@ def test_at_most_a_twentieth_of_the_same_source_is_unlike_training(task, count):
     assert np.mean([bool(reasons) for reasons in held_out]) <= 0.05
 
 
+def test_new_questions_are_not_unlike_training_because_it_repeats_its_own():
+    made = make_responses(430, task="summaries", seed=3)
+    repeated = [replace(r, id=f"{r.id} {copy}", context=(f"passage {copy}",)) for r in made[:30] for copy in range(10)]
+    profile = TrainingProfile.of(block_of(repeated))
+    assert np.mean([bool(reasons) for reasons in profile.unlike(block_of(made[30:]))]) <= 0.1
+    named = TrainingProfile.of(block_of(made[:300]), [str(number % 30) for number in range(300)])
+    assert np.mean([bool(reasons) for reasons in named.unlike(block_of(made[300:]))]) <= 0.05
+
+
+def test_what_is_like_a_few_questions_is_not_known():
+    made = make_responses(FEWEST * 2, task="summaries", seed=3)
+    assert TrainingProfile.of(block_of(made), [str(number % 9) for number in range(len(made))]) is None
+    assert TrainingProfile.of(block_of(made), [str(number % 10) for number in range(len(made))]) is not None
+
+
 @pytest.mark.parametrize(
     ("sentences", "reason"),
     [(GERMAN, "language"), (CHINESE, "language"), (OTHER, "domain")],

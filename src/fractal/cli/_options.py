@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from fractal.cli._output import note
 from fractal.cli._shell import in_shell_words
@@ -232,7 +233,9 @@ READ_OPTIONS = (
         default="raise",
         help="Stop at a wrong record, or leave it out and count it.",
     ),
-    click.option("--rejects", type=click.Path(dir_okay=False), metavar="FILE", help="Where rejected records go."),
+    click.option(
+        "--rejects", type=click.Path(dir_okay=False), metavar="FILE", help="Leave wrong records out, into this file."
+    ),
 )
 LABELS = click.option(
     "--label",
@@ -257,6 +260,9 @@ def reading_options(function: Function | None = None, *, splitter: bool = True, 
         values = {
             field.name: options.pop(field.name) for field in dataclasses.fields(ReadOptions) if field.name in options
         }
+        context = click.get_current_context()
+        if values.get("rejects") and context.get_parameter_source("on_error") is ParameterSource.DEFAULT:
+            values["on_error"] = "reject"
         reading = ReadOptions(**values)
         if reading.rejects is not None:
             _refuse_rejects(reading.rejects, options)

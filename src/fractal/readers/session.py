@@ -50,6 +50,8 @@ class ReadSession:
     ) -> None:
         if on_error not in ("raise", "reject"):
             raise BadSpec(f"on_error={on_error!r} is unknown: choose 'raise' or 'reject'.")
+        if rejects is not None and on_error == "raise":
+            raise BadSpec("on_error='raise' stops at a wrong record, so rejects get nothing: give on_error='reject'.")
         self.name = name_of(source)
         self._silent = report is not None
         self.report = ReadReport() if report is None else report
@@ -186,9 +188,11 @@ class ReadSession:
 
     def refuse(self, line: int, error: BadData, raw: Any) -> None:
         """Stop with the error, or write the record to the rejects file and go on."""
-        placed = error.at(self.name, line)
         if not self.rejecting:
-            raise placed from error.__cause__
+            advice = "on_error='reject' leaves wrong records out and goes on" if self.report.read else ""
+            raise BadData(
+                error.problem, source=self.name, line=line, field=error.field, advice=advice
+            ) from error.__cause__
         reason = error.field or "the line"
         self.report.rejected += 1
         self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fractal.records import Response
 
-__all__ = ["Grouping", "group_responses", "near_identical", "text_key"]
+__all__ = ["Grouping", "group_responses", "near_identical", "text_key", "tied_together"]
 
 SHINGLE = 3  # words in a row
 ROWS, BANDS = 4, 16  # of the min-hashes of a context: alike in all rows of one band, two contexts are compared
@@ -52,7 +52,7 @@ def group_responses(responses: Sequence[Response], pairs: NDArray[np.int64] | No
     keys = _Keys(responses)
 
     def grouped(*parts: Sequence[Hashable]) -> NDArray[np.int64]:
-        return _connected(len(responses), parts, pairs)
+        return tied_together(len(responses), parts, pairs)
 
     if keys.named:
         named = grouped(keys.group, keys.unnamed(keys.query), keys.unnamed(keys.context))
@@ -124,7 +124,9 @@ def _why(usual: tuple[str, NDArray[np.int64]], by: str, folds: int) -> str:
     )
 
 
-def _connected(count: int, parts: Sequence[Sequence[Hashable]], pairs: NDArray[np.int64] | None) -> NDArray[np.int64]:
+def tied_together(
+    count: int, parts: Sequence[Sequence[Hashable]], pairs: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
     """Return the group of each response (response,): equal keys of any part tie responses together, so do pairs."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -178,7 +180,7 @@ def near_identical(texts: Iterable[str]) -> list[int]:
     if len(places) < 2:
         return numbers
     signatures = np.frombuffer(hashes, np.uint64).reshape(-1, ROWS * BANDS)  # (text, hash)
-    joined = _connected(len(places), [], np.array(_alike(signatures), dtype=np.int64).reshape(-1, 2))
+    joined = tied_together(len(places), [], np.array(_alike(signatures), dtype=np.int64).reshape(-1, 2))
     return [int(joined[number]) if number >= 0 else -1 for number in numbers]
 
 

@@ -37,14 +37,14 @@ class Remembers:
         """Keep how the training data were read, so that what is scored is read alike."""
         self.reading_ = dict(reading)
 
-    def remember_inputs(self, block: EncodedBlock) -> None:
+    def remember_inputs(self, block: EncodedBlock, groups: Sequence[str]) -> None:
         """Keep what share of the training data had a query and a context, and what they were like.
 
         How they were read is not known yet.
         """
         self.inputs_ = {f"with {name}": share for name, share in input_shares(block.responses).items()}
         self.reading_ = {}
-        self.profile_ = TrainingProfile.of(block)
+        self.profile_ = TrainingProfile.of(block, groups)
 
     def marked(self, block: EncodedBlock, records: Iterable[ScoredResponse], each: int = 1) -> Iterator[ScoredResponse]:
         """Return the block's records, `each` a response, with what is unlike training."""

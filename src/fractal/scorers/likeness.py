@@ -21,6 +21,7 @@ from fractal.evaluation.unlike import UnlikeTraining, unlike_counts, unlike_summ
 from fractal.mil.inference.products import tiled_product
 from fractal.prefixes import under
 from fractal.records import Response, ScoredResponse
+from fractal.records.groups import text_key, tied_together
 from fractal.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["TrainingProfile", "marked", "sentence_far"]
 Floats = NDArray[np.floating[Any]]
 
 FEWEST = 40  # training responses below which nothing is said of what they were like
+FEWEST_GROUPS = 10  # of them, likewise: what is like three questions is not known
 MOST = 4_000  # training responses that are looked at
 FAMILIAR = 150  # words of the most training responses
 READ = 800  # characters of a response that its language is judged by
@@ -58,17 +60,23 @@ class TrainingProfile:
     centroids: NDArray[np.float32]  # (centroid, dim), unit rows
 
     @classmethod
-    def of(cls, block: EncodedBlock) -> TrainingProfile | None:
+    def of(cls, block: EncodedBlock, groups: Sequence[str] = ()) -> TrainingProfile | None:
         """Learn from training responses; of too few nothing is known.
 
-        Familiar words and centroids come from every second response, limits from the others: new responses are no part
-        of either.
+        Familiar words and centroids come from every second group of responses, or of those with one text, limits from
+        the others: new responses are no part of either, and are mostly of questions that were not seen.
         """
         if len(block) < FEWEST:
             return None
-        some = block.take(np.arange(len(block))[:: -(-len(block) // MOST)])
-        words, centroids = _familiar(some.responses[::2]), _centroids(_means(some)[::2])
-        measured = _measured(some.take(np.arange(1, len(some), 2)), _FamiliarWords(words), centroids)
+        looked_at = np.arange(len(block))[:: -(-len(block) // MOST)]
+        some = block.take(looked_at)
+        numbers = _group_numbers(some.responses, [groups[place] for place in looked_at] if groups else [])
+        if numbers.max() + 1 < FEWEST_GROUPS:
+            return None
+        learned = numbers % 2 == 0
+        first, others = some.take(np.flatnonzero(learned)), some.take(np.flatnonzero(~learned))
+        words, centroids = _familiar(first.responses), _centroids(_means(first))
+        measured = _measured(others, _FamiliarWords(words), centroids)
         return cls({name: _limits(name, values) for name, values in measured.items()}, words, centroids)
 
     def unlike(self, block: EncodedBlock) -> list[tuple[str, ...]]:
@@ -131,6 +139,14 @@ def sentence_far(scorer: SentenceScorer, responses: Sequence[Response]) -> list[
         if table.scalars.any():
             far |= (np.abs(table.dense[:, table.scalars]) > FAR).any(1)
     return [part.tolist() for part in np.split(far, block.offsets[1:-1])]
+
+
+def _group_numbers(responses: Sequence[Response], groups: Sequence[str]) -> NDArray[np.int64]:
+    """Number the groups of responses in the order in which they first stand; those with one text are of one group."""
+    texts = [text_key(response.text) for response in responses]
+    tied = tied_together(len(responses), [texts, groups] if groups else [texts], None)
+    _, places, numbers = np.unique(tied, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(places))[numbers], np.int64)
 
 
 def _limits(name: str, values: Floats) -> tuple[float, float]:

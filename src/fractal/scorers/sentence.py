@@ -264,7 +264,7 @@ class SentenceScorer(Remembers, PlanOptions):
         self.calibrator_ = summary.calibrated(result, block.offsets, corpus)
         self.encoder_fingerprint_ = self._encoder().fingerprint
         self.held_out_index_ = HeldOutIndex.of(corpus.responses, result.weights)
-        self.remember_inputs(block)
+        self.remember_inputs(block, corpus.groups)
         self.data_ = summary.described(corpus)
         if count := summary.contradictions(result.ensemble.aggregation, corpus.responses):
             self.data_["labels that sentence labels contradict"] = count
