@@ -109,3 +109,13 @@ def test_rejects_are_told_of_in_the_words_of_the_shell(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, words, catch_exceptions=False)
     assert ended.output.count("as in --label bad=schrecklich") == 2
     assert "label_words=" not in ended.output
+
+
+def test_a_field_that_an_option_reads_is_not_called_unused(tmp_path: Path) -> None:
+    made = [{**row, "Written By": "ann", "meta": {"model": "a"}, "note": "x"} for row in rows()]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(made))
+    told = ["train", str(tmp_path / "a.jsonl"), "--dry-run", "--control", "Written By", "--control", "meta.model"]
+    output = CliRunner().invoke(app, [*told, *QUICK], catch_exceptions=False).output
+    assert "read by --control: Written By" in output
+    assert "read by --control: meta.model" in output
+    assert "not used: note\n" in output

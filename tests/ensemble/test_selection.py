@@ -255,7 +255,7 @@ def test_directions_are_what_the_data_state_or_their_labels_allow(data, directio
     assert gather(data).directions == directions
 
 
-def ordered_runs(recovery: float, count: int = 500) -> list[Response]:
+def ordered_runs(recovery: float, count: int = 500, of: str = "Agent: step {} of {}") -> list[Response]:
     """Steps that are wrong or right, as a column says; a right one mends an earlier error with this chance."""
     draw = np.random.default_rng(3)
     runs = []
@@ -264,7 +264,7 @@ def ordered_runs(recovery: float, count: int = 500) -> list[Response]:
         failing = False
         for step in wrong:
             failing = bool(step) or (failing and draw.random() >= recovery)
-        steps = [f"Agent: step {place} of {number}" for place in range(8)]
+        steps = [of.format(place, number) for place in range(8)]
         columns = {"wrong": tuple(wrong.astype(float))}
         runs.append(Response.from_sentences(str(number), steps, label=float(not failing), columns=columns))
     return runs
@@ -284,6 +284,16 @@ def test_a_form_that_knows_the_order_is_taken_where_held_out_outcomes_are_clearl
     choice = told(fitted, "order of steps, by small models")
     assert choice.taken == taken == AGGREGATIONS.spec(fitted.ensemble.aggregation)
     assert set(choice.costs) == set(ORDERED_FORMS)
+
+
+def test_it_is_said_that_responses_which_calculate_are_taken_for_steps() -> None:
+    expert = ExpertSpec(("precomputed(column='wrong')",), linear=True)
+    for text, told_so in (("{0} + {1} = 3", True), ("Agent: step {} of {}", False)):
+        runs = ordered_runs(0.0, 120, text)
+        only_minimum = [form for form in SentenceScorer(encoder=ENCODER).forms(gather(runs)) if form.direction == "min"]
+        fitted = quick(runs, *only_minimum, experts=(expert,), try_priors=False)
+        choice = told(fitted, "order of steps, by small models")
+        assert choice.why.startswith("Most responses calculate, so their sentences are steps.") == told_so
 
 
 def test_texts_are_tried_under_forms_without_order_alone() -> None:

@@ -69,6 +69,7 @@ class ReadOptions:
     rejects: str | None = None
     label_words: tuple[str, ...] = ()
     remembered: Mapping[str, str] = dataclasses.field(default_factory=dict)  # columns of a scorer's training data
+    read_by: Mapping[str, str] = dataclasses.field(default_factory=dict)  # other fields: the option that names each
     reports: list[ReadReport] = dataclasses.field(default_factory=list, init=False, compare=False)  # one a source
 
     def as_in_training(self, reading: Mapping[str, Any], source: str) -> ReadOptions:
@@ -193,6 +194,7 @@ class ReadOptions:
         from fractal.readers import ReadReport
 
         report = ReadReport() if report is None else report
+        report.read_by = dict(self.read_by)
         self.reports.append(report)
         return {
             "columns": self.columns,

@@ -70,6 +70,8 @@ def command(
     its scores as well, which alone will do where no response has two ratings. FIELD holds a name, or ratings by name.
     """
     _refuse_alone(scorer, suspects, annotator, combined)
+    if annotator:
+        reading = reading.changed(read_by={annotator: "--annotator"})
     for source in sources if scorer or annotator else ():
         reading.refuse_read_once(source)
     summaries = [summarise(source, reading, annotator) for source in sources]

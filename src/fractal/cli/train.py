@@ -105,7 +105,7 @@ def command(
         raise BadSpec("say where the scorer goes: -o scorer/ (or --dry-run to look only)")
     if output is not None and Path(output).is_file():
         raise BadSpec(f"{output} is a file: give a folder for the scorer, as in -o scorer/")
-    reading = cut_for(task, reading)
+    reading = cut_for(task, reading).changed(read_by=dict.fromkeys(options.control, "--control"))
     scorer = options.of_aspects(reading.splitter, aspects, task)
     begins = _earlier(earlier, scorer)
     silent = quiet or as_json

@@ -27,6 +27,7 @@ from fractal.ensemble.mixture import learned_shares, mixture
 from fractal.ensemble.prior_checks import MIN_RESPONSES, prior_findings, serving
 from fractal.ensemble.result import Choice, FitResult
 from fractal.ensemble.screening import FormComparison, LinearProbe
+from fractal.ensemble.specs import are_solutions
 from fractal.ensemble.weighting import refined_log_loss
 from fractal.errors import BadSpec
 from fractal.evaluation.findings import Finding
@@ -141,6 +142,8 @@ def _by_order(
     why = "No form that knows the order of steps explains held-out labels clearly better."
     if taken != first:
         why = "Small models explain held-out labels clearly better where the order of steps counts."
+    if are_solutions(corpus.responses):
+        why = f"Most responses calculate, so their sentences are steps. {why}"
     costs = {spec: float(comparison.costs[spec].mean()) for spec in by_spec}
     return by_spec[taken], (Choice("order of steps, by small models", costs, taken, why),)
 

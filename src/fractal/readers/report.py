@@ -34,6 +34,7 @@ class ReadReport:
     guessed: dict[str, str] = dataclasses.field(default_factory=dict)  # the part of `columns` that was guessed
     remembered: dict[str, str] = dataclasses.field(default_factory=dict)  # the part that a scorer remembered
     carried: set[str] = dataclasses.field(default_factory=set)  # unknown fields, carried through to the output
+    read_by: dict[str, str] = dataclasses.field(default_factory=dict)  # field that an option names → the option
     paths: list[str] = dataclasses.field(default_factory=list)  # of fields inside others, as in `feedback.thumbs`
     label_kinds: dict[str, str] = dataclasses.field(default_factory=dict)  # label column → boolean, number, word, …
     counts: dict[str, int] = dataclasses.field(default_factory=dict)  # what was cut, dropped or not read → how often
@@ -49,6 +50,11 @@ class ReadReport:
         """How the response labels are written; empty where there are none."""
         return self.label_kinds.get("label", "")
 
+    @property
+    def unused(self) -> list[str]:
+        """The fields that are carried through and that no option reads."""
+        return sorted(self.carried - {field.partition(".")[0] for field in self.read_by})
+
     def tally(self, kind: str, count: int) -> None:
         """Count what was cut, dropped or not read."""
         self.counts[kind] = self.counts.get(kind, 0) + count
@@ -57,6 +63,9 @@ class ReadReport:
         """Say something once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def _carries(self, field: str) -> bool:
+        return field.partition(".")[0] in self.carried
 
     def _where_it_stands(self, name: str) -> str:
         """Return a field's name; of an object the path to what is in it, named like a label if anything is."""
@@ -72,19 +81,20 @@ class ReadReport:
         lines = [f"{self.source}: {', '.join(parts)} read as {self.reader}, {self.rejected:,} rejected"]
         if self.blank:
             lines.append(f"  blank lines: {self.blank:,}")
-        for field, count in sorted(self.reasons.items(), key=lambda item: -item[1]):
-            lines.append(f"  rejected for {field}: {count:,}, first: {self.examples[field]}")
+        reasons = sorted(self.reasons.items(), key=lambda item: -item[1])
+        lines += [f"  rejected for {field}: {count:,}, first: {self.examples[field]}" for field, count in reasons]
         if self.guessed:
             pairs = ", ".join(f"{role} = {column}" for role, column in sorted(self.guessed.items()))
             lines.append(f"  guessed columns: {pairs}")
         if self.remembered:
             pairs = ", ".join(f"{role} = {column}" for role, column in sorted(self.remembered.items()))
             lines.append(f"  columns as in training: {pairs}")
-        if self.carried:
-            names = sorted(self.carried)
+        names = self.unused
+        lines += [f"  read by {option}: {field}" for field, option in self.read_by.items() if self._carries(field)]
+        if names:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             lines.append(f"  not used: {', '.join(names[:SHOWN_NAMES])}{more}")
-        if like := [name for name in sorted(self.carried) if LIKE_A_LABEL.search(name)]:
+        if like := [name for name in names if LIKE_A_LABEL.search(name)]:
             field = f"aspects.{like[0]}" if self.labelled else "label"
             example = f"--column {shlex.quote(f'{field}={self._where_it_stands(like[0])}')}"
             lines.append(
