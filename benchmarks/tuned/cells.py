@@ -151,14 +151,14 @@ class _Cell:
 
     def _both(self, method: str, frozen: Any, own: Any, result: Any, more: dict) -> dict:
         from fractal.ensemble.weighting import response_cost
-        from fractal.scorers.tuned import harmless_share, joined_by, share_of
+        from fractal.scorers.tuned import harmless_share, joined_by, most_share
 
-        aggregation, most = result.ensemble.aggregation, share_of(more["alike"]) if more["scale"] > 0 else 0.0
+        aggregation, most = result.ensemble.aggregation, most_share(more["scale"], more["alike"])
 
-        def cost_at(share: float) -> float:
-            return response_cost(joined_by(share, result.held_out, self.own_held_out), self.known, aggregation)
+        def cost(logits: Any) -> float:
+            return response_cost(logits, self.known, aggregation)
 
-        share = harmless_share(cost_at, most)
+        share = harmless_share(result.held_out, self.own_held_out, cost, most)
         joined = joined_by(share, frozen, own)
         return self.row(method, joined, aggregation, share=share, most=most, alike=more["alike"])
 

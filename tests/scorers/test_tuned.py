@@ -17,7 +17,7 @@ from fractal.finetuning.plan import TuningPlan
 from fractal.mil.training.plan import TrainingPlan
 from fractal.scorers import tuned as tuned_module
 from fractal.scorers.runtime import NeedsTorch, load_runtime
-from fractal.scorers.tuned import harmless_share, joined_by, share_of, tuning_plan, within_correlation
+from fractal.scorers.tuned import harmless_share, joined_by, most_share, tuning_plan, within_correlation
 from support.tuning_models import reviews, tiny_model
 
 PLAN = TrainingPlan(epochs=8, members=3, folds=3)
@@ -144,7 +144,8 @@ def test_an_encoder_whose_order_inside_responses_is_unlike_is_left_out_and_said_
 
 
 def test_the_share_grows_with_the_correlation():
-    assert [share_of(x) for x in (-1.0, 0.5, 0.625, 0.75, 1.0)] == [0.0, 0.0, 0.25, 0.5, 0.5]
+    assert [most_share(1.0, x) for x in (-1.0, 0.5, 0.625, 0.75, 1.0)] == [0.0, 0.0, 0.25, 0.5, 0.5]
+    assert [most_share(scale, 1.0) for scale in (-1.0, 0.0)] == [0.0, 0.0]
 
 
 @given(st.floats(-2, 2), st.floats(-2, 2), st.sampled_from([0.0, 0.2, 0.5]))
@@ -152,7 +153,8 @@ def test_a_share_is_the_largest_at_which_held_out_labels_cost_no_more(slope: flo
     def cost_at(share: float) -> float:
         return slope * share + bend * share**2
 
-    share = harmless_share(cost_at, most)
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    share = harmless_share(zero, one, lambda joined: cost_at(float(joined)), most)
     assert cost_at(share) <= cost_at(0.0)
     larger = [most * tenths / 10 for tenths in range(11) if most * tenths / 10 > share]
     assert all(cost_at(other) > cost_at(0.0) for other in larger)

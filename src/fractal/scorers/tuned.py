@@ -39,8 +39,8 @@ __all__ = [
     "harmless_share",
     "joined_by",
     "label_bags",
+    "most_share",
     "restored_tuned",
-    "share_of",
     "tuning_plan",
     "with_tuned_expert",
     "within_correlation",
@@ -150,15 +150,15 @@ def with_tuned_expert(
     cost_of = sentence_cost if config.supervised else response_cost
     scaled = own * scale + shift
 
-    def cost_at(share: float) -> float:
-        return cost_of(joined_by(share, result.held_out, scaled), known, aggregation)
+    def cost(logits: Tensor) -> float:
+        return cost_of(logits, known, aggregation)
 
-    most = 0.0 if scale <= 0 else share_of(alike)
-    share = harmless_share(cost_at, most)
+    most = most_share(scale, alike)
+    share = harmless_share(result.held_out, scaled, cost, most)
     joined = joined_by(share, result.held_out, scaled)
     costs = {
-        "without": cost_at(0.0),
-        "with": cost_at(share),
+        "without": cost(result.held_out),
+        "with": cost(joined),
         "alone": cost_of(torch.nan_to_num(own), known, aggregation),
     }
     reading = Choice(f"reading of {plan.encoder}", dict(tuned.probes), tuned.expert.reading, "; ".join(tuned.notes))
@@ -180,22 +180,23 @@ def with_tuned_expert(
     )
 
 
-def share_of(alike: float) -> float:
-    """Return the share of a tuned encoder whose order inside responses correlates so with the other experts'.
+def most_share(scale: float, alike: float) -> float:
+    """Return the most of the sum that a tuned encoder may get, by how its order inside responses is like the others'.
 
-    A network that knows which responses are good, but not by which sentences, passes every test on response labels; its
-    order inside responses gives it away.
+    None where its scale is not above 0: then held-out labels gain nothing by it. A network that knows which responses
+    are good, but not by which sentences, passes every test on response labels; its order inside responses tells.
     """
-    return MOST * float(np.clip((alike - UNLIKE) / (ALIKE - UNLIKE), 0.0, 1.0))
+    return 0.0 if scale <= 0 else MOST * float(np.clip((alike - UNLIKE) / (ALIKE - UNLIKE), 0.0, 1.0))
 
 
-def harmless_share(cost_at: Callable[[float], float], most: float) -> float:
+def harmless_share(frozen: Tensor, own: Tensor, cost: Callable[[Tensor], float], most: float) -> float:
     """Return the largest share up to `most`, in tenths of it, at which held-out labels cost no more than without.
 
     The share at which they cost least would be too small: labels of responses undervalue the tuned encoder.
     """
-    without = cost_at(0.0)
-    return next((share for tenths in range(10, 0, -1) if cost_at(share := most * tenths / 10) <= without), 0.0)
+    without = cost(frozen)
+    shares = (most * tenths / 10 for tenths in range(10, 0, -1))
+    return next((share for share in shares if cost(joined_by(share, frozen, own)) <= without), 0.0)
 
 
 def joined_by(share: float, frozen: Tensor, own: Tensor) -> Tensor:
