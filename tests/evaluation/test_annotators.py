@@ -49,6 +49,16 @@ def right_of(combined, truth):
     return float(np.mean([(one.label > 0.5) == truth[one.text] for one in combined]))
 
 
+def test_nothing_is_scored_where_people_share_enough():
+    ratings, scored, _ = planted(300, 2)
+
+    def never():
+        pytest.fail("scores were asked for")
+        yield from scored
+
+    assert annotator_quality(ratings, "annotator", never()).compared_with == "one another"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_better_come_first_and_who_turned_the_scale_is_seen(seed):
     ratings, _, truth = planted(500, 2, seed)
@@ -170,7 +180,7 @@ def test_what_cannot_be_is_refused_and_what_is_left_out_is_counted():
     with pytest.raises(BadData, match="the name of one annotator"):
         annotator_quality([dataclasses.replace(ratings[0], extra={"by": ["a", "b"]})], "by")
     with pytest.raises(BadSpec, match="several aspects"):
-        annotator_quality(ratings, "annotator", [dataclasses.replace(one, aspect="tone") for one in scored])
+        annotator_quality(ratings[:40], "annotator", [dataclasses.replace(one, aspect="tone") for one in scored])
     again = dataclasses.replace(ratings[0], id="again", label=1 - ratings[0].label)
     nameless = dataclasses.replace(ratings[1], id="nameless", extra={})
     report = annotator_quality([*ratings, again, nameless], "annotator")

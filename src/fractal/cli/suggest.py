@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +16,7 @@ from fractal.cli._scoring import missing_option, read_as_in_training
 from fractal.errors import BadData, BadSpec
 
 if TYPE_CHECKING:
-    from fractal.records import Response
+    from fractal.records import Response, ScoredResponse
     from fractal.scorers.active_learning import Suggestion
     from fractal.scorers.sentence import SentenceScorer
 
@@ -147,8 +147,12 @@ def _estimated(scorer: SentenceScorer, responses: Sequence[Response], field: str
     there = [name for name in FIELDS if any(carried_value(response, name) for response in responses)]
     if field is None and not there:
         return 1.0
+
+    def held_out() -> Iterator[ScoredResponse]:
+        yield from scorer.held_out_scores(responses)
+
     try:
-        report = annotator_quality(responses, field or there[0], scorer.held_out_scores(responses))
+        report = annotator_quality(responses, field or there[0], held_out())
     except BadData as error:
         if field is not None:
             raise

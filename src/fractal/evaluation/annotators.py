@@ -92,9 +92,7 @@ def annotator_quality(
     votes = np.array([[by_name.get(name, math.nan) for name in names] for by_name in ratings], dtype=np.float64)
     seen = ~np.isnan(votes)
     shared = seen & (seen.sum(1) > 1)[:, None]
-    scores = _scores(texts, scored)
-    if shared.sum(0).min() >= ENOUGH:
-        scores[:] = math.nan
+    scores = _scores(texts, () if shared.sum(0).min() >= ENOUGH else scored)  # people alone tell: nothing is scored
     by_scorer = bool(np.isfinite(scores).any())
     if not shared.any() and not by_scorer:
         raise BadData(
