@@ -27,8 +27,8 @@ def write_page(rows: list[dict], questions: dict[str, Question], encoder: str, m
         "Sentence ROC AUC on the test splits, learned from response labels alone where nothing else is said, mean over "
         f"the seeds; encoder `{encoder}`, at most {most} training responses of a set, where their number is not the "
         "question. Behind a mean over the sets stands how far its seeds lie from each other (standard deviation); "
-        "a mean without it has one seed of some sets. What "
-        "is not asked here was asked with MiniLM and 1,200 responses, one seed, of the defaults of 25 November 2026: "
+        "a mean without it has one seed of some sets. Much "
+        "of it was asked before with MiniLM and 1,200 responses, one seed, of the defaults of 25 November 2026: "
         f"[questions_minilm.md](questions_minilm.md). Machine: {cpu()}, one thread a run, shared with other work. "
         "Command: `python -m benchmarks.questions`.",
         "",
