@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 SAYS_NOTHING = {"found", "told", "given", "made", "own", "known", "kept"}
-CEILING = 83  # bindings of these names in the whole of src; lower it whenever there are fewer, never raise it
+CEILING = 82  # bindings of these names in the whole of src; lower it whenever there are fewer, never raise it
 SOURCE = Path(__file__).parents[1] / "src" / "fractal"
 
 

@@ -56,8 +56,8 @@ class BadData(FractalError, ValueError):
             for part in (source, f"line {line}" if line is not None else "", f"field {field!r}" if field else "")
             if part
         )
-        told = f"{problem}; {advice}" if advice else problem
-        super().__init__(f"{where}: {told}" if where else told)
+        text = f"{problem}; {advice}" if advice else problem
+        super().__init__(f"{where}: {text}" if where else text)
         self.problem, self.source, self.line, self.field, self.advice = problem, source, line, field, advice
 
     def at(self, source: str, line: int | None) -> BadData:

@@ -20,7 +20,8 @@ CASES = int(os.environ.get("FUZZ_CASES", "0"))  # 0: as many as each fuzzer has 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 LOG = os.environ.get("FUZZ_LOG", "")  # a file to which each fuzzer adds a line of what it ran
 SLOWEST = 20.0  # seconds of one case
-MOST_MEMORY = 1_000  # MB of the process
+MOST_MEMORY = 1_000  # MB of the process …
+MORE = 500  # … or so many beyond what other tests took of it before
 MOST_FAULTS = 20  # of one run: enough to see what they have in common
 
 ODD: tuple[Any, ...] = (
@@ -106,7 +107,7 @@ class Run:
         self.slowest = max(self.slowest, taken)
         if taken > SLOWEST:
             self.faults.append(f"{what}: it took {taken:.0f} s")
-        if peak_memory() > MOST_MEMORY and peak_memory() > memory:
+        if peak_memory() > max(MOST_MEMORY, self.before + MORE) and peak_memory() > memory:
             self.faults.append(f"{what}: {peak_memory()} MB")
         if len(self.faults) >= MOST_FAULTS:
             self.close()

@@ -38,6 +38,18 @@ def scorer() -> SentenceScorer:
     return small().fit(MADE)
 
 
+def test_the_card_says_when_new_responses_cannot_be_told_from_those_of_training(scorer, tmp_path):
+    told = "unlike those of training are not marked"
+    assert told not in (scorer.save_pretrained(tmp_path / "some") / "README.md").read_text()
+    few = [dataclasses.replace(response, group=str(number % 9)) for number, response in enumerate(MADE)]
+    for number, one in enumerate((small().fit(few), AspectScorer({"good": "product"}, small()).fit(_rated(few)))):
+        assert told in (one.save_pretrained(tmp_path / str(number)) / "README.md").read_text()
+
+
+def _rated(responses):
+    return [dataclasses.replace(response, aspects={"good": response.label}) for response in responses]
+
+
 def test_the_hub_reads_licence_data_and_metrics(scorer, tmp_path):
     facts = CardFacts("team/scorer", "cc-by-4.0", "team/ratings", tuple(scorer.score_responses(MADE[:1])))
     folder = scorer.save_pretrained(tmp_path / "scorer", facts)

@@ -65,6 +65,9 @@ scorer.score_text("An answer. It has sentences.", context=["What it is held agai
 - It reads what its encoder reads: other languages, much longer sentences and other kinds of text
   than those above lower its worth.
 {limits}"""
+_UNKNOWN = (
+    "- New responses that are unlike those of training are not marked: there were too few, or of too few questions.\n"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +109,7 @@ def _card(kind: str, configs: Mapping[str, Mapping[str, Any]], sections: Mapping
         place=json.dumps(facts.name or "this folder", ensure_ascii=False),
         example=_example(facts.example),
         license=f"Licence of the scorer: {license}.{of_encoder}",
-        limits="".join(_warnings(configs)),
+        limits=_UNKNOWN * _without_profile(configs) + "".join(_warnings(configs)),
         **sections,
     )
 
@@ -171,6 +174,11 @@ def _example(records: Iterable[ScoredResponse]) -> str:
             "\n".join(["```text", *lines, f"{title}{record.response_score:.2f} for the whole response", "```"])
         )
     return "What it gives:\n\n" + "\n\n".join(blocks) if blocks else "No text of the training data is shown here."
+
+
+def _without_profile(configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether nothing is known of what training responses were like; configurations of before say nothing of it."""
+    return any("profile" in config and config["profile"] is None for config in configs.values())
 
 
 def _warnings(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -189,14 +189,14 @@ def most_share(scale: float, alike: float) -> float:
     return 0.0 if scale <= 0 else MOST * float(np.clip((alike - UNLIKE) / (ALIKE - UNLIKE), 0.0, 1.0))
 
 
-def harmless_share(frozen: Tensor, own: Tensor, cost: Callable[[Tensor], float], most: float) -> float:
+def harmless_share(frozen: Tensor, tuned: Tensor, cost: Callable[[Tensor], float], most: float) -> float:
     """Return the largest share up to `most`, in tenths of it, at which held-out labels cost no more than without.
 
     The share at which they cost least would be too small: labels of responses undervalue the tuned encoder.
     """
     without = cost(frozen)
     shares = (most * tenths / 10 for tenths in range(10, 0, -1))
-    return next((share for share in shares if cost(joined_by(share, frozen, own)) <= without), 0.0)
+    return next((share for share in shares if cost(joined_by(share, frozen, tuned)) <= without), 0.0)
 
 
 def joined_by(share: float, frozen: Tensor, own: Tensor) -> Tensor:
