@@ -35,7 +35,7 @@ def write_tables(
     rows: list[dict], path: Path, machine: str = "", notes: Sequence[str] = (), others: Sequence[list[dict]] = ()
 ) -> None:
     """Write every table as Markdown; `others`: rows of runs that tuned another encoder."""
-    study = Study(rows)
+    study, of_shared_seeds = Study(rows), Study(_of_shared_seeds(rows))
     methods = [method for method in ORDER if method in study.methods]
     most = max(row["most"] or 0 for row in rows)
     lines = [
@@ -51,7 +51,7 @@ def write_tables(
         *notes,
     ]
     for key, title in (("auc", "Sentence ROC AUC"), ("within", "Within-response ROC AUC")):
-        lines += [f"## {title}", "", *_table(Study(_of_shared_seeds(rows)), methods, key), ""]
+        lines += [f"## {title}", "", *_table(of_shared_seeds, methods, key), ""]
     lines += _picked(study)
     lines += ["## Beside the default", "", *_differences(study, methods), ""]
     lines += ["## How the tuned encoder read, and its share", "", *_choices(study), ""]

@@ -60,9 +60,9 @@ class BadData(FractalError, ValueError):
         super().__init__(f"{where}: {text}" if where else text)
         self.problem, self.source, self.line, self.field, self.advice = problem, source, line, field, advice
 
-    def at(self, source: str, line: int | None) -> BadData:
+    def at(self, source: str, line: int | None, advice: str = "") -> BadData:
         """Return the same error with the place where the record stands."""
-        return BadData(self.problem, source=source, line=line, field=self.field)
+        return BadData(self.problem, source=source, line=line, field=self.field, advice=advice)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return _bad_data, (self.problem, self.source, self.line, self.field, self.advice)

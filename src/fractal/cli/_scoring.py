@@ -137,7 +137,7 @@ def _taken(report: ReadReport) -> str:
     """Say which columns were taken for what, and which were not used."""
     taken = ", ".join(f"{role} = {column}" for role, column in sorted(report.columns.items())) or "the native fields"
     as_before = " (as in training)" if report.remembered else ""
-    ignored = f"; not used: {', '.join(sorted(report.carried)[:12])}" if report.carried else ""
+    ignored = f"; not used: {', '.join(report.unused[:12])}" if report.unused else ""
     return f"{report.source}: {taken}{as_before}{ignored}"
 
 

@@ -190,9 +190,7 @@ class ReadSession:
         """Stop with the error, or write the record to the rejects file and go on."""
         if not self.rejecting:
             advice = "on_error='reject' leaves wrong records out and goes on" if self.report.read else ""
-            raise BadData(
-                error.problem, source=self.name, line=line, field=error.field, advice=advice
-            ) from error.__cause__
+            raise error.at(self.name, line, advice) from error.__cause__
         reason = error.field or "the line"
         self.report.rejected += 1
         self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1

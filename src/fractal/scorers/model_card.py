@@ -109,7 +109,7 @@ def _card(kind: str, configs: Mapping[str, Mapping[str, Any]], sections: Mapping
         place=json.dumps(facts.name or "this folder", ensure_ascii=False),
         example=_example(facts.example),
         license=f"Licence of the scorer: {license}.{of_encoder}",
-        limits=_UNKNOWN * _without_profile(configs) + "".join(_warnings(configs)),
+        limits="".join(_warnings(configs)),
         **sections,
     )
 
@@ -176,13 +176,10 @@ def _example(records: Iterable[ScoredResponse]) -> str:
     return "What it gives:\n\n" + "\n\n".join(blocks) if blocks else "No text of the training data is shown here."
 
 
-def _without_profile(configs: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether nothing is known of what training responses were like; configurations of before say nothing of it."""
-    return any("profile" in config and config["profile"] is None for config in configs.values())
-
-
 def _warnings(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the checks of the assumptions that did not pass, each as a limit."""
+    """Yield as limits what was not learned of training responses, and the checks of assumptions that did not pass."""
+    if any(config.get("profile", {}) is None for config in configs.values()):  # configurations of before have none
+        yield _UNKNOWN
     for aspect, config in configs.items():
         for check in config.get("checks", ()):
             if check["verdict"] != "ok":

@@ -159,7 +159,7 @@ def with_tuned_expert(
     costs = {
         "without": cost(result.held_out),
         "with": cost(joined),
-        "alone": cost_of(torch.nan_to_num(own), known, aggregation),
+        "alone": cost(torch.nan_to_num(own)),
     }
     reading = Choice(f"reading of {plan.encoder}", dict(tuned.probes), tuned.expert.reading, "; ".join(tuned.notes))
     about = f"tuned {plan.encoder}"
